@@ -1,0 +1,148 @@
+#include "common/buf.h"
+
+#include "common/mem.h"
+
+#include <stdarg.h>
+
+#define BUF_CAP_FIRST 256
+
+void
+buf_init(Buf *buf, size_t bytes_max)
+{
+    *buf = (Buf){.max = bytes_max};
+}
+
+void
+buf_done(Buf *buf)
+{
+    free(buf->data);
+    *buf = (Buf){.max = buf->max};
+}
+
+void
+buf_reset(Buf *buf)
+{
+    buf->len = 0;
+}
+
+void
+buf_shrink(Buf *buf, size_t cap_max)
+{
+    if (buf->len == 0 && buf->cap > cap_max) {
+        buf_done(buf);
+    }
+}
+
+bool
+buf_reserve(Buf *buf, size_t n, char **out_room, Error *err)
+{
+    if (n > buf->max - buf->len) {
+        return error_set(err, ERR_LIMIT, "buffer of %zu bytes cannot take %zu more (limit %zu)", buf->len,
+                         n, buf->max);
+    }
+    if (buf->cap - buf->len < n || buf->data == NULL) {
+        size_t cap = DS_MAX(buf->cap, (size_t)BUF_CAP_FIRST);
+
+        while (cap < buf->len + n) {
+            cap *= 2;
+        }
+        cap = DS_MIN(cap, DS_MAX(buf->max, (size_t)1));
+        /* One byte more than counted, so that a terminator always has a place. */
+        buf->data = mem_realloc(buf->data, cap + 1);
+        buf->cap = cap;
+    }
+    if (out_room != NULL) {
+        *out_room = buf->data + buf->len;
+    }
+    return true;
+}
+
+void
+buf_commit(Buf *buf, size_t n)
+{
+    DS_ASSERT(n <= buf->cap - buf->len);
+    buf->len += n;
+}
+
+bool
+buf_append(Buf *buf, Str bytes, Error *err)
+{
+    char *room;
+
+    if (!buf_reserve(buf, bytes.len, &room, err)) {
+        return false;
+    }
+    if (bytes.len > 0) {
+        memcpy(room, bytes.ptr, bytes.len);
+    }
+    buf->len += bytes.len;
+    return true;
+}
+
+bool
+buf_append_char(Buf *buf, char c, Error *err)
+{
+    return buf_append(buf, str_n(&c, 1), err);
+}
+
+bool
+buf_printf(Buf *buf, Error *err, const char *fmt, ...)
+{
+    char small[256];
+    va_list args;
+
+    va_start(args, fmt);
+    int length = vsnprintf(small, sizeof(small), fmt, args);
+    va_end(args);
+    DS_ASSERT(length >= 0);
+    if ((size_t)length < sizeof(small)) {
+        return buf_append(buf, str_n(small, (size_t)length), err);
+    }
+    char *room;
+    if (!buf_reserve(buf, (size_t)length, &room, err)) {
+        return false;
+    }
+    va_start(args, fmt);
+    (void)vsnprintf(room, (size_t)length + 1, fmt, args);
+    va_end(args);
+    buf->len += (size_t)length;
+    return true;
+}
+
+void
+buf_consume(Buf *buf, size_t n)
+{
+    DS_ASSERT(n <= buf->len);
+    if (n == 0) {
+        return;
+    }
+    memmove(buf->data, buf->data + n, buf->len - n);
+    buf->len -= n;
+}
+
+void
+buf_truncate(Buf *buf, size_t len)
+{
+    DS_ASSERT(len <= buf->len);
+    buf->len = len;
+}
+
+const char *
+buf_cstr(Buf *buf)
+{
+    if (buf->data == NULL) {
+        return "";
+    }
+    buf->data[buf->len] = '\0';
+    return buf->data;
+}
+
+char *
+buf_take(Buf *buf)
+{
+    char *data = buf->data == NULL ? mem_zalloc(1) : buf->data;
+
+    data[buf->len] = '\0';
+    *buf = (Buf){.max = buf->max};
+    return data;
+}

@@ -1,0 +1,63 @@
+/*
+ * common/json_scan.h -- strict RFC 8259 validation, and slices of the text where values lie.
+ *
+ * For the hot path: nothing is built and nothing re-serialised; the bytes that came are the bytes
+ * that go on.  Depth is limited, so a hostile document cannot exhaust the stack.  Pure; fuzzed
+ * against jansson.
+ */
+#pragma once
+
+#include "common/buf.h"
+
+#define JSON_DEPTH_MAX 512
+
+/* What Postgres's jsonb cannot hold though it is legal JSON; a bit set describes one value. */
+typedef enum JsonTrait {
+    JSON_HAS_NUL = 1 << 0,            /* \u0000 in a string */
+    JSON_HAS_LONE_SURROGATE = 1 << 1, /* \ud800 without its partner */
+    JSON_HAS_HUGE_NUMBER = 1 << 2,    /* exponent beyond +-400, or more than 1000 digits */
+} JsonTrait;
+
+typedef enum JsonType {
+    JSON_TYPE_NULL,
+    JSON_TYPE_BOOL,
+    JSON_TYPE_NUMBER,
+    JSON_TYPE_STRING,
+    JSON_TYPE_ARRAY,
+    JSON_TYPE_OBJECT,
+} JsonType;
+
+typedef struct JsonValue {
+    Str text;        /* the value as it stands, without white space around it; borrowed */
+    JsonType type;
+    unsigned traits; /* JsonTrait bits of it and everything inside it */
+} JsonValue;
+
+/* One whole document, white space around it allowed.  Text must be UTF-8 (checked).
+ * ERR_INPUT says what and at which byte; ERR_LIMIT beyond depth_max nested containers. */
+DS_MUST_CHECK bool json_scan_value(Str text, unsigned depth_max, JsonValue *out, Error *err);
+
+/* Walks the elements of a document that is an array, or yields the one value that it is otherwise
+ * ("flatten exactly one level", protocol 9.1).  A step validates only what it passes: a caller that
+ * must not use a part of a bad document walks it to the end first. */
+typedef struct JsonElements {
+    Str text;
+    size_t at;
+    unsigned depth_max;
+    bool is_array;
+    bool done;
+} JsonElements;
+
+DS_MUST_CHECK bool json_elements_init(JsonElements *it, Str text, unsigned depth_max, Error *err);
+/* *out_more is false after the last element, and only then the document was whole and valid. */
+DS_MUST_CHECK bool json_elements_next(JsonElements *it, JsonValue *out, bool *out_more, Error *err);
+
+/* The member `key` of a valid object (the last one if repeated, as jsonb does).  False if absent or
+ * not an object.  Escapes in member names are honoured. */
+bool json_member(Str object, Str key, JsonValue *out);
+
+/* Text of a valid JSON string value with escapes decoded, appended to out.
+ * ERR_INPUT for a lone surrogate. */
+DS_MUST_CHECK bool json_unescape(Str string_value, Buf *out, Error *err);
+/* Append text as a JSON string, quotes included; text must be UTF-8. */
+DS_MUST_CHECK bool json_escape(Str text, Buf *out, Error *err);

@@ -1,0 +1,1 @@
+# ds_fuzz(module library...), in alphabetical order.

@@ -1,0 +1,1 @@
+# ds_unit_test(module library...), in alphabetical order.
