@@ -1,0 +1,47 @@
+# Every command of the project.  `make help` lists them; the scripts behind them do the work.
+
+.DEFAULT_GOAL := build
+.PHONY: help build run test test-full bench lint fuzz clean deps deps-test deps-full
+
+# Seconds per fuzzer for `make fuzz`.
+FUZZ_SECONDS ?= 60
+export FUZZ_SECONDS
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: deps      ## the release programs, in build/release/bin
+	cmake --preset release
+	cmake --build build/release
+
+run: deps-test build ## the whole thing, live on this machine; Ctrl-C stops it
+	@exec demo/run
+
+test: deps-test  ## what CI runs; at most 20 minutes
+	@exec tests/run
+
+test-full: deps-full ## everything: every sanitizer, fuzzers, 500 kills, the mutants
+	@exec tests/run --full
+
+bench: deps-full build ## compare against peers, printed as ratios
+	@exec bench/run
+
+lint: deps-full  ## format, layers, function size
+	@exec tests/lint --full
+
+fuzz: deps-full  ## FUZZ_SECONDS (60) for each fuzzer
+	@exec tests/fuzz/run
+
+clean:           ## remove all that was built or downloaded
+	rm -rf build tests/conformance/node_modules
+
+deps:
+	@packaging/install-deps build
+
+deps-test:
+	@packaging/install-deps build run test
+	@packaging/install-test-tools
+
+deps-full:
+	@packaging/install-deps build run test full
+	@packaging/install-test-tools
