@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/arena.h -- bump memory for one request or one batch, given back all at once.
  *

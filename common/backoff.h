@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/backoff.h -- how long to wait before trying again: exponential with full jitter.
  *

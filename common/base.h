@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/base.h -- what every file of ours may assume: attributes, assertions, banned functions.
  *

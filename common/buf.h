@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/buf.h -- growable bytes with a mandatory maximum.
  *

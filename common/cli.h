@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/cli.h -- command and option tables: parsing, --help and completion cannot disagree.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/config.h -- one const table per program is the only truth about its settings.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/ds_proto.h -- names and numbers of the Durable Streams protocol that both sides share.
  */

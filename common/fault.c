@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/fault.h"
 
 /* Test builds only: the release build has no fault points, so this file is empty there. */

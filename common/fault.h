@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/fault.h -- named fault points and mutants, compiled out of release builds.
  *

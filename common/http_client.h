@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/http_client.h -- HTTP requests on the loop, by libcurl's multi socket interface.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/json_scan.h -- strict RFC 8259 validation, and slices of the text where values lie.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/log.h -- one event, one line, once; logfmt or JSON lines.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/loop.h -- the event loop: timers, signals, wake-ups from other threads, deferred frees.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/mem.h -- allocation of small, fixed sizes: aborts when the system has no memory left.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/metrics.h -- counters, gauges and histograms in the Prometheus text format (0.0.4).
  *

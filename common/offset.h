@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/offset.h -- stream offsets as clients see them (Durable Streams protocol, section 8).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/parse.h -- strict readers of numbers and units.  The whole input must match; no leading
  * space, sign or zero unless said; outputs are untouched on failure.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/pg.h -- Postgres by libpq, asynchronously on the loop.
  *

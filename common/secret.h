@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/secret.h -- a text that must not reach a log, an error, argv or a table.
  *

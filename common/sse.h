@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/sse.h -- turn the bytes of a text/event-stream into events, and back.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common/str.h -- a borrowed view of bytes: pointer and length, no terminator promised.
  *
