@@ -1,0 +1,1 @@
+UPDATE ds_sync.electric_pad SET counter = counter + 1
