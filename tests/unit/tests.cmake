@@ -1,1 +1,2 @@
 # ds_unit_test(module library...), in alphabetical order.
+ds_unit_test(loop ds_net)
