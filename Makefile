@@ -1,7 +1,8 @@
 # Every command of the project.  `make help` lists them; the scripts behind them do the work.
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test test-full bench lint fuzz clean deps deps-test deps-full
+.NOTPARALLEL:
+.PHONY: help build run test test-full bench lint fuzz clean deps deps-run deps-test deps-full
 
 # Seconds per fuzzer for `make fuzz`.
 FUZZ_SECONDS ?= 60
@@ -14,7 +15,7 @@ build: deps      ## the release programs, in build/release/bin
 	cmake --preset release
 	cmake --build build/release
 
-run: deps-test build ## the whole thing, live on this machine; Ctrl-C stops it
+run: deps-run build ## the whole thing, live on this machine; Ctrl-C stops it
 	@exec demo/run
 
 test: deps-test  ## what CI runs; at most 20 minutes
@@ -38,8 +39,10 @@ clean:           ## remove all that was built or downloaded
 deps:
 	@packaging/install-deps build
 
-deps-test:
+deps-run:
 	@packaging/install-deps build run test
+
+deps-test: deps-run
 	@packaging/install-test-tools
 
 deps-full:
