@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: one Postgres per run, a database and a ds-server of one's own per test."""
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+import ds  # noqa: E402  (the path above comes first)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    folder = ds.temporary_folder("ds-test-postgres-")
+    server = ds.Postgres(folder, settings={"fsync": "off"}).start()
+    yield server
+    server.stop()
+    ds.remove_folder(folder)
+
+
+@pytest.fixture
+def folder():
+    path = ds.temporary_folder("ds-test-")
+    yield path
+    ds.remove_folder(path)
+
+
+@pytest.fixture
+def database(postgres_server):
+    """(url, psycopg2 connection) of an empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = postgres_server.create_database(name)
+    connection = postgres_server.connect(name)
+    yield url, connection
+    connection.close()
+    admin = postgres_server.connect()
+    admin.cursor().execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    admin.close()
+
+
+@pytest.fixture
+def server(folder):
+    """A ds-server in memory mode with a short long-poll."""
+    process = ds.DsServer(folder, environment={
+        "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "500ms"}).wait_ready()
+    yield process
+    assert process.stop() == 0, process.log_end()
+
+
+@pytest.fixture
+def start_syncd(folder, database, server):
+    """start_syncd(streams, **environment) -> a running Syncd; all are stopped afterwards."""
+    started = []
+
+    def start(streams, server_url=None, wait=True, **environment):
+        process = ds.Syncd(folder, server_url or server.url, database[0], streams,
+                           environment=environment, name=f"syncd-{len(started)}")
+        started.append(process)
+        return process.wait_ready() if wait else process
+
+    yield start
+    for process in started:
+        process.stop()

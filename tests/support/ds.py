@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs as local processes, for tests, e2e, bench and `make run`.
+
+Every process is started here, on a free port, in a folder that its owner names, and ended by the pid
+that was started; the kernel ends what is left if this process is killed.  Postgres refuses to run as
+root, so root runs it as another user.
+"""
+import ctypes
+import json
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HANG_SECONDS = 60              # a guard against hangs, not a goal
+STOP_SECONDS = 30
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class StackError(Exception):
+    """Something cannot be started; the text says what to do."""
+
+
+def wait_until(condition, seconds=HANG_SECONDS, what="the condition", pause=0.02):
+    """The first true value of condition(), or StackError when time is up."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise StackError(f"waited {seconds} s in vain for {what}")
+        time.sleep(pause)
+
+
+def free_port():
+    """Below the range the kernel gives to outgoing connections, so nobody takes it meanwhile."""
+    for _ in range(200):
+        port = random.randrange(20000, 32000)
+        if port_is_free(port):
+            return port
+    raise StackError("no free port on 127.0.0.1 between 20000 and 32000")
+
+
+def port_is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False
+
+
+def program(name):
+    """One of ours: from DS_BIN_DIR, else the release build."""
+    path = Path(os.environ.get("DS_BIN_DIR") or ROOT / "build/release/bin") / name
+    if not os.access(path, os.X_OK):
+        raise StackError(f"{path} does not exist: run `make build`, or set DS_BIN_DIR")
+    return str(path)
+
+
+def temporary_folder(prefix):
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o755)        # Postgres runs as another user when we are root
+    return folder
+
+
+def http(method, url, body=None, headers=None, timeout=HANG_SECONDS):
+    """(status, headers, body); a status above 399 is an answer like any other."""
+    request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as reply:
+            return reply.status, reply.headers, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def _before_exec(stop_signal):
+    return lambda: _libc.prctl(PR_SET_PDEATHSIG, stop_signal)
+
+
+class Process:
+    """A child with its log in folder/<name>.log."""
+
+    def __init__(self, name, command, folder, environment=None, user=None, stop_signal=signal.SIGTERM):
+        self.name = name
+        self.command = [str(word) for word in command]
+        self.log = Path(folder) / f"{name}.log"
+        self.environment = environment or {}
+        self.user = user
+        self.stop_signal = stop_signal
+        self.child = None
+        self.start()
+
+    def start(self):
+        options = ({"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+                   if self.user else {})
+        environment = {**os.environ, **self.environment}
+        with open(self.log, "ab") as log:
+            self.log_start = log.tell()
+            self.child = subprocess.Popen(
+                self.command, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=_before_exec(self.stop_signal), **options)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child is not None and self.child.poll() is None
+
+    def log_text(self):
+        """What it wrote since it was last started."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            log.seek(self.log_start)
+            return log.read()
+
+    def log_end(self, lines=20):
+        return "".join(f"    {line}\n" for line in self.log_text().splitlines()[-lines:])
+
+    def wait_log(self, text, seconds=HANG_SECONDS):
+        """Until its log contains text; StackError with the log's end when it dies or time is up."""
+        def found():
+            if text in self.log_text():
+                return True
+            if not self.alive():
+                raise StackError(f"{self.name} ended with {self.child.returncode} before it said "
+                                 f"{text!r}; the end of its log:\n{self.log_end()}")
+            return False
+        try:
+            wait_until(found, seconds)
+        except StackError as error:
+            if "in vain" not in str(error):
+                raise
+            raise StackError(f"{self.name} did not say {text!r} in {seconds} s; the end of its log:\n"
+                             f"{self.log_end()}") from None
+
+    def wait_http(self, url, seconds=HANG_SECONDS):
+        """Until GET url is 200."""
+        def answered():
+            if not self.alive():
+                raise StackError(f"{self.name} ended with {self.child.returncode}; the end of its "
+                                 f"log:\n{self.log_end()}")
+            try:
+                return http("GET", url, timeout=2)[0] == 200
+            except OSError:
+                return False
+        wait_until(answered, seconds, f"{self.name} to answer {url}; its log:\n{self.log_end()}")
+
+    def kill(self):
+        """SIGKILL, and reap."""
+        if self.alive():
+            self.child.kill()
+        self.child.wait()
+
+    def signal(self, number):
+        self.child.send_signal(number)
+
+    def wait(self, seconds=STOP_SECONDS):
+        return self.child.wait(seconds)
+
+    def stop(self):
+        """The exit status; None when it had to be killed."""
+        if self.child is None:
+            return 0
+        if not self.alive():
+            return self.child.returncode
+        self.child.send_signal(self.stop_signal)
+        try:
+            return self.child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            return None
+
+
+def postgres_folder():
+    named = os.environ.get("DS_POSTGRES_BIN_DIR")
+    if named:
+        return Path(named)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+                   key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise StackError("PostgreSQL is not installed: run packaging/install-deps run")
+    return found[-1].parent
+
+
+def postgres_user():
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise StackError("running as root, and there is neither a user postgres nor nobody for Postgres")
+
+
+class Postgres:
+    """A private server: initdb, start, and stop; a database of one's own with create_database."""
+
+    SETTINGS = {
+        "wal_level": "logical", "track_commit_timestamp": "on", "max_replication_slots": "10",
+        "max_wal_senders": "10", "listen_addresses": "127.0.0.1", "autovacuum_naptime": "5s",
+        "max_connections": "100",
+    }
+
+    def __init__(self, folder, port=None, settings=None):
+        self.folder = Path(folder) / "postgres"
+        self.port = port or free_port()
+        self.user = postgres_user()
+        self.process = None
+        self.settings = {**self.SETTINGS, **(settings or {})}
+        self.folder.mkdir()
+        if self.user:
+            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+        self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                  "--locale=C.UTF-8", "--no-sync")
+
+    def _run(self, name, *arguments):
+        options = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} \
+            if self.user else {}
+        done = subprocess.run([postgres_folder() / name, *arguments], cwd=self.folder, **options,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise StackError(f"{name} failed:\n{done.stdout}")
+
+    def start(self):
+        options = [word for key, value in self.settings.items() for word in ("-c", f"{key}={value}")]
+        self.process = Process("postgres", [postgres_folder() / "postgres", "-D", self.folder / "data",
+                                            "-p", self.port, "-k", self.folder, *options],
+                               self.folder.parent, user=self.user, stop_signal=signal.SIGINT)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def ready():
+            if not self.process.alive():
+                raise StackError(f"postgres ended; the end of its log:\n{self.process.log_end()}")
+            done = subprocess.run([postgres_folder() / "pg_isready", "-q", "-h", "127.0.0.1", "-p",
+                                   str(self.port)])
+            return done.returncode == 0
+        wait_until(ready, what="Postgres to accept connections")
+
+    def url(self, database="postgres", user="postgres"):
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def connect(self, database="postgres", user="postgres"):
+        """A psycopg2 connection in autocommit mode."""
+        import psycopg2
+        connection = psycopg2.connect(self.url(database, user))
+        connection.autocommit = True
+        return connection
+
+    def create_database(self, name):
+        connection = self.connect()
+        connection.cursor().execute(f'CREATE DATABASE "{name}" ENCODING \'UTF8\' TEMPLATE template0')
+        connection.close()
+        return self.url(name)
+
+    def stop(self):
+        return self.process.stop() if self.process else 0
+
+    def kill(self):
+        """SIGKILL to the postmaster; its children notice and leave."""
+        self.process.kill()
+
+
+class DsServer(Process):
+    def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server"):
+        self.port = port or free_port()
+        self.admin_port = admin_port or free_port()
+        super().__init__(name, [program("ds-server")], folder, {
+            "DS_SERVER__BIND_ADDRESS": f"127.0.0.1:{self.port}",
+            "DS_ADMIN__LISTEN": f"127.0.0.1:{self.admin_port}",
+            **(environment or {})})
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self):
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    def wait_ready(self):
+        self.wait_http(f"{self.url}/healthz")
+        return self
+
+    def stream_url(self, name):
+        return f"{self.url}/v1/stream/{name}"
+
+    def create(self, name, content_type="application/json", body=None, headers=None):
+        return http("PUT", self.stream_url(name), body,
+                    {"Content-Type": content_type, **(headers or {})})
+
+    def append(self, name, messages, content_type="application/json", headers=None):
+        """messages: a list (sent as one JSON array) or bytes as they are."""
+        body = messages if isinstance(messages, bytes) else json.dumps(messages).encode()
+        status, reply, text = http("POST", self.stream_url(name), body,
+                                   {"Content-Type": content_type, **(headers or {})})
+        if status not in (200, 204):
+            raise StackError(f"append to {name}: {status} {text!r}")
+        return reply
+
+    def read_json(self, name, offset="-1"):
+        """(all messages from offset on, the next offset), following pages to the tail."""
+        messages = []
+        while True:
+            status, headers, body = http("GET", f"{self.stream_url(name)}?offset={offset}")
+            if status != 200:
+                raise StackError(f"read of {name} at {offset}: {status} {body!r}")
+            messages += json.loads(body)
+            offset = headers["Stream-Next-Offset"]
+            if headers.get("Stream-Up-To-Date") == "true":
+                return messages, offset
+
+
+class Syncd(Process):
+    def __init__(self, folder, server_url, postgres_url, streams, port=None, environment=None,
+                 name="syncd", binary=None):
+        self.port = port or free_port()
+        super().__init__(name, [binary or program("syncd")], folder, {
+            "DS_SERVER_URL": server_url, "POSTGRES_URL": postgres_url,
+            "SYNCD_STREAMS": ",".join(streams), "SYNCD_LISTEN": f"127.0.0.1:{self.port}",
+            "SYNCD_MIGRATE": "true", **(environment or {})})
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def wait_ready(self):
+        self.wait_http(f"{self.url}/readyz")
+        return self
+
+    def status(self):
+        return json.loads(http("GET", f"{self.url}/status")[2])
+
+
+def stop_all(processes):
+    """Stop in reverse order; a list of complaints about what did not end as it should."""
+    complaints = []
+    for process in reversed(processes):
+        status = process.stop()
+        if status is None:
+            complaints.append(f"{process.name} did not stop within {STOP_SECONDS} s and was killed")
+        elif status != 0:
+            complaints.append(f"{process.name} ended with {status}")
+    return complaints
+
+
+def remove_folder(folder):
+    if not os.environ.get("DS_KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
