@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Every command of the project.  `make help` lists them; the scripts behind them do the work.
 
 .DEFAULT_GOAL := build

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The official JavaScript client as an application uses it: write, catch up, tail, lose the
 // connection, resume, end.  Each test has a stream of its own on the server at SERVER_URL.
 import { randomUUID } from "node:crypto"
