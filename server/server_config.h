@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/server_config.h -- the settings of ds-server: one table fills one struct.
+ *
+ * Durations are milliseconds, sizes bytes.  Nothing here changes after the start.
+ */
+#pragma once
+
+#include "common/config.h"
+
+typedef enum StorageMode {
+    STORAGE_MEMORY,
+    STORAGE_FILE_FAST,
+    STORAGE_FILE_DURABLE,
+    STORAGE_ACID,
+} StorageMode;
+
+/* The one registry of limits that an operator can set (G5); the fixed ones are in limits.c. */
+typedef struct ServerLimits {
+    int64_t memory_bytes; /* payload of all streams */
+    int64_t stream_bytes; /* payload of one stream */
+    int64_t request_body_bytes;
+    int64_t inflight_body_bytes; /* request bodies being received, all connections */
+    int64_t stream_name_bytes;
+    int64_t stream_name_segments;
+    int64_t streams;
+    int64_t producers_per_stream;
+    int64_t connections;
+    int64_t read_page_bytes;
+    int64_t subscriber_backlog_bytes;
+} ServerLimits;
+
+typedef struct ServerTimeouts {
+    int64_t head_ms;        /* from the first byte of a request to the end of its head */
+    int64_t body_ms;        /* to receive a body, plus the time body_rate allows for its bytes */
+    int64_t body_rate;      /* bytes a second */
+    int64_t idle_ms;        /* between two requests of a connection */
+    int64_t write_stall_ms; /* a client that takes no byte */
+    int64_t drain_ms;       /* after SIGTERM */
+} ServerTimeouts;
+
+typedef struct ServerConfig {
+    char *bind_address; /* "0.0.0.0:4437" */
+    int64_t port;       /* 0: the one in bind_address */
+    char *admin_listen; /* "127.0.0.1:4439" or "off" */
+    int64_t threads;    /* 0: one per core */
+    ServerLimits limits;
+    ServerTimeouts timeouts;
+    int64_t long_poll_ms;
+    int64_t sse_reconnect_ms; /* 0: never */
+    char *stream_base_path;   /* "/v1/stream", no trailing slash */
+    char *cors_origins;       /* "*" or a comma list */
+    int storage_mode;         /* StorageMode */
+    char *log_filter;
+    int log_format; /* 0 logfmt, 1 json */
+    int log_output; /* 0 stdout, 1 stderr */
+} ServerConfig;
+
+extern const ConfigTable server_config_table;
+
+/* Loads and checks what one setting alone cannot say.  On success free with server_config_done. */
+DS_MUST_CHECK bool server_config_load(ServerConfig *out, ConfigLoad *load, Error *err);
+void server_config_done(ServerConfig *config);
