@@ -279,10 +279,11 @@ class Postgres:
 
 
 class DsServer(Process):
-    def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server"):
+    def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server",
+                 binary=None):
         self.port = port or free_port()
         self.admin_port = admin_port or free_port()
-        super().__init__(name, [program("ds-server")], folder, {
+        super().__init__(name, [binary or program("ds-server")], folder, {
             "DS_SERVER__BIND_ADDRESS": f"127.0.0.1:{self.port}",
             "DS_ADMIN__LISTEN": f"127.0.0.1:{self.admin_port}",
             **(environment or {})})
