@@ -242,20 +242,25 @@ class LocalStack:
         return {"E2E_URL": f"http://127.0.0.1:{listener}"}
 
     def _start_sync(self, upstream):
-        database = self._start_postgres()
+        """As compose does it: roles, migration by the superuser, then syncd with its few rights."""
+        admin, syncd = self._start_postgres()
+        migrated = subprocess.run([find_ours("dsctl"), "db", "migrate"], env={**os.environ, "POSTGRES_URL": admin},
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, check=False, timeout=START_SECS)
+        if migrated.returncode != 0:
+            raise StackError(f"`dsctl db migrate` ended with {migrated.returncode}:\n{migrated.stdout}")
         streams = ",".join(f"e2e-{self.run_id}-{kind}" for kind in ("single", "batch", "late"))
         listen = f"127.0.0.1:{free_port()}"
-        syncd = self._start("syncd", [find_ours("syncd")], self.folder, {
+        self._start("syncd", [find_ours("syncd")], self.folder, {
             "DS_SERVER_URL": f"http://{upstream[0]}:{upstream[1]}",
-            "POSTGRES_URL": database,
+            "POSTGRES_URL": syncd,
             "SYNCD_STREAMS": streams,
             "SYNCD_LISTEN": listen,
-            "SYNCD_MIGRATE": "true",
-        })
-        syncd.wait_ready(f"http://{listen}/livez")
-        return {"E2E_POSTGRES_URL": database, "E2E_SYNC_STREAMS": streams}
+        }).wait_ready(f"http://{listen}/livez")
+        return {"E2E_POSTGRES_URL": admin, "E2E_SYNC_STREAMS": streams}
 
     def _start_postgres(self):
+        """The URLs of the superuser and of syncd."""
         binaries, user = find_postgres_folder(), postgres_user()
         home = os.path.join(self.folder, "postgres")
         os.mkdir(home, 0o700)
@@ -282,14 +287,21 @@ class LocalStack:
         for key, value in flags.items():
             command += ["-c", f"{key}={value}"]
         postgres = self._start("postgres", command, self.folder, user=user, stop_signal=signal.SIGINT)
-        url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
-        probe = {**os.environ, "PGPASSWORD": password}
+        syncd_password = secrets.token_hex(16)
+        psql = ["psql", "-X", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-qAt"]
+        environment = {**os.environ, "PGPASSWORD": password, "SYNCD_DB_PASSWORD": syncd_password,
+                       "ELECTRIC_DB_PASSWORD": secrets.token_hex(16)}
 
         def answers():
             if postgres.child.poll() is not None:
                 return True
-            ask = ["psql", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-qAtc", "SELECT 1"]
-            return subprocess.run(ask, env=probe, capture_output=True, check=False).returncode == 0
+            return subprocess.run([*psql, "-c", "SELECT 1"], env=environment, capture_output=True,
+                                  check=False).returncode == 0
         if not lib.wait_until(answers, START_SECS, 0.1) or postgres.child.poll() is not None:
             raise StackError(f"Postgres did not start; the end of its log:\n{postgres.log_end()}")
-        return url
+        roles = subprocess.run([*psql, "-f", os.path.join(lib.HERE, "postgres-init.sql")], env=environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if roles.returncode != 0:
+            raise StackError(f"e2e/postgres-init.sql failed:\n{roles.stdout}")
+        place = f"127.0.0.1:{port}/postgres"
+        return f"postgresql://postgres:{password}@{place}", f"postgresql://syncd:{syncd_password}@{place}"
