@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 import lib
-from local import LONG_POLL_SECS, ROOT, StackError, free_port
+from local import LONG_POLL_SECS, ROOT, StackError, ds
 
 UP_SECS = 900                                     # the first run builds the images
 READY_SECS = 120
@@ -42,7 +42,7 @@ class ComposeStack:
         if self._compose("version").returncode != 0:
             raise StackError("`docker compose` does not work here: install the compose plugin (v2.24 or newer), "
                              "or use --launcher local")
-        self.ports = {name: str(free_port())
+        self.ports = {name: str(ds.free_port())
                       for name in ("ENVOY_PORT", "ENVOY_ADMIN_PORT", "POSTGRES_PORT", "ELECTRIC_PORT")}
         # Not --wait: it takes the one-shot migration, which ends, for a service that failed.
         up = self._compose("up", "--detach", "--build")

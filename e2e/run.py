@@ -64,8 +64,8 @@ def run_scenario(name, environment, tally):
     failed_before = len(tally.failed)
     child = subprocess.Popen([sys.executable, os.path.join(lib.HERE, name, "run.py")],
                              env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             preexec_fn=local.die_with_parent(signal.SIGKILL))
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
     def give_up(_signal, _frame):
         child.kill()
         tally.line(f"not ok {name} ends within {SCENARIO_SECS} s: killed")

@@ -14,12 +14,11 @@ import local
 
 def _envoy_validates(tally):
     try:
-        envoy = local.find_envoy()
+        command = local.envoy_command("--mode", "validate", "-c", local.ENVOY_YAML)
     except local.StackError as error:
         tally.check(False, "e2e/envoy.yaml is valid as committed", error)
         return
-    result = subprocess.run([envoy, "--mode", "validate", "-c", local.ENVOY_YAML], cwd=local.ROOT,
-                            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     tally.check(result.returncode == 0, "e2e/envoy.yaml is valid as committed", result.stderr[-2000:])
 
 
