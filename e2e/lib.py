@@ -243,7 +243,7 @@ class Tail:
         name, event_id, data = "message", None, []
         for line in frame.decode().split("\n"):
             field, _, value = line.partition(":")
-            value = value[1:] if value.startswith(" ") else value
+            value = value.removeprefix(" ")
             if field == "event":
                 name = value
             elif field == "id":

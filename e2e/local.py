@@ -16,8 +16,8 @@ import sys
 import lib
 
 sys.path.insert(0, os.path.join(os.path.dirname(lib.HERE), "tests", "support"))
-import ds  # noqa: E402  (the path above comes first)
-from ds import StackError  # noqa: E402
+import ds
+from ds import StackError
 
 ROOT = os.path.dirname(lib.HERE)
 ENVOY_YAML = os.path.join(lib.HERE, "envoy.yaml")

@@ -9,8 +9,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import (Client, HANG_GUARD_SECS, check, check_equal, finish, note, request, setting, token,
-                 unique_name)
+from lib import HANG_GUARD_SECS, Client, check, check_equal, finish, note, request, setting, token, unique_name
 
 URL = setting("E2E_URL")
 POLL_SECS = float(setting("E2E_LONG_POLL_SECS"))

@@ -8,8 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import (Client, HANG_GUARD_SECS, check, check_equal, finish, note, setting, unique_name,
-                 wait_until)
+from lib import HANG_GUARD_SECS, Client, check, check_equal, finish, note, setting, unique_name, wait_until
 
 POLL_SECS = float(setting("E2E_LONG_POLL_SECS"))
 client = Client()

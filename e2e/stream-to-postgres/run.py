@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from lib import Client, HANG_GUARD_SECS, check, check_equal, finish, note, setting, wait_until
+from lib import HANG_GUARD_SECS, Client, check, check_equal, finish, note, setting, wait_until
 
 try:
     import psycopg2
