@@ -68,7 +68,7 @@ typedef struct HttpParseFault {
 } HttpParseFault;
 
 /* `scanned` is the caller's memory between calls for one head: 0 at first, so that a head that
- * comes byte by byte is looked at once.  On HTTP_PARSE_DONE `out` is filled; else it is untouched.
+ * comes byte by byte is looked at once.  `out` means something only after HTTP_PARSE_DONE.
  */
 DS_MUST_CHECK HttpParseResult http_parse_head(Str bytes, size_t *scanned, HttpRequestHead *out,
                                               HttpParseFault *fault);

@@ -1,2 +1,3 @@
 # ds_unit_test(module library...), in alphabetical order.
+ds_unit_test(http_parse ds_core)
 ds_unit_test(loop ds_net)
