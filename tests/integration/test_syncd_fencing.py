@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two instances at once: whoever was replaced cannot commit, however late it wakes up."""
+import os
+import signal
+
+import ds
+import pytest
+from test_syncd_source_faults import FAST, messages, rows, wait_rows
+
+STREAM = "fence/stream"
+FAULT_BINARY = str(ds.ROOT / "build/fault/bin/syncd")
+
+
+@pytest.fixture
+def start_fault(folder, database, server):
+    """start_fault(fault) -> a syncd of the fault build."""
+    if not os.access(FAULT_BINARY, os.X_OK):
+        pytest.fail("build/fault/bin/syncd does not exist: cmake --preset fault && cmake --build build/fault")
+    started = []
+
+    def start(fault=None, wait=True, **environment):
+        number = len(started)
+        log = folder / f"faults-{number}"
+        process = ds.Syncd(folder, server.url, database[0], [STREAM], binary=FAULT_BINARY,
+                           name=f"fault-syncd-{number}", environment={
+                               **FAST, **environment, "SYNCD_INSTANCE": f"instance-{number}",
+                               **({"DS_FAULT": fault, "DS_FAULT_LOG": str(log)} if fault else {})})
+        process.fault_log = log
+        started.append(process)
+        return process.wait_ready() if wait else process
+
+    yield start
+    for process in started:
+        if process.alive():
+            process.signal(signal.SIGCONT)
+        process.kill()
+
+
+def position(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT epoch, ds_offset, skip, next_seq FROM ds_sync.stream_offset")
+    return cursor.fetchone()
+
+
+def hit(process):
+    return process.fault_log.exists()
+
+
+def test_an_instance_that_was_replaced_before_its_transaction_cannot_commit(database, server, start_fault):
+    """The first holds a batch and sleeps; the second takes over and commits nothing."""
+    server.create(STREAM)
+    old = start_fault()
+    server.append(STREAM, messages(0, 3))
+    wait_rows(database, messages(0, 3), old, STREAM)
+    old.signal(signal.SIGSTOP)
+    new = start_fault("checkpoint.loaded:stall:1", wait=False)
+    ds.wait_until(lambda: hit(new), what="the new instance to take the epoch")
+    before = position(database[1])
+    server.append(STREAM, messages(3, 3))
+    old.signal(signal.SIGCONT)
+    ds.wait_until(lambda: "fenced" in old.log_text(), what="the old instance to notice")
+    assert position(database[1]) == before, "an instance with an older epoch committed"
+    assert rows(database[1], STREAM) == list(enumerate(messages(0, 3)))
+
+
+def test_an_instance_that_wakes_up_inside_its_transaction_does_not_double_rows(
+        database, server, start_fault):
+    """The first stops between guard and rows, and the second waits for its lock: they never both commit
+    the same rows."""
+    server.create(STREAM)
+    many = messages(0, 500)
+    server.append(STREAM, many)
+    old = start_fault("writer.guard_done:stall:1", wait=False)
+    ds.wait_until(lambda: hit(old), what="the old instance to hold its transaction")
+    new = start_fault(wait=False)
+    cursor = database[1].cursor()
+
+    def waits():
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                       "AND datname = current_database()")
+        return cursor.fetchone()[0] > 0
+    ds.wait_until(waits, what="the new instance to wait for the row lock")
+    old.kill()
+    wait_rows(database, many, new, STREAM)
+
+
+def test_an_offset_that_moved_under_an_instance_is_noticed_before_rows_are_written(
+        database, server, start_fault):
+    """The offset is not where the instance believes it is: with rows gone and the offset moved, its
+    next batch must not be numbered from its own memory."""
+    server.create(STREAM)
+    syncd = start_fault()
+    server.append(STREAM, messages(0, 4))
+    wait_rows(database, messages(0, 4), syncd, STREAM)
+    syncd.signal(signal.SIGSTOP)
+    cursor = database[1].cursor()
+    # An operator rewinds the stream by hand, rows and offset together, and forgets the epoch.
+    cursor.execute("BEGIN")
+    cursor.execute("DELETE FROM ds_sync.session_events")
+    cursor.execute("UPDATE ds_sync.stream_offset SET ds_offset = '-1', skip = 0, next_seq = 0")
+    cursor.execute("COMMIT")
+    server.append(STREAM, messages(4, 4))
+    syncd.signal(signal.SIGCONT)
+    wait_rows(database, messages(0, 8), syncd, STREAM)
+
+
+def test_each_load_of_a_position_raises_the_epoch(database, server, start_fault):
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 1))
+    for turn in range(1, 4):
+        syncd = start_fault()
+        wait_rows(database, messages(0, 1), syncd, STREAM)
+        assert position(database[1])[0] == turn
+        assert syncd.stop() == 0
