@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 import lib
-from local import LONG_POLL_SECS, ROOT, StackError, ds
+from local import ROOT, SCENARIO_TIMES, SERVER_TIMES, StackError, ds
 
 UP_SECS = 900                                     # the first run builds the images
 READY_SECS = 120
@@ -30,8 +30,7 @@ class ComposeStack:
         if self.profile == "sync":
             command += ["--profile", "sync"]
         environment = {**os.environ, **self.ports, "SYNCD_STREAMS": self.streams,
-                       "POSTGRES_PASSWORD": DATABASE_PASSWORD,
-                       "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": str(LONG_POLL_SECS)}
+                       "POSTGRES_PASSWORD": DATABASE_PASSWORD, **SERVER_TIMES}
         return subprocess.run([*command, *arguments], env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
                               timeout=timeout)
@@ -50,7 +49,7 @@ class ComposeStack:
             raise StackError(f"docker compose up failed with {up.returncode}:\n{up.stdout[-4000:]}\n{self.logs()}")
         url = f"http://127.0.0.1:{self.ports['ENVOY_PORT']}"
         self._wait_ready(f"{url}/healthz")
-        environment = {"E2E_URL": url, "E2E_LONG_POLL_SECS": str(LONG_POLL_SECS)}
+        environment = {"E2E_URL": url, **SCENARIO_TIMES}
         if self.profile == "sync":
             environment["E2E_SYNC_STREAMS"] = self.streams
             environment["E2E_POSTGRES_URL"] = (f"postgresql://postgres:{DATABASE_PASSWORD}"

@@ -21,7 +21,11 @@ from ds import StackError
 
 ROOT = os.path.dirname(lib.HERE)
 ENVOY_YAML = os.path.join(lib.HERE, "envoy.yaml")
-LONG_POLL_SECS = 2
+LONG_POLL_SECS = 2                                # shorter than in life, so that a run does not wait
+SSE_SECS = 4
+SERVER_TIMES = {"DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": str(LONG_POLL_SECS),
+                "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS": str(SSE_SECS)}
+SCENARIO_TIMES = {"E2E_LONG_POLL_SECS": str(LONG_POLL_SECS), "E2E_SSE_SECS": str(SSE_SECS)}
 LOG_LINES = 30
 
 
@@ -79,7 +83,7 @@ class LocalStack:
     def start(self):
         """What the scenarios get as environment."""
         self.folder = ds.temporary_folder("ds-e2e-")
-        environment = {"E2E_LONG_POLL_SECS": str(LONG_POLL_SECS)}
+        environment = dict(SCENARIO_TIMES)
         upstream = read_upstream(self.server_url) if self.server_url else self._start_server()
         environment.update(self._start_envoy(upstream))
         if self.profile == "sync":
@@ -106,7 +110,7 @@ class LocalStack:
     def _start_server(self):
         server = self._keep(ds.DsServer(self.folder, environment={
             "DS_STORAGE__MODE": "memory",
-            "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": str(LONG_POLL_SECS)}))
+            **SERVER_TIMES}))
         server.wait_ready()
         return "127.0.0.1", server.port
 

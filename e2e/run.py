@@ -113,7 +113,7 @@ def arguments():
     parser.add_argument("--only", action="append", metavar="SCENARIO", default=[])
     parser.add_argument("--list", action="store_true", help="print the scenarios and leave")
     parser.add_argument("--server-url", metavar="URL", help="put Envoy before this server instead of our own "
-                        "(local launcher; its long-poll timeout must be 2 s)")
+                        "(local launcher; its long-poll must last 2 s and its SSE replies 4 s)")
     return parser.parse_args()
 
 

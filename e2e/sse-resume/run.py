@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import HANG_GUARD_SECS, Client, check, check_equal, finish, note, setting, unique_name, wait_until
 
 POLL_SECS = float(setting("E2E_LONG_POLL_SECS"))
+SSE_SECS = float(setting("E2E_SSE_SECS"))
 client = Client()
 
 
@@ -108,6 +109,25 @@ def server_side_resume(name, offset):
     tail.cut()
 
 
+def lifetime(name, offset):
+    """The server ends each reply after a while; a client goes on where the last control event stood."""
+    started = time.monotonic()
+    tail = client.tail(name, offset)
+    tail.next_batch()
+    while not tail.ended and tail.next_event(SSE_SECS + HANG_GUARD_SECS) is not None:
+        pass
+    took = time.monotonic() - started
+    check(tail.ended, "an idle SSE reply is ended by the server", f"still open after {took:.1f} s")
+    check(SSE_SECS * 0.5 <= took, "and not before its time", f"{took:.1f} s of {SSE_SECS}")
+    tail = client.tail(name, offset)
+    reply = client.append(name, [{"after": "the end"}])
+    batches = [tail.next_batch(), tail.next_batch()]
+    got = [message for batch in batches if batch for message in batch[0]]
+    check_equal((reply.status, got), (204, [{"after": "the end"}]), "the next one carries on")
+    tail.cut()
+    return batches[-1][1]["streamNextOffset"] if batches[-1] else offset
+
+
 def long_poll(name, offset):
     got = []
 
@@ -144,6 +164,7 @@ check_equal(client.create(stream).status, 201, "create is 201")
 live_and_unbuffered(stream)
 last = cut_and_resume(stream, 200)
 server_side_resume(stream, last)
+last = lifetime(stream, last)
 long_poll(stream, last)
 check_equal(client.call("DELETE", stream).status, 204, "delete is 204")
 finish()
