@@ -4,7 +4,6 @@
 #include "common/mem.h"
 
 #include <pthread.h>
-#include <strings.h>
 
 #include <bsd/stdlib.h>
 
@@ -20,10 +19,25 @@ str_eq(Str a, Str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+static char
+ascii_lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+/* Not strncasecmp: that stops at a zero byte, and looks at the locale. */
 bool
 str_eq_nocase(Str a, Str b)
 {
-    return a.len == b.len && (a.len == 0 || strncasecmp(a.ptr, b.ptr, a.len) == 0);
+    if (a.len != b.len) {
+        return false;
+    }
+    for (size_t i = 0; i < a.len; i++) {
+        if (ascii_lower(a.ptr[i]) != ascii_lower(b.ptr[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 int
@@ -57,7 +71,7 @@ Str
 str_skip(Str s, size_t n)
 {
     n = DS_MIN(n, s.len);
-    return (Str){s.ptr + n, s.len - n};
+    return n == 0 ? s : (Str){s.ptr + n, s.len - n};
 }
 
 Str
@@ -119,14 +133,21 @@ str_cut(Str s, char c, Str *out_head, Str *out_rest)
     return true;
 }
 
-/* Bytes of the sequence that starts here, 0 if it is not valid (table 3-7 of the Unicode standard). */
-static size_t
-utf8_sequence(const unsigned char *p, size_t left)
+/* Table 3-7 of the Unicode standard. */
+size_t
+str_utf8_sequence(Str s)
 {
+    const unsigned char *p = (const unsigned char *)s.ptr;
     unsigned char low = 0x80;
     unsigned char high = 0xbf;
     size_t length;
 
+    if (s.len == 0) {
+        return 0;
+    }
+    if (p[0] < 0x80) {
+        return 1;
+    }
     if (p[0] >= 0xc2 && p[0] <= 0xdf) {
         length = 2;
     } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
@@ -140,7 +161,7 @@ utf8_sequence(const unsigned char *p, size_t left)
     } else {
         return 0;
     }
-    if (left < length || p[1] < low || p[1] > high) {
+    if (s.len < length || p[1] < low || p[1] > high) {
         return 0;
     }
     for (size_t i = 2; i < length; i++) {
@@ -154,20 +175,19 @@ utf8_sequence(const unsigned char *p, size_t left)
 bool
 str_is_utf8(Str s)
 {
-    const unsigned char *p = (const unsigned char *)s.ptr;
     size_t i = 0;
 
     while (i < s.len) {
         uint64_t word;
 
         if (s.len - i >= sizeof(word)) {
-            memcpy(&word, p + i, sizeof(word));
+            memcpy(&word, s.ptr + i, sizeof(word));
             if ((word & UINT64_C(0x8080808080808080)) == 0) {
                 i += sizeof(word);
                 continue;
             }
         }
-        size_t length = p[i] < 0x80 ? 1 : utf8_sequence(p + i, s.len - i);
+        size_t length = str_utf8_sequence(str_n(s.ptr + i, s.len - i));
         if (length == 0) {
             return false;
         }

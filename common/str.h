@@ -44,6 +44,9 @@ bool str_contains_ctl(Str s);           /* any byte < 0x20 or 0x7f */
  * and false is returned. */
 bool str_cut(Str s, char c, Str *out_head, Str *out_rest);
 
+/* Bytes of the UTF-8 character that s starts with; 0 when none is valid and whole there. */
+size_t str_utf8_sequence(Str s);
+
 /* Whole and valid UTF-8 (RFC 3629: no overlongs, no surrogates, at most U+10FFFF). */
 bool str_is_utf8(Str s);
 
