@@ -35,17 +35,20 @@ typedef struct JsonValue {
 } JsonValue;
 
 /* One whole document, white space around it allowed.  Text must be UTF-8 (checked).
- * ERR_INPUT says what and at which byte; ERR_LIMIT beyond depth_max nested containers. */
+ * ERR_INPUT says what and at which byte; ERR_LIMIT beyond depth_max (at most JSON_DEPTH_MAX) nested
+ * containers. */
 DS_MUST_CHECK bool json_scan_value(Str text, unsigned depth_max, JsonValue *out, Error *err);
 
 /* Walks the elements of a document that is an array, or yields the one value that it is otherwise
  * ("flatten exactly one level", protocol 9.1).  A step validates only what it passes: a caller that
- * must not use a part of a bad document walks it to the end first. */
+ * must not use a part of a bad document walks it to the end first.  depth_max counts the outer array
+ * too, so the walk ends well for exactly the documents that json_scan_value takes. */
 typedef struct JsonElements {
     Str text;
     size_t at;
     unsigned depth_max;
     bool is_array;
+    bool started;
     bool done;
 } JsonElements;
 
@@ -57,8 +60,8 @@ DS_MUST_CHECK bool json_elements_next(JsonElements *it, JsonValue *out, bool *ou
  * not an object.  Escapes in member names are honoured. */
 bool json_member(Str object, Str key, JsonValue *out);
 
-/* Text of a valid JSON string value with escapes decoded, appended to out.
- * ERR_INPUT for a lone surrogate. */
+/* Text of a valid JSON string value (with its quotes) with escapes decoded, appended to out; \u0000
+ * becomes a zero byte.  ERR_INPUT for a lone surrogate, or for what is not a string. */
 DS_MUST_CHECK bool json_unescape(Str string_value, Buf *out, Error *err);
-/* Append text as a JSON string, quotes included; text must be UTF-8. */
+/* Append text as a JSON string, quotes included.  ERR_INPUT when text is not UTF-8. */
 DS_MUST_CHECK bool json_escape(Str text, Buf *out, Error *err);

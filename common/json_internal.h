@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * common/json_internal.h -- what the scanner and the string functions of JSON share; for common/json*
+ * alone.
+ *
+ * All of it stops at `end`, whatever the bytes are.
+ */
+#pragma once
+
+#include "common/str.h"
+
+#include <endian.h>
+
+#define JSON_BYTE_ONES UINT64_C(0x0101010101010101)
+#define JSON_BYTE_HIGHS UINT64_C(0x8080808080808080)
+
+static inline bool
+json_is_high_surrogate(unsigned unit)
+{
+    return unit >= 0xd800 && unit <= 0xdbff;
+}
+
+static inline bool
+json_is_low_surrogate(unsigned unit)
+{
+    return unit >= 0xdc00 && unit <= 0xdfff;
+}
+
+static inline bool
+json_is_plain(char c)
+{
+    return (signed char)c >= 0x20 && c != '"' && c != '\\';
+}
+
+/* The first byte in [p, end) that is not plain ASCII inside a string: a quote, a backslash, a control
+ * character, or one with the high bit; else end. */
+static inline const char *
+json_plain_end(const char *p, const char *end)
+{
+    while (end - p >= 8) {
+        uint64_t word;
+
+        memcpy(&word, p, sizeof(word));
+        word = le64toh(word);
+        /* A subtraction sets the high bit of a byte that is too small.  It also borrows from the
+         * next byte, so only the lowest mark is sure, and that is the one used. */
+        uint64_t below_space = word - JSON_BYTE_ONES * 0x20;
+        uint64_t quote = (word ^ (JSON_BYTE_ONES * '"')) - JSON_BYTE_ONES;
+        uint64_t backslash = (word ^ (JSON_BYTE_ONES * '\\')) - JSON_BYTE_ONES;
+        uint64_t marks = (below_space | quote | backslash | word) & JSON_BYTE_HIGHS;
+        if (marks != 0) {
+            return p + __builtin_ctzll(marks) / 8;
+        }
+        p += sizeof(word);
+    }
+    while (p < end && json_is_plain(*p)) {
+        p++;
+    }
+    return p;
+}
+
+/* Four hexadecimal digits of either case. */
+DS_MUST_CHECK bool json_hex4(const char *p, const char *end, unsigned *out);
+
+/* Whether a member name, as it stands in the text with its quotes, says `key`. */
+bool json_name_eq(Str name, Str key);
