@@ -1,4 +1,5 @@
 # ds_unit_test(module library...), in alphabetical order.
+ds_unit_test(base64 ds_core)
 ds_unit_test(http_parse ds_core)
 ds_unit_test(json_scan ds_core)
 ds_unit_test(json_string ds_core)
