@@ -75,6 +75,12 @@ str_skip(Str s, size_t n)
 }
 
 Str
+str_head(Str s, size_t n)
+{
+    return str_n(s.ptr, DS_MIN(n, s.len));
+}
+
+Str
 str_slice(Str s, size_t from, size_t to)
 {
     DS_ASSERT(from <= to && to <= s.len);

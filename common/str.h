@@ -35,7 +35,8 @@ bool str_starts(Str s, Str prefix);
 bool str_starts_nocase(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
 Str str_skip(Str s, size_t n);          /* without the first n bytes; n may exceed the length */
-Str str_slice(Str s, size_t from, size_t to);
+Str str_slice(Str s, size_t from, size_t to); /* asserts from <= to <= the length */
+Str str_head(Str s, size_t n);          /* the first n bytes at most */
 Str str_trim(Str s);                    /* without spaces and tabs at both ends (RFC 9110 OWS) */
 bool str_find(Str s, char c, size_t *out_at);
 bool str_contains_ctl(Str s);           /* any byte < 0x20 or 0x7f */
