@@ -3,8 +3,10 @@
  * common/config.h -- one const table per program is the only truth about its settings.
  *
  * The table fills one struct that is passed down; the same table prints --help, --print-config and
- * the settings part of the docs (a test compares).  Precedence: default < --config FILE of KEY=value
- * lines < environment < command line flag.  A variable NAME_FILE-style secret is a setting of its own.
+ * the settings part of the docs (a test compares).  Precedence: default < --config FILE of
+ * KEY=value lines < environment < command line flag.  A variable NAME_FILE-style secret is a
+ * setting of its own. An empty value in the file or the environment counts as not set (compose
+ * passes absent variables so); --NAME= clears a text.
  */
 #pragma once
 
@@ -17,7 +19,8 @@ typedef enum SettingType {
     SETTING_BOOL,     /* bool */
     SETTING_INT,      /* int64_t */
     SETTING_SIZE,     /* int64_t bytes; 10MiB and the like */
-    SETTING_DURATION, /* int64_t milliseconds; 30s and the like; a bare number counts bare_unit_ms */
+    SETTING_DURATION, /* int64_t milliseconds; 30s and the like; a bare number counts bare_unit_ms
+                       */
     SETTING_CHOICE,   /* int: index into choices */
     SETTING_SECRET,   /* Secret */
 } SettingType;
@@ -33,18 +36,21 @@ typedef struct Setting {
     int64_t bare_unit_ms;       /* SETTING_DURATION */
     const char *const *choices; /* SETTING_CHOICE, NULL-terminated */
     bool reloadable;
-    const char *unit;           /* for people: "bytes", "streams" */
-    const char *help;           /* one sentence */
+    const char *unit; /* for people: "bytes", "streams" */
+    const char *help; /* one sentence */
 } Setting;
 
 typedef enum SettingOrigin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_FLAG } SettingOrigin;
 
 typedef struct ConfigTable {
-    const char *program;      /* "ds-server" */
-    const char *summary;      /* one line for --help */
-    const Setting *settings;  /* ends with name NULL */
-    const char *const *owned_prefixes; /* "DS_", NULL: unknown variables beginning so are reported */
-    const char *const *foreign; /* NULL-terminated names with such a prefix that are not ours to judge */
+    const char *program;     /* "ds-server" */
+    const char *summary;     /* one line for --help */
+    const Setting *settings; /* ends with name NULL */
+    /* "SYNCD_", NULL: unknown variables beginning so are reported; "DS_*__" wants a "__" further
+     * on. */
+    const char *const *owned_prefixes;
+    const char *const
+        *foreign; /* NULL-terminated names with such a prefix that are not ours to judge */
 } ConfigTable;
 
 typedef struct ConfigLoad {
@@ -54,21 +60,24 @@ typedef struct ConfigLoad {
     char **environ_;
     /* out: what the standard flags asked for */
     bool help, version, print_config, check_config;
-    char *config_path;        /* owned; free with config_load_done */
-    SettingOrigin *origins;   /* one per setting */
-    Buf unknown;              /* names of unknown variables, one a line */
+    char *config_path;      /* owned; free with config_load_done */
+    SettingOrigin *origins; /* one per setting */
+    Buf unknown;            /* names of unknown variables and file lines, one a line */
 } ConfigLoad;
 
-/* Zeroes nothing: `out` must be zeroed by the caller before the first load.
+/* Zeroes nothing: `out` must be zeroed by the caller before the first load, and on failure it is
+ * partly filled (config_done it).  To reload, load into a second struct.  After --help or --version
+ * only the defaults are there.  A bool's flag may stand alone, which is true.
  * Flags: --NAME VALUE, --NAME=VALUE, --config FILE, --set NAME=VALUE, --help, --version,
- * --print-config, --check-config.  ERR_CONFIG says which setting, where it came from and what is legal. */
+ * --print-config, --check-config.  ERR_CONFIG says which setting, where it came from and what is
+ * legal. */
 DS_MUST_CHECK bool config_load(const ConfigTable *table, void *out, ConfigLoad *load, Error *err);
 void config_load_done(ConfigLoad *load);
 void config_done(const ConfigTable *table, void *out); /* frees strings and secrets */
 
 DS_MUST_CHECK bool config_help(const ConfigTable *table, Buf *out, Error *err);
 /* NAME=value lines with the origin as a comment; secrets as ***. */
-DS_MUST_CHECK bool config_print(const ConfigTable *table, const void *values, const ConfigLoad *load,
-                                Buf *out, Error *err);
+DS_MUST_CHECK bool config_print(const ConfigTable *table, const void *values,
+                                const ConfigLoad *load, Buf *out, Error *err);
 /* The settings table in Markdown, for docs/. */
 DS_MUST_CHECK bool config_markdown(const ConfigTable *table, Buf *out, Error *err);

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/config.h"
+
+#include <criterion/criterion.h>
+#include <unistd.h>
+
+typedef struct Values {
+    char *listen;
+    bool tls;
+    int64_t port;
+    int64_t body;
+    int64_t idle;
+    int mode;
+    Secret token;
+} Values;
+
+static const char *const modes[] = {"memory", "acid", NULL};
+static const char *const port_aliases[] = {"DS_PORT", "DS_OLD_PORT", NULL};
+
+static const Setting settings[] = {
+    {.name = "DS_LISTEN",
+     .flag = "listen",
+     .type = SETTING_STRING,
+     .field = offsetof(Values, listen),
+     .fallback = "127.0.0.1",
+     .help = "Address | name."},
+    {.name = "DS_TLS",
+     .flag = "tls",
+     .type = SETTING_BOOL,
+     .field = offsetof(Values, tls),
+     .fallback = "false",
+     .help = "Speak TLS."},
+    {.name = "DS_SERVER__PORT",
+     .aliases = port_aliases,
+     .flag = "port",
+     .type = SETTING_INT,
+     .field = offsetof(Values, port),
+     .fallback = "4437",
+     .min = 1,
+     .max = 65535,
+     .help = "Port."},
+    {.name = "DS_BODY",
+     .type = SETTING_SIZE,
+     .field = offsetof(Values, body),
+     .fallback = "10MiB",
+     .min = 1024,
+     .max = INT64_C(1) << 30,
+     .unit = "bytes",
+     .reloadable = true,
+     .help = "Largest body."},
+    {.name = "DS_IDLE",
+     .flag = "idle",
+     .type = SETTING_DURATION,
+     .field = offsetof(Values, idle),
+     .fallback = "30s",
+     .bare_unit_ms = 1000,
+     .help = "Idle time."},
+    {.name = "DS_MODE",
+     .flag = "mode",
+     .type = SETTING_CHOICE,
+     .field = offsetof(Values, mode),
+     .fallback = "memory",
+     .choices = modes,
+     .help = "Store."},
+    {.name = "DS_TOKEN",
+     .flag = "token",
+     .type = SETTING_SECRET,
+     .field = offsetof(Values, token),
+     .help = "Token."},
+    {.name = NULL},
+};
+static const char *const prefixes[] = {"DS_*__", "OURS_", NULL};
+static const char *const foreign[] = {"OURS_NOT", NULL};
+static const ConfigTable table = {.program = "prog",
+                                  .summary = "Does it.",
+                                  .settings = settings,
+                                  .owned_prefixes = prefixes,
+                                  .foreign = foreign};
+
+static Values values;
+static ConfigLoad load;
+static Error err;
+
+static bool
+run(char **flags, char **environment)
+{
+    static char *argv[16];
+    int argc = 1;
+
+    argv[0] = (char[]){"prog"};
+    for (; flags != NULL && flags[argc - 1] != NULL; argc++) {
+        argv[argc] = flags[argc - 1];
+    }
+    config_done(&table, &values);
+    config_load_done(&load);
+    memset(&values, 0, sizeof(values));
+    memset(&err, 0, sizeof(err));
+    load.argc = argc;
+    load.argv = argv;
+    load.environ_ = environment;
+    return config_load(&table, &values, &load, &err);
+}
+
+#define WORDS(...) ((char *[]){__VA_ARGS__, NULL})
+
+static void
+done(void)
+{
+    config_done(&table, &values);
+    config_load_done(&load);
+}
+
+static void
+write_file(char *path, const char *text)
+{
+    int fd = mkstemp(path);
+
+    cr_assert(fd >= 0);
+    cr_assert(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+}
+
+Test(config, defaults_fill_every_type, .fini = done)
+{
+    cr_assert(run(NULL, NULL), "%s", err.text);
+    cr_expect_str_eq(values.listen, "127.0.0.1");
+    cr_expect(!values.tls);
+    cr_expect_eq(values.port, 4437);
+    cr_expect_eq(values.body, 10 << 20);
+    cr_expect_eq(values.idle, 30000);
+    cr_expect_eq(values.mode, 0);
+    cr_expect(!secret_is_set(&values.token));
+}
+
+Test(config, flag_beats_environment_beats_file_beats_default, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+
+    write_file(path, "# comment\n\n DS_LISTEN = 'from file' \r\nDS_SERVER__PORT=1\nDS_MODE=ACID\n"
+                     "DS_BODY=\"2KiB\"");
+    cr_assert(run(WORDS("--port", "3", "--config", path, "--idle=2m"),
+                  WORDS("DS_SERVER__PORT=2", "DS_TLS=yes", "DS_IDLE=9", "DS_TOKEN=tok")),
+              "%s", err.text);
+    cr_expect_str_eq(values.listen, "from file");
+    cr_expect_eq(values.port, 3);
+    cr_expect_eq(values.mode, 1);
+    cr_expect_eq(values.body, 2048);
+    cr_expect_eq(values.idle, 120000);
+    cr_expect(values.tls);
+    cr_expect_str_eq(secret_reveal(&values.token), "tok");
+    cr_expect_eq(load.origins[0], ORIGIN_FILE);
+    cr_expect_eq(load.origins[1], ORIGIN_ENV);
+    cr_expect_eq(load.origins[2], ORIGIN_FLAG);
+    unlink(path);
+}
+
+Test(config, older_names_work_and_the_new_one_wins, .fini = done)
+{
+    cr_assert(run(NULL, WORDS("DS_OLD_PORT=7")), "%s", err.text);
+    cr_expect_eq(values.port, 7);
+    cr_assert(run(NULL, WORDS("DS_OLD_PORT=7", "DS_PORT=8", "DS_SERVER__PORT=9")), "%s", err.text);
+    cr_expect_eq(values.port, 9);
+}
+
+Test(config, empty_in_the_environment_is_not_set_and_an_empty_flag_clears, .fini = done)
+{
+    cr_assert(run(NULL, WORDS("DS_SERVER__PORT=", "DS_LISTEN=")), "%s", err.text);
+    cr_expect_eq(values.port, 4437);
+    cr_expect_str_eq(values.listen, "127.0.0.1");
+    cr_assert(run(WORDS("--listen="), NULL), "%s", err.text);
+    cr_expect(values.listen == NULL);
+}
+
+Test(config, a_bool_flag_may_stand_alone, .fini = done)
+{
+    cr_assert(run(WORDS("--tls", "--port", "5"), NULL), "%s", err.text);
+    cr_expect(values.tls);
+    cr_assert(run(WORDS("--tls", "off"), NULL), "%s", err.text);
+    cr_expect(!values.tls);
+    cr_assert(run(WORDS("--tls=on"), NULL), "%s", err.text);
+    cr_expect(values.tls);
+}
+
+Test(config, set_reaches_settings_without_a_flag, .fini = done)
+{
+    cr_assert(run(WORDS("--set", "DS_BODY=4KiB", "--set=DS_PORT=6"), NULL), "%s", err.text);
+    cr_expect_eq(values.body, 4096);
+    cr_expect_eq(values.port, 6);
+}
+
+Test(config, errors_name_setting_origin_and_what_is_legal, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+    static const struct {
+        char *flag, *variable;
+        const char *parts[3];
+    } cases[] = {
+        {NULL, "DS_SERVER__PORT=0", {"DS_SERVER__PORT (environment)", "\"0\"", "1 to 65535"}},
+        {NULL, "DS_SERVER__PORT=4437x", {"DS_SERVER__PORT", "4437x", "a whole number"}},
+        {"--mode=disk", NULL, {"DS_MODE (flag --mode)", "\"disk\"", "memory or acid"}},
+        {NULL, "DS_BODY=2GiB", {"DS_BODY", "2GiB", "1KiB to 1GiB"}},
+        {NULL, "DS_IDLE=soon", {"DS_IDLE", "soon", "30s"}},
+        {NULL, "DS_TLS=maybe", {"DS_TLS", "maybe", "true or false"}},
+        {"--listne=x", NULL, {"--listne", "--help", ""}},
+        {"--port", NULL, {"--port", "needs a value", ""}},
+        {"stray", NULL, {"unexpected argument", "stray", "--help"}},
+        {"--set=NOPE=1", NULL, {"--set", "NOPE", ""}},
+        {"--set=NOPE", NULL, {"--set", "NAME=value", ""}},
+        {"--config=/nowhere", NULL, {"/nowhere", "No such file", ""}},
+    };
+
+    for (size_t i = 0; i < DS_COUNT(cases); i++) {
+        cr_expect(!run(WORDS(cases[i].flag), WORDS(cases[i].variable)), "case %zu", i);
+        cr_expect_eq(err.code, ERR_CONFIG);
+        for (size_t part = 0; part < 3; part++) {
+            cr_expect(strstr(err.text, cases[i].parts[part]) != NULL, "case %zu: %s", i, err.text);
+        }
+    }
+    write_file(path, "DS_MODE=acid\nDS_SERVER__PORT=no\n");
+    cr_expect(!run(WORDS("--config", path), NULL));
+    cr_expect(strstr(err.text, path) != NULL && strstr(err.text, ":2)") != NULL, "%s", err.text);
+    unlink(path);
+}
+
+Test(config, a_line_without_an_equals_sign_is_refused_with_its_number, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+
+    write_file(path, "\nDS_MODE acid\n");
+    cr_expect(!run(WORDS("--config", path), NULL));
+    cr_expect(strstr(err.text, ":2: expected NAME=value") != NULL, "%s", err.text);
+    unlink(path);
+}
+
+Test(config, unknown_variables_are_reported_unless_foreign, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+
+    write_file(path, "DS_MOED=acid\n");
+    cr_assert(run(WORDS("--config", path),
+                  WORDS("DS_SRVER__PORT=1", "DS_OTHER_PROGRAM=1", "OURS_TYPO=1", "OURS_NOT=1",
+                        "DS_FAULT=x", "HOME=/", "OURSELVES=1", "novalue")),
+              "%s", err.text);
+    cr_expect_str_eq(buf_cstr(&load.unknown), "DS_MOED\nDS_SRVER__PORT\nOURS_TYPO\n");
+    unlink(path);
+}
+
+Test(config, help_and_version_work_whatever_else_is_wrong, .fini = done)
+{
+    cr_expect(run(WORDS("-h"), WORDS("DS_SERVER__PORT=x")), "%s", err.text);
+    cr_expect(load.help);
+    cr_expect(run(WORDS("--version"), WORDS("DS_SERVER__PORT=x")), "%s", err.text);
+    cr_expect(load.version && !load.help);
+    cr_expect(run(WORDS("--print-config", "--check-config"), NULL));
+    cr_expect(load.print_config && load.check_config);
+}
+
+Test(config, secrets_show_as_stars_everywhere, .fini = done)
+{
+    Buf out;
+
+    buf_init(&out, 100000);
+    cr_assert(run(NULL, WORDS("DS_TOKEN=hush", "DS_MODE=acid")), "%s", err.text);
+    cr_assert(config_print(&table, &values, &load, &out, &err), "%s", err.text);
+    const char *text = buf_cstr(&out);
+    cr_expect(strstr(text, "hush") == NULL);
+    cr_expect(strstr(text, "# environment\nDS_TOKEN=***\n") != NULL, "%s", text);
+    cr_expect(strstr(text, "# default\nDS_BODY=10MiB\n") != NULL, "%s", text);
+    cr_expect(strstr(text, "# default\nDS_IDLE=30s\n") != NULL, "%s", text);
+    cr_expect(strstr(text, "# environment\nDS_MODE=acid\n") != NULL, "%s", text);
+    buf_done(&out);
+}
+
+Test(config, what_is_printed_reads_back_as_the_same, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+    Buf first, second;
+
+    buf_init(&first, 100000);
+    buf_init(&second, 100000);
+    cr_assert(
+        run(WORDS("--port=99", "--idle=1500ms", "--listen=a b", "--mode=acid", "--tls"), NULL));
+    for (size_t i = 0; i < DS_COUNT(settings) - 1; i++) {
+        load.origins[i] = ORIGIN_DEFAULT;
+    }
+    cr_assert(config_print(&table, &values, &load, &first, &err));
+    write_file(path, buf_cstr(&first));
+    cr_assert(run(WORDS("--config", path), NULL), "%s", err.text);
+    for (size_t i = 0; i < DS_COUNT(settings) - 1; i++) {
+        load.origins[i] = ORIGIN_DEFAULT;
+    }
+    cr_assert(config_print(&table, &values, &load, &second, &err));
+    cr_expect_str_eq(buf_cstr(&first), buf_cstr(&second));
+    buf_done(&first);
+    buf_done(&second);
+    unlink(path);
+}
+
+Test(config, help_and_markdown_name_every_setting, .fini = done)
+{
+    Buf help, markdown;
+
+    buf_init(&help, 100000);
+    buf_init(&markdown, 100000);
+    cr_assert(config_help(&table, &help, &err), "%s", err.text);
+    cr_assert(config_markdown(&table, &markdown, &err), "%s", err.text);
+    for (const Setting *setting = settings; setting->name != NULL; setting++) {
+        cr_expect(strstr(buf_cstr(&help), setting->name) != NULL, "%s", setting->name);
+        cr_expect(strstr(buf_cstr(&markdown), setting->name) != NULL, "%s", setting->name);
+    }
+    cr_expect(strstr(buf_cstr(&markdown), "| Address \\| name. |") != NULL, "a bar ends a cell");
+    cr_expect(strstr(buf_cstr(&markdown),
+                     "| `DS_BODY` | | a size such as 512KiB or 10MiB, 1KiB to 1GiB (bytes) | "
+                     "`10MiB` | yes | Largest body. |\n") != NULL,
+              "%s", buf_cstr(&markdown));
+    buf_done(&help);
+    buf_done(&markdown);
+}
