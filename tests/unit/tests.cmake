@@ -1,8 +1,13 @@
 # ds_unit_test(module library...), in alphabetical order.
 ds_unit_test(base64 ds_core)
+ds_unit_test(cli ds_core)
+ds_unit_test(config ds_core)
 ds_unit_test(http_parse ds_core)
 ds_unit_test(json_scan ds_core)
 ds_unit_test(json_string ds_core)
+ds_unit_test(log ds_core)
 ds_unit_test(loop ds_net)
+ds_unit_test(metrics ds_core)
 ds_unit_test(parse ds_core)
+ds_unit_test(secret ds_core)
 ds_unit_test(sse ds_core)
