@@ -111,6 +111,8 @@ Test(cli, dashes_and_negative_numbers_are_arguments)
 Test(cli, lists_collect_and_are_bounded)
 {
     char *argv[3 + 2 * (CLI_LIST_MAX + 1) + 1];
+    char option[] = "-H";
+    char value[] = "v";
     int count = 0;
 
     cr_assert_eq(RUN("stream", "tail", "x", "-H", "a", "--header=b"), 42);
@@ -121,8 +123,8 @@ Test(cli, lists_collect_and_are_bounded)
     argv[count++] = (char[]){"tail"};
     argv[count++] = (char[]){"x"};
     for (int i = 0; i <= CLI_LIST_MAX; i++) {
-        argv[count++] = (char[]){"-H"};
-        argv[count++] = (char[]){"v"};
+        argv[count++] = option;
+        argv[count++] = value;
     }
     argv[count] = NULL;
     cr_redirect_stderr();
