@@ -23,11 +23,13 @@ typedef struct pg_result PGresult;
 /* What a failed command asks for; from SQLSTATE, in one table (pg_sqlstate.c). */
 typedef enum PgErrorClass {
     PG_ERROR_NONE,
-    PG_ERROR_CONNECTION, /* lost or refused: reconnect; what was committed is unknown */
-    PG_ERROR_TRANSIENT,  /* 40001 40P01 53* 55P03 57014 57P0x 25006 58030 ...: retry */
+    /* Lost or refused, 08*, 40003, 57P01-05, 25P03, any FATAL: what was committed is unknown.  The
+     * Pg is disconnected when a reply says this; pg_connect may be called, also in the callback. */
+    PG_ERROR_CONNECTION,
+    PG_ERROR_TRANSIENT,  /* 40* 53* 55006 55P03 57014 25006 58030: retry */
     PG_ERROR_ROW,        /* 22*, 23*: the data is at fault */
     PG_ERROR_SCHEMA,     /* 42*, 3F*, 0A*: the operator must act */
-    PG_ERROR_PERMANENT,  /* 28*, 54* ...: the operator must act */
+    PG_ERROR_PERMANENT,  /* 28*, 3D*, 54*, a bad connection string: the operator must act */
     PG_ERROR_UNKNOWN,    /* retry a bounded number of times */
 } PgErrorClass;
 
@@ -89,7 +91,8 @@ void pg_query(Pg *pg, const char *sql, const PgParam *params, size_t count, PgRe
 /* COPY ... FROM STDIN: data is borrowed until the callback. */
 void pg_copy_in(Pg *pg, const char *sql, Str data, PgReplyFn fn, void *arg);
 
-/* Ask the server to cancel the running command (thread pool); its callback still comes. */
+/* Ask the server to cancel the running command (thread pool); its callback still comes, and not
+ * before the request is through, so that it never hits the next command. */
 void pg_cancel(Pg *pg);
 
 /* COPY text format: append the value with \b \f \n \r \t \v and backslash escaped. */

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * common/pg_sqlstate.c -- what a SQLSTATE asks for (appendix A of the PostgreSQL manual).
+ *
+ * The longest matching prefix decides.  A session that the server ends (57P01 and its kin, 25P03)
+ * counts as a lost connection, because a COMMIT under way may or may not have happened.
+ */
+#include "common/pg_internal.h"
+
+typedef struct SqlstateRule {
+    const char *prefix;
+    PgErrorClass class;
+} SqlstateRule;
+
+static const SqlstateRule sqlstate_rules[] = {
+    {"00", PG_ERROR_NONE},
+    {"08", PG_ERROR_CONNECTION},
+    {"0A", PG_ERROR_SCHEMA},
+    {"22", PG_ERROR_ROW},
+    {"23", PG_ERROR_ROW},
+    {"25006", PG_ERROR_TRANSIENT},  /* read-only: a standby until it is promoted */
+    {"25P03", PG_ERROR_CONNECTION}, /* idle_in_transaction_session_timeout ends the session */
+    {"28", PG_ERROR_PERMANENT},
+    {"3D", PG_ERROR_PERMANENT}, /* no such database */
+    {"3F", PG_ERROR_SCHEMA},
+    {"40", PG_ERROR_TRANSIENT},
+    {"40003", PG_ERROR_CONNECTION}, /* statement completion unknown */
+    {"42", PG_ERROR_SCHEMA},
+    {"53", PG_ERROR_TRANSIENT},
+    {"54", PG_ERROR_PERMANENT},
+    {"55006", PG_ERROR_TRANSIENT}, /* object in use */
+    {"55P03", PG_ERROR_TRANSIENT},
+    {"57014", PG_ERROR_TRANSIENT},
+    {"57P01", PG_ERROR_CONNECTION},
+    {"57P02", PG_ERROR_CONNECTION},
+    {"57P03", PG_ERROR_CONNECTION}, /* starting up or shutting down: nobody to talk to yet */
+    {"57P04", PG_ERROR_CONNECTION}, /* database dropped; connecting again says so */
+    {"57P05", PG_ERROR_CONNECTION},
+    {"58030", PG_ERROR_TRANSIENT},
+};
+
+PgErrorClass
+pg_sqlstate_class(const char *sqlstate)
+{
+    Str state = str_c(sqlstate);
+    PgErrorClass class = PG_ERROR_UNKNOWN;
+    size_t longest = 0;
+
+    if (state.len != 5) {
+        return PG_ERROR_UNKNOWN;
+    }
+    for (size_t i = 0; i < DS_COUNT(sqlstate_rules); i++) {
+        Str prefix = str_c(sqlstate_rules[i].prefix);
+
+        if (prefix.len > longest && str_starts(state, prefix)) {
+            longest = prefix.len;
+            class = sqlstate_rules[i].class;
+        }
+    }
+    return class;
+}
+
+ErrorCode
+pg_error_code(PgErrorClass class, const char *sqlstate)
+{
+    switch (class) {
+    case PG_ERROR_CONNECTION:
+    case PG_ERROR_TRANSIENT:
+    case PG_ERROR_UNKNOWN:
+        return ERR_RETRY;
+    case PG_ERROR_ROW:
+        return ERR_INPUT;
+    case PG_ERROR_SCHEMA:
+        return ERR_CONFIG;
+    case PG_ERROR_PERMANENT:
+        return str_starts(str_c(sqlstate), STR("28")) ? ERR_AUTH : ERR_CONFIG;
+    case PG_ERROR_NONE:
+        break;
+    }
+    return ERR_PROTOCOL; /* an error with a SQLSTATE of success */
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * common/pg_text.c -- Postgres' text forms: COPY values, array elements, columns, messages.
+ */
+#include "common/pg_internal.h"
+
+/* The letter after the backslash, 0 for a byte that stands for itself. */
+static char
+copy_escape_letter(char c)
+{
+    switch (c) {
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    case '\v':
+        return 'v';
+    case '\\':
+        return '\\';
+    default:
+        return 0;
+    }
+}
+
+bool
+pg_copy_escape(Buf *out, Str text, Error *err)
+{
+    size_t len_before = out->len;
+    size_t plain = 0; /* start of the run not copied yet */
+
+    for (size_t i = 0; i < text.len; i++) {
+        char letter = copy_escape_letter(text.ptr[i]);
+
+        if (letter == 0) {
+            continue;
+        }
+        char escape[2] = {'\\', letter};
+        if (!buf_append(out, str_slice(text, plain, i), err) ||
+            !buf_append(out, str_n(escape, sizeof(escape)), err)) {
+            goto fail;
+        }
+        plain = i + 1;
+    }
+    if (buf_append(out, str_skip(text, plain), err)) {
+        return true;
+    }
+
+fail:
+    buf_truncate(out, len_before);
+    return false;
+}
+
+bool
+pg_array_append(Buf *out, Str text, bool is_first, Error *err)
+{
+    size_t len_before = out->len;
+    size_t plain = 0;
+
+    if (!buf_append(out, is_first ? STR("\"") : STR(",\""), err)) {
+        return false;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] != '"' && text.ptr[i] != '\\') {
+            continue;
+        }
+        if (!buf_append(out, str_slice(text, plain, i), err) || !buf_append_char(out, '\\', err)) {
+            goto fail;
+        }
+        plain = i; /* the byte itself opens the next run */
+    }
+    if (buf_append(out, str_skip(text, plain), err) && buf_append_char(out, '"', err)) {
+        return true;
+    }
+
+fail:
+    buf_truncate(out, len_before);
+    return false;
+}
+
+Str
+pg_get(const PgReply *reply, int row, int column)
+{
+    DS_ASSERT(row >= 0 && row < reply->rows);
+    DS_ASSERT(column >= 0 && column < PQnfields(reply->result));
+    return str_n(PQgetvalue(reply->result, row, column),
+                 (size_t)PQgetlength(reply->result, row, column));
+}
+
+bool
+pg_is_null(const PgReply *reply, int row, int column)
+{
+    DS_ASSERT(row >= 0 && row < reply->rows);
+    DS_ASSERT(column >= 0 && column < PQnfields(reply->result));
+    return PQgetisnull(reply->result, row, column) != 0;
+}
+
+void
+pg_flatten(const char *message, char *out, size_t out_size)
+{
+    Str rest = str_c(message);
+    size_t len = 0;
+
+    while (rest.len > 0) {
+        Str line;
+
+        (void)str_cut(rest, '\n', &line, &rest);
+        line = str_trim(line);
+        if (line.len == 0 || str_starts(line, STR("LOCATION:"))) {
+            continue;
+        }
+        if (len > 0 && len + 2 < out_size) {
+            memcpy(out + len, "; ", 2);
+            len += 2;
+        }
+        size_t take = DS_MIN(line.len, out_size - 1 - len);
+        memcpy(out + len, line.ptr, take);
+        len += take;
+    }
+    out[len] = '\0';
+}

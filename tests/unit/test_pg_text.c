@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/pg_internal.h"
+
+#include <criterion/criterion.h>
+
+Test(pg_text, copy_escapes_exactly_the_bytes_that_copy_would_read_otherwise)
+{
+    Buf out;
+    Error err = {0};
+
+    buf_init(&out, 1024);
+    cr_assert(pg_copy_escape(&out, STR("a\b\f\n\r\t\v\\z"), &err), "%s", err.text);
+    cr_expect_str_eq(buf_cstr(&out), "a\\b\\f\\n\\r\\t\\v\\\\z");
+    buf_reset(&out);
+    for (int c = 1; c < 256; c++) {
+        char byte = (char)c;
+        bool special = strchr("\b\f\n\r\t\v\\", c) != NULL;
+
+        buf_reset(&out);
+        cr_assert(pg_copy_escape(&out, str_n(&byte, 1), &err));
+        cr_expect_eq(out.len, special ? 2 : 1, "byte %d", c);
+    }
+    buf_reset(&out);
+    cr_assert(pg_copy_escape(&out, STR_EMPTY, &err));
+    cr_expect_eq(out.len, 0);
+    buf_done(&out);
+}
+
+Test(pg_text, array_elements_are_quoted_and_separated)
+{
+    Buf out;
+    Error err = {0};
+
+    buf_init(&out, 1024);
+    cr_assert(pg_array_append(&out, STR("a,b"), true, &err));
+    cr_assert(pg_array_append(&out, STR("\"q\\"), false, &err));
+    cr_assert(pg_array_append(&out, STR_EMPTY, false, &err));
+    cr_assert(pg_array_append(&out, STR("NULL"), false, &err));
+    cr_expect_str_eq(buf_cstr(&out), "\"a,b\",\"\\\"q\\\\\",\"\",\"NULL\"");
+    buf_done(&out);
+}
+
+Test(pg_text, what_does_not_fit_leaves_the_buffer_as_it_was)
+{
+    for (size_t max = 3; max < 10; max++) {
+        Buf out;
+        Error err = {0};
+
+        buf_init(&out, max);
+        cr_assert(buf_append(&out, STR("abc"), &err));
+        cr_expect_not(pg_copy_escape(&out, STR("x\ny\nz"), &err), "limit %zu", max);
+        cr_expect_eq(err.code, ERR_LIMIT);
+        cr_expect_str_eq(buf_cstr(&out), "abc");
+        cr_expect_not(pg_array_append(&out, STR("x\"y\"z"), true, &err), "limit %zu", max);
+        cr_expect_str_eq(buf_cstr(&out), "abc");
+        buf_done(&out);
+    }
+}
+
+Test(pg_text, messages_become_one_line_without_source_locations)
+{
+    char out[64];
+    char small[8];
+
+    pg_flatten("ERROR:  22P02: bad\nDETAIL:  why\nLOCATION:  f, x.c:1\n", out, sizeof(out));
+    cr_expect_str_eq(out, "ERROR:  22P02: bad; DETAIL:  why");
+    pg_flatten("", out, sizeof(out));
+    cr_expect_str_eq(out, "");
+    pg_flatten(NULL, out, sizeof(out));
+    cr_expect_str_eq(out, "");
+    pg_flatten("1234567890\nabc", small, sizeof(small));
+    cr_expect_str_eq(small, "1234567");
+    pg_flatten("12345\nabc", small, sizeof(small));
+    cr_expect_str_eq(small, "12345; ");
+}
+
+Test(pg_text, a_refused_connection_has_the_sqlstate_of_its_last_host)
+{
+    Error err = {0};
+    PgErrorClass class = pg_connect_error(
+        "connection to server at \"h1\", port 1 failed: FATAL:  53300: sorry, too many clients\n"
+        "LOCATION:  InitProcess, proc.c:348\n"
+        "connection to server at \"h2\", port 1 failed: FATAL:  3D000: database \"x\" does not "
+        "exist\n",
+        false, &err);
+
+    cr_expect_eq(class, PG_ERROR_PERMANENT);
+    cr_expect_eq(err.code, ERR_CONFIG);
+    cr_expect_str_eq(err.sqlstate, "3D000");
+    cr_expect_null(strstr(err.text, "LOCATION"));
+    cr_expect_null(strchr(err.text, '\n'));
+
+    class = pg_connect_error("could not connect:  nobody\n", false, &err);
+    cr_expect_eq(class, PG_ERROR_CONNECTION);
+    cr_expect_eq(err.code, ERR_RETRY);
+    cr_expect_str_eq(err.sqlstate, "");
+
+    class = pg_connect_error("fe_sendauth: no password supplied\n", true, &err);
+    cr_expect_eq(class, PG_ERROR_PERMANENT);
+    cr_expect_eq(err.code, ERR_AUTH);
+}
+
+Test(pg_text, a_truncated_message_is_never_read_past_its_end)
+{
+    static const char message[] = "FATAL:  57P03: starting up";
+
+    for (size_t len = 0; len < sizeof(message); len++) {
+        char *cut = str_dup(str_n(message, len)); /* exact size, for the address sanitizer */
+        Error err = {0};
+
+        (void)pg_connect_error(cut, false, &err);
+        cr_expect_str_eq(err.sqlstate, len >= strlen("FATAL:  57P03: ") ? "57P03" : "", "%zu", len);
+        free(cut);
+    }
+}
