@@ -208,6 +208,12 @@ def postgres_user():
     raise StackError("running as root, and there is neither a user postgres nor nobody for Postgres")
 
 
+def postgres_client(name):
+    """A client program; the newer majors from npm come without, and Debian's talks to all of them."""
+    own = postgres_folder() / name
+    return str(own) if own.exists() else shutil.which(name) or name
+
+
 class Postgres:
     """A private server: initdb, start, and stop; a database of one's own with create_database."""
 
@@ -249,7 +255,7 @@ class Postgres:
         def ready():
             if not self.process.alive():
                 raise StackError(f"postgres ended; the end of its log:\n{self.process.log_end()}")
-            done = subprocess.run([postgres_folder() / "pg_isready", "-q", "-h", "127.0.0.1", "-p",
+            done = subprocess.run([postgres_client("pg_isready"), "-q", "-h", "127.0.0.1", "-p",
                                    str(self.port)])
             return done.returncode == 0
         wait_until(ready, what="Postgres to accept connections")
