@@ -1,0 +1,1 @@
+SELECT to_regclass('ds_sync.schema_version') IS NOT NULL
