@@ -82,6 +82,10 @@ http_hold_drop(HttpHold *hold)
     }
 }
 
+/* A hold with one reference that owns malloc'ed data: for a body made for one reply.  Drop it after
+ * reply_send or stream_write. */
+HttpHold *http_hold_new(char *data);
+
 /* Bytes of a body.  With a hold the engine takes a reference of its own and sends the bytes from
  * where they lie; without one (NULL) it copies them before the call returns: for small parts, "[",
  * a control frame. */
@@ -127,10 +131,11 @@ void exchange_wait(HttpExchange *exchange, HttpCancelFn on_cancel, void *arg);
  * have been set before.  on_drained may be NULL. */
 void stream_start(HttpExchange *exchange, HttpDrainedFn on_drained);
 
-/* Queues the pieces as one chunk; all that is queued in one loop turn leaves in one write.  False,
- * and nothing is queued, when more than DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES would then wait for
- * the client: cut it with exchange_abort.  on_drained comes in a later turn, never from inside;
- * after one stream_write or more it comes once, when the queue is empty. */
+/* Queues the pieces as one chunk; all that is queued in one loop turn leaves in one write.  Into an
+ * empty queue it always goes.  False, and nothing is queued, when more than
+ * DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES would then wait for the client: cut it with exchange_abort, or
+ * write less often.  on_drained comes once after stream_start and after one stream_write or more, when
+ * the queue is empty; never from inside a call of the handler's. */
 DS_MUST_CHECK bool stream_write(HttpExchange *exchange, const HttpPiece *pieces, size_t count);
 size_t
 stream_backlog(const HttpExchange *exchange); /* bytes queued and not yet taken by the kernel */
@@ -170,4 +175,5 @@ typedef struct HttpHandlers {
      * already under way on open connections may still come; they should not wait any more. */
     void (*loop_drain)(NetLoop *loop);
     void (*loop_stop)(NetLoop *loop); /* on its thread: every exchange is gone; free timers */
+    bool (*ready)(void *app);         /* for /readyz, any thread; NULL: ready once it runs */
 } HttpHandlers;
