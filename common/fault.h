@@ -20,9 +20,9 @@
 #ifdef DS_FAULTS
 bool fault_hit(const char *name);
 bool fault_mutant(const char *name);
-#define FAULT(name) fault_hit(name)
+#define FAULT(name)  fault_hit(name)
 #define MUTANT(name) fault_mutant(name)
 #else
-#define FAULT(name) false
+#define FAULT(name)  false
 #define MUTANT(name) false
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * common/json_internal.h -- what the scanner and the string functions of JSON share; for common/json*
- * alone.
+ * common/json_internal.h -- what the scanner and the string functions of JSON share; for
+ * common/json* alone.
  *
  * All of it stops at `end`, whatever the bytes are.
  */
@@ -11,7 +11,7 @@
 
 #include <endian.h>
 
-#define JSON_BYTE_ONES UINT64_C(0x0101010101010101)
+#define JSON_BYTE_ONES  UINT64_C(0x0101010101010101)
 #define JSON_BYTE_HIGHS UINT64_C(0x8080808080808080)
 
 static inline bool
@@ -32,8 +32,8 @@ json_is_plain(char c)
     return (signed char)c >= 0x20 && c != '"' && c != '\\';
 }
 
-/* The first byte in [p, end) that is not plain ASCII inside a string: a quote, a backslash, a control
- * character, or one with the high bit; else end. */
+/* The first byte in [p, end) that is not plain ASCII inside a string: a quote, a backslash, a
+ * control character, or one with the high bit; else end. */
 static inline const char *
 json_plain_end(const char *p, const char *end)
 {

@@ -3,7 +3,7 @@
 
 #include "common/json_internal.h"
 
-#define NUMBER_DIGITS_MAX 1000
+#define NUMBER_DIGITS_MAX   1000
 #define NUMBER_EXPONENT_MAX 400
 
 typedef struct Scan {
@@ -105,6 +105,20 @@ scan_escape(Scan *scan, Error *err)
     }
 }
 
+static bool
+scan_non_ascii(Scan *scan, Error *err)
+{
+    do {
+        size_t length = str_utf8_sequence(str_n(scan->at, (size_t)(scan->end - scan->at)));
+
+        if (length == 0) {
+            return scan_fail(scan, "invalid UTF-8", err);
+        }
+        scan->at += length;
+    } while (scan->at < scan->end && (signed char)*scan->at < 0);
+    return true;
+}
+
 /* At the opening quote. */
 static bool
 scan_string(Scan *scan, Error *err)
@@ -128,11 +142,9 @@ scan_string(Scan *scan, Error *err)
         if ((unsigned char)*scan->at < 0x20) {
             return scan_fail(scan, "control character in a string", err);
         }
-        size_t length = str_utf8_sequence(str_n(scan->at, (size_t)(scan->end - scan->at)));
-        if (length == 0) {
-            return scan_fail(scan, "invalid UTF-8", err);
+        if (!scan_non_ascii(scan, err)) {
+            return false;
         }
-        scan->at += length;
     }
 }
 

@@ -29,7 +29,7 @@ typedef enum JsonType {
 } JsonType;
 
 typedef struct JsonValue {
-    Str text;        /* the value as it stands, without white space around it; borrowed */
+    Str text; /* the value as it stands, without white space around it; borrowed */
     JsonType type;
     unsigned traits; /* JsonTrait bits of it and everything inside it */
 } JsonValue;
@@ -41,8 +41,8 @@ DS_MUST_CHECK bool json_scan_value(Str text, unsigned depth_max, JsonValue *out,
 
 /* Walks the elements of a document that is an array, or yields the one value that it is otherwise
  * ("flatten exactly one level", protocol 9.1).  A step validates only what it passes: a caller that
- * must not use a part of a bad document walks it to the end first.  depth_max counts the outer array
- * too, so the walk ends well for exactly the documents that json_scan_value takes. */
+ * must not use a part of a bad document walks it to the end first.  depth_max counts the outer
+ * array too, so the walk ends well for exactly the documents that json_scan_value takes. */
 typedef struct JsonElements {
     Str text;
     size_t at;

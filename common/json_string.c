@@ -77,7 +77,8 @@ decode_unicode(const char **at, const char *end, unsigned *out_code)
     return true;
 }
 
-/* At a backslash: *at moves behind the escape, whose UTF-8 goes to out.  0 when it means nothing. */
+/* At a backslash: *at moves behind the escape, whose UTF-8 goes to out.  0 when it means nothing.
+ */
 static size_t
 decode_escape(const char **at, const char *end, char out[4])
 {
@@ -164,7 +165,8 @@ json_unescape(Str string_value, Buf *out, Error *err)
         }
         size_t length = decode_escape(&p, end, decoded);
         if (length == 0) {
-            (void)error_set(err, ERR_INPUT, "JSON: lone surrogate or bad escape in a string, at byte %zu",
+            (void)error_set(err, ERR_INPUT,
+                            "JSON: lone surrogate or bad escape in a string, at byte %zu",
                             (size_t)(p - string_value.ptr));
             goto fail;
         }

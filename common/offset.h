@@ -13,7 +13,8 @@
 #define OFFSET_BYTES_MAX 255
 #define OFFSET_OWN_BYTES 33 /* eeeeeeeeeeeeeeee_pppppppppppppppp */
 
-/* Legal as a resume point from any server: not empty, not a sentinel, within the character rules. */
+/* Legal as a resume point from any server: not empty, not a sentinel, within the character rules.
+ */
 bool offset_is_valid(Str offset);
 
 typedef struct Offset {

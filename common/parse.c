@@ -3,8 +3,8 @@
 
 #define SECOND_MS INT64_C(1000)
 #define MINUTE_MS (60 * SECOND_MS)
-#define HOUR_MS (60 * MINUTE_MS)
-#define DAY_MS (24 * HOUR_MS)
+#define HOUR_MS   (60 * MINUTE_MS)
+#define DAY_MS    (24 * HOUR_MS)
 
 /* Keeps fraction * unit below 2^63. */
 #define FRACTION_DIGITS_MAX 9
@@ -131,8 +131,8 @@ bool
 parse_size(Str s, uint64_t *out_bytes)
 {
     static const Unit units[] = {
-        {"", 1},       {"KiB", 1 << 10}, {"MiB", 1 << 20},  {"GiB", 1 << 30},
-        {"KB", 1000},  {"MB", 1000000},  {"GB", 1000000000},
+        {"", 1},      {"KiB", 1 << 10}, {"MiB", 1 << 20},   {"GiB", 1 << 30},
+        {"KB", 1000}, {"MB", 1000000},  {"GB", 1000000000},
     };
     Str number;
     int64_t scale;

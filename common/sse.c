@@ -3,7 +3,7 @@
 
 #include "common/mem.h"
 
-#define BOM "\xef\xbb\xbf"
+#define BOM       "\xef\xbb\xbf"
 #define BOM_BYTES 3
 
 /* What one large event leaves allocated for the next. */
@@ -18,10 +18,10 @@ struct SseParser {
     Buf id;
     size_t event_bytes; /* of the event's finished lines, comments and line ends aside */
     size_t event_bytes_max;
-    unsigned bom_seen;  /* bytes of a byte order mark at the start; BOM_BYTES: past it */
+    unsigned bom_seen; /* bytes of a byte order mark at the start; BOM_BYTES: past it */
     bool has_data;
-    bool in_comment;    /* the unfinished line is one; its bytes are not kept */
-    bool skip_lf;       /* the last line ended with CR: an LF now belongs to it */
+    bool in_comment; /* the unfinished line is one; its bytes are not kept */
+    bool skip_lf;    /* the last line ended with CR: an LF now belongs to it */
     bool in_callback;
     bool failed;
 };

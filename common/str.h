@@ -14,7 +14,7 @@ typedef struct Str {
 } Str;
 
 #define STR(literal) ((Str){"" literal "", sizeof(literal) - 1})
-#define STR_EMPTY ((Str){"", 0})
+#define STR_EMPTY    ((Str){"", 0})
 
 /* For "%.*s": printf("%.*s", STR_ARG(s)).  Only for lengths already bounded below INT_MAX. */
 #define STR_ARG(s) (int)(s).len, (s).ptr
@@ -34,12 +34,12 @@ int str_cmp(Str a, Str b);        /* bytewise, shorter first on a tie */
 bool str_starts(Str s, Str prefix);
 bool str_starts_nocase(Str s, Str prefix);
 bool str_ends(Str s, Str suffix);
-Str str_skip(Str s, size_t n);          /* without the first n bytes; n may exceed the length */
+Str str_skip(Str s, size_t n); /* without the first n bytes; n may exceed the length */
 Str str_slice(Str s, size_t from, size_t to); /* asserts from <= to <= the length */
-Str str_head(Str s, size_t n);          /* the first n bytes at most */
-Str str_trim(Str s);                    /* without spaces and tabs at both ends (RFC 9110 OWS) */
+Str str_head(Str s, size_t n);                /* the first n bytes at most */
+Str str_trim(Str s); /* without spaces and tabs at both ends (RFC 9110 OWS) */
 bool str_find(Str s, char c, size_t *out_at);
-bool str_contains_ctl(Str s);           /* any byte < 0x20 or 0x7f */
+bool str_contains_ctl(Str s); /* any byte < 0x20 or 0x7f */
 
 /* Cut at the first `c`: *out_head is before it, *out_rest after; without one, head = s, rest empty
  * and false is returned. */

@@ -80,9 +80,9 @@ Test(base64, line_breaks_are_skipped_wherever_they_stand)
 Test(base64, what_is_not_base64_is_refused_and_changes_nothing)
 {
     static const char *const bad[] = {
-        "Z",       "Zg",      "Zg=",     "Zm8",      "Zm9vY",     "=",     "====",    "Z===",
-        "Zg===",   "Zm8==",   "Zm9v=",   "Zg==Zg==", "Zm9v Zm9v", "Zm9v\t", "Zm-_",    "Zm9*",
-        "Z=g=",    "Zg=Z",    "Zh==",    "Zm9=",     "Zm9v\x80",  "Zm8=\n=",
+        "Z",     "Zg",    "Zg=",   "Zm8",      "Zm9vY",     "=",       "====", "Z===",
+        "Zg===", "Zm8==", "Zm9v=", "Zg==Zg==", "Zm9v Zm9v", "Zm9v\t",  "Zm-_", "Zm9*",
+        "Z=g=",  "Zg=Z",  "Zh==",  "Zm9=",     "Zm9v\x80",  "Zm8=\n=",
     };
 
     for (size_t i = 0; i < DS_COUNT(bad); i++) {

@@ -48,12 +48,41 @@ expect_walk(Str text, const char *elements)
 Test(json_scan, every_legal_form_is_taken)
 {
     static const char *const good[] = {
-        "null", "true", "false", "0", "-0", "1", "-12", "0.5", "-0.50", "1e5", "1E+5", "0e-0",
-        "12.34e56", "1e00005", "\"\"", "\"a\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uABcd\"",
-        "[]", "{}", "[ ]", "{ }", "[1]", "[1,2]", "[[],{}]", "{\"a\":1}", "{\"a\":{\"b\":[1,{}]}}",
-        " \t\r\n1 \t\r\n", " [ 1 , 2 ] ", " { \"a\" : 1 , \"b\" : [ ] } ", "{\"a\":1,\"a\":2}",
-        "{\"\":0}", "\"\x7f\"", "\"h\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
-        "\"abcdefghijklmnopqrstuvwxyz 0123456789\"", "[\"abcdefgh\",\"abcdefg\",\"abcdefghi\"]",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "1",
+        "-12",
+        "0.5",
+        "-0.50",
+        "1e5",
+        "1E+5",
+        "0e-0",
+        "12.34e56",
+        "1e00005",
+        "\"\"",
+        "\"a\"",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\uABcd\"",
+        "[]",
+        "{}",
+        "[ ]",
+        "{ }",
+        "[1]",
+        "[1,2]",
+        "[[],{}]",
+        "{\"a\":1}",
+        "{\"a\":{\"b\":[1,{}]}}",
+        " \t\r\n1 \t\r\n",
+        " [ 1 , 2 ] ",
+        " { \"a\" : 1 , \"b\" : [ ] } ",
+        "{\"a\":1,\"a\":2}",
+        "{\"\":0}",
+        "\"\x7f\"",
+        "\"h\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+        "\"abcdefghijklmnopqrstuvwxyz 0123456789\"",
+        "[\"abcdefgh\",\"abcdefg\",\"abcdefghi\"]",
         "\"\\ud83d\\ude00\"",
     };
 
@@ -65,15 +94,93 @@ Test(json_scan, every_legal_form_is_taken)
 Test(json_scan, everything_else_is_refused)
 {
     static const char *const bad[] = {
-        "", " ", "nul", "nulll", "NULL", "True", "tru", "falsy", "undefined", "NaN", "Infinity",
-        "-", "-a", "+1", ".5", "1.", "1.e5", "01", "-01", "00", "1e", "1e+", "1e-", "0x1", "1_0",
-        "1,", "1 2", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[,]", "[1 2]", "[1}", "{]",
-        "{\"a\"", "{\"a\":", "{\"a\":}", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{,}", "{1:2}",
-        "{a:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1]", "{\"a\",1}", "{null:1}",
-        "\"", "\"a", "a\"", "'a'", "\"\\\"", "\"\\\\\\\"", "\"\\x41\"", "\"\\U0041\"", "\"\\",
-        "\"\\u\"", "\"\\u12\"", "\"\\u123g\"", "\"\\u 123\"", "\"\\ud83d\\u12\"", "\"\\ud83d\\x\"",
-        "\"\t\"", "\"\n\"", "\"abcdefg\x1f\"", "[1]x", "[1][2]", "{}{}", "/**/1", "1//", "[1,/**/2]",
-        "\x0c" "1", "\x0b" "1", "\xc2\xa0" "1", "\xef\xbb\xbf" "1", "[\"a\",\n4\n,1,", "[\"\"],",
+        "",
+        " ",
+        "nul",
+        "nulll",
+        "NULL",
+        "True",
+        "tru",
+        "falsy",
+        "undefined",
+        "NaN",
+        "Infinity",
+        "-",
+        "-a",
+        "+1",
+        ".5",
+        "1.",
+        "1.e5",
+        "01",
+        "-01",
+        "00",
+        "1e",
+        "1e+",
+        "1e-",
+        "0x1",
+        "1_0",
+        "1,",
+        "1 2",
+        "[",
+        "]",
+        "{",
+        "}",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[,]",
+        "[1 2]",
+        "[1}",
+        "{]",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":}",
+        "{\"a\":1",
+        "{\"a\":1,",
+        "{\"a\":1,}",
+        "{,}",
+        "{1:2}",
+        "{a:1}",
+        "{\"a\" 1}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\":1]",
+        "{\"a\",1}",
+        "{null:1}",
+        "\"",
+        "\"a",
+        "a\"",
+        "'a'",
+        "\"\\\"",
+        "\"\\\\\\\"",
+        "\"\\x41\"",
+        "\"\\U0041\"",
+        "\"\\",
+        "\"\\u\"",
+        "\"\\u12\"",
+        "\"\\u123g\"",
+        "\"\\u 123\"",
+        "\"\\ud83d\\u12\"",
+        "\"\\ud83d\\x\"",
+        "\"\t\"",
+        "\"\n\"",
+        "\"abcdefg\x1f\"",
+        "[1]x",
+        "[1][2]",
+        "{}{}",
+        "/**/1",
+        "1//",
+        "[1,/**/2]",
+        "\x0c"
+        "1",
+        "\x0b"
+        "1",
+        "\xc2\xa0"
+        "1",
+        "\xef\xbb\xbf"
+        "1",
+        "[\"a\",\n4\n,1,",
+        "[\"\"],",
     };
 
     for (size_t i = 0; i < DS_COUNT(bad); i++) {
@@ -91,14 +198,30 @@ Test(json_scan, strings_must_be_utf8_at_every_place_in_a_word)
         const char *bytes;
         bool ok;
     } cases[] = {
-        {"\xc2\x80", true},          {"\xdf\xbf", true},          {"\xe0\xa0\x80", true},
-        {"\xed\x9f\xbf", true},      {"\xee\x80\x80", true},      {"\xef\xbf\xbf", true},
-        {"\xf0\x90\x80\x80", true},  {"\xf4\x8f\xbf\xbf", true},  {"\x80", false},
-        {"\xbf", false},             {"\xc0\x80", false},         {"\xc1\xbf", false},
-        {"\xe0\x9f\xbf", false},     {"\xed\xa0\x80", false},     {"\xed\xbf\xbf", false},
-        {"\xf0\x8f\xbf\xbf", false}, {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false},
-        {"\xff", false},             {"\xfe", false},             {"\xc2", false},
-        {"\xe2\x82", false},         {"\xf0\x9f\x98", false},     {"\xe2\x82x", false},
+        {"\xc2\x80", true},
+        {"\xdf\xbf", true},
+        {"\xe0\xa0\x80", true},
+        {"\xed\x9f\xbf", true},
+        {"\xee\x80\x80", true},
+        {"\xef\xbf\xbf", true},
+        {"\xf0\x90\x80\x80", true},
+        {"\xf4\x8f\xbf\xbf", true},
+        {"\x80", false},
+        {"\xbf", false},
+        {"\xc0\x80", false},
+        {"\xc1\xbf", false},
+        {"\xe0\x9f\xbf", false},
+        {"\xed\xa0\x80", false},
+        {"\xed\xbf\xbf", false},
+        {"\xf0\x8f\xbf\xbf", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xf5\x80\x80\x80", false},
+        {"\xff", false},
+        {"\xfe", false},
+        {"\xc2", false},
+        {"\xe2\x82", false},
+        {"\xf0\x9f\x98", false},
+        {"\xe2\x82x", false},
         {"\xc2\xc2\x80", false},
     };
 
@@ -132,8 +255,8 @@ Test(json_scan, each_byte_is_judged_the_same_at_every_place_in_a_word)
     }
 }
 
-static const char rich[] =
-    " {\"a\":[1,-2.5e+3,true,false,null,\"\\u00e9\\ud83d\\ude00 \xe2\x82\xac\",{}],\"b\":{\"c\":[[]]}}";
+static const char rich[] = " {\"a\":[1,-2.5e+3,true,false,null,\"\\u00e9\\ud83d\\ude00 "
+                           "\xe2\x82\xac\",{}],\"b\":{\"c\":[[]]}}";
 
 Test(json_scan, every_truncation_of_a_document_is_refused)
 {
@@ -173,14 +296,10 @@ Test(json_scan, a_value_is_its_text_and_type_without_the_space_around_it)
         const char *value;
         JsonType type;
     } cases[] = {
-        {" null ", "null", JSON_TYPE_NULL},
-        {"\ttrue", "true", JSON_TYPE_BOOL},
-        {"false\n", "false", JSON_TYPE_BOOL},
-        {"-1.5e3", "-1.5e3", JSON_TYPE_NUMBER},
-        {"\r0\r", "0", JSON_TYPE_NUMBER},
-        {" \" a \" ", "\" a \"", JSON_TYPE_STRING},
-        {" [ 1 ] ", "[ 1 ]", JSON_TYPE_ARRAY},
-        {" { } ", "{ }", JSON_TYPE_OBJECT},
+        {" null ", "null", JSON_TYPE_NULL},    {"\ttrue", "true", JSON_TYPE_BOOL},
+        {"false\n", "false", JSON_TYPE_BOOL},  {"-1.5e3", "-1.5e3", JSON_TYPE_NUMBER},
+        {"\r0\r", "0", JSON_TYPE_NUMBER},      {" \" a \" ", "\" a \"", JSON_TYPE_STRING},
+        {" [ 1 ] ", "[ 1 ]", JSON_TYPE_ARRAY}, {" { } ", "{ }", JSON_TYPE_OBJECT},
     };
 
     for (size_t i = 0; i < DS_COUNT(cases); i++) {
@@ -256,8 +375,9 @@ Test(json_scan, containers_nest_to_the_limit_and_no_deeper)
             cr_expect_eq(err.code, over == 0 ? ERR_NONE : ERR_LIMIT);
             nest(text, limits[i] + over, "{\"a\":[", "]}");
             err.code = ERR_NONE;
-            cr_expect_eq(json_scan_value(str_c(text), DS_MIN(2 * limits[i], JSON_DEPTH_MAX), &value, &err),
-                         over == 0 && limits[i] < JSON_DEPTH_MAX);
+            cr_expect_eq(
+                json_scan_value(str_c(text), DS_MIN(2 * limits[i], JSON_DEPTH_MAX), &value, &err),
+                over == 0 && limits[i] < JSON_DEPTH_MAX);
             cr_expect_eq(err.code, over == 0 && limits[i] < JSON_DEPTH_MAX ? ERR_NONE : ERR_LIMIT);
         }
     }
@@ -481,7 +601,8 @@ Test(json_scan, a_member_has_its_type_and_traits)
 {
     JsonValue value;
 
-    cr_assert(json_member(STR("{\"x\":\"\\u0000\",\"a\":[\"\\ud800\"],\"y\":1e999}"), STR("a"), &value));
+    cr_assert(
+        json_member(STR("{\"x\":\"\\u0000\",\"a\":[\"\\ud800\"],\"y\":1e999}"), STR("a"), &value));
     cr_expect_eq(value.type, JSON_TYPE_ARRAY);
     cr_expect_eq(value.traits, JSON_HAS_LONE_SURROGATE);
 }

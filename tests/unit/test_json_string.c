@@ -37,7 +37,8 @@ Test(json_string, every_escape_is_decoded)
     expect_unescaped(STR("\"a\\nb\\nc\""), STR("a\nb\nc"));
     expect_unescaped(STR("\"\\u0041\\u007f\\u0080\\u07FF\\u0800\\uffff\""),
                      STR("A\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf"));
-    expect_unescaped(STR("\"\\ud800\\udc00\\uDBFF\\uDFFF\""), STR("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"));
+    expect_unescaped(STR("\"\\ud800\\udc00\\uDBFF\\uDFFF\""),
+                     STR("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"));
     expect_unescaped(STR("\"a\\u0000b\""), STR("a\0b"));
     expect_unescaped(STR("\"\\\\u0041\""), STR("\\u0041"));
     expect_unescaped(STR("\"\xe2\x82\xac\""), STR("\xe2\x82\xac"));
@@ -46,9 +47,21 @@ Test(json_string, every_escape_is_decoded)
 Test(json_string, a_lone_surrogate_or_no_string_is_refused_and_nothing_is_appended)
 {
     static const char *const bad[] = {
-        "\"x\\ud800\"",        "\"x\\udc00\"",  "\"x\\ud800x\"", "\"x\\ud800\\n\"", "\"x\\ud800\\u0041\"",
-        "\"x\\ud800\\ud800\"", "\"x\\ud800\\u", "",              "\"",              "x",
-        "1",                   "\"a",           "a\"",           "\"\\\"",          "\"x\\q\"",
+        "\"x\\ud800\"",
+        "\"x\\udc00\"",
+        "\"x\\ud800x\"",
+        "\"x\\ud800\\n\"",
+        "\"x\\ud800\\u0041\"",
+        "\"x\\ud800\\ud800\"",
+        "\"x\\ud800\\u",
+        "",
+        "\"",
+        "x",
+        "1",
+        "\"a",
+        "a\"",
+        "\"\\\"",
+        "\"x\\q\"",
         "\"\\u12\"",
     };
 

@@ -84,10 +84,18 @@ Test(sse, one_space_after_the_colon_is_taken_and_no_more)
 
 Test(sse, a_byte_order_mark_is_skipped_at_the_start_only)
 {
-    expect_events(STR("\xef\xbb\xbf" "data: a\n\n"), "message=a#|");
-    expect_events(STR("\xef\xbb\xbf\xef\xbb\xbf" "data: a\n\ndata: b\n\n"), "message=b#|");
-    expect_events(STR("data: a\n\n\xef\xbb\xbf" "data: b\n\n"), "message=a#|");
-    expect_events(STR("\xef\xbb" "data: a\n\ndata: b\n\n"), "message=b#|");
+    expect_events(STR("\xef\xbb\xbf"
+                      "data: a\n\n"),
+                  "message=a#|");
+    expect_events(STR("\xef\xbb\xbf\xef\xbb\xbf"
+                      "data: a\n\ndata: b\n\n"),
+                  "message=b#|");
+    expect_events(STR("data: a\n\n\xef\xbb\xbf"
+                      "data: b\n\n"),
+                  "message=a#|");
+    expect_events(STR("\xef\xbb"
+                      "data: a\n\ndata: b\n\n"),
+                  "message=b#|");
     expect_events(STR("\xef\xbb\n\ndata: b\n\n"), "message=b#|");
     expect_events(STR("\xef\xbb\xbf: comment\ndata: a\n\n"), "message=a#|");
 }
@@ -160,7 +168,10 @@ Test(sse, reset_forgets_all_that_came_before)
         cr_assert(sse_feed(parser, str_n(wire, cut), &err));
         sse_reset(parser);
         cr_expect_not(sse_is_partial(parser));
-        cr_assert(sse_feed(parser, STR("\xef\xbb\xbf" "data: b\n\n"), &err));
+        cr_assert(sse_feed(parser,
+                           STR("\xef\xbb\xbf"
+                               "data: b\n\n"),
+                           &err));
         cr_expect_str_eq(rec.trace, "message=b#|", "%s: cut at byte %zu", rec.trace, cut);
         sse_free(parser);
     }
@@ -183,7 +194,8 @@ Test(sse, an_event_may_be_as_large_as_the_limit_and_not_larger_wherever_it_is_cu
 
         rec = (Recorder){0};
         parser = sse_new(21, record, &rec);
-        bool ok = sse_feed(parser, str_n(wire, cut), &err) && sse_feed(parser, str_c(wire + cut), &err);
+        bool ok =
+            sse_feed(parser, str_n(wire, cut), &err) && sse_feed(parser, str_c(wire + cut), &err);
         cr_expect_not(ok, "cut at byte %zu", cut);
         cr_expect_eq(err.code, ERR_LIMIT);
         cr_expect_eq(rec.len, 0);
@@ -306,8 +318,8 @@ Test(sse, an_output_that_is_too_small_is_left_as_it_was)
     for (size_t max = 5; max <= needed; max++) {
         buf_init(&out, max);
         cr_assert(buf_append(&out, STR("kept:"), &err));
-        cr_expect_eq(sse_encode(&out, STR("e"), STR("1"), STR("x\ny"), &err),
-                     max == needed, "%zu", max);
+        cr_expect_eq(sse_encode(&out, STR("e"), STR("1"), STR("x\ny"), &err), max == needed, "%zu",
+                     max);
         cr_expect_str_eq(buf_cstr(&out), max == needed ? whole : "kept:");
         buf_done(&out);
     }
