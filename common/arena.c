@@ -4,7 +4,7 @@
 #include "common/mem.h"
 
 #define ARENA_BLOCK_BYTES 16384
-#define ARENA_ALIGN 16
+#define ARENA_ALIGN       16
 
 struct ArenaBlock {
     ArenaBlock *next;
@@ -16,51 +16,49 @@ struct ArenaBlock {
 void
 arena_init(Arena *arena, size_t bytes_max)
 {
+    DS_ASSERT(bytes_max < SIZE_MAX - ARENA_BLOCK_BYTES);
     *arena = (Arena){.bytes_max = bytes_max};
-}
-
-static void
-arena_free_blocks(ArenaBlock *block)
-{
-    while (block != NULL) {
-        ArenaBlock *next = block->next;
-
-        free(block);
-        block = next;
-    }
 }
 
 void
 arena_reset(Arena *arena)
 {
-    if (arena->head != NULL) {
-        arena_free_blocks(arena->head->next);
-        arena->head->next = NULL;
-        arena->head->used = 0;
-        if (arena->head->cap > ARENA_BLOCK_BYTES) {
-            free(arena->head);
-            arena->head = NULL;
+    ArenaBlock *kept = NULL;
+
+    for (ArenaBlock *block = arena->head, *next; block != NULL; block = next) {
+        next = block->next;
+        if (kept == NULL && block->cap == ARENA_BLOCK_BYTES) {
+            kept = block;
+        } else {
+            free(block);
         }
     }
+    if (kept != NULL) {
+        kept->next = NULL;
+        kept->used = 0;
+    }
+    arena->head = kept;
     arena->bytes_used = 0;
 }
 
 void
 arena_done(Arena *arena)
 {
-    arena_free_blocks(arena->head);
+    arena_reset(arena);
+    free(arena->head);
     arena->head = NULL;
-    arena->bytes_used = 0;
 }
 
 void *
 arena_alloc(Arena *arena, size_t size, Error *err)
 {
+    size = DS_MAX(size, (size_t)1);
     if (size > arena->bytes_max || arena->bytes_used > arena->bytes_max - size) {
         (void)error_set(err, ERR_LIMIT, "%zu bytes more would pass the limit of %zu", size,
                         arena->bytes_max);
         return NULL;
     }
+    /* Counted as rounded: many tiny pieces must not take sixteen times the limit. */
     size_t rounded = (size + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
     if (arena->head == NULL || arena->head->cap - arena->head->used < rounded) {
         size_t cap = DS_MAX(rounded, (size_t)ARENA_BLOCK_BYTES);
@@ -71,7 +69,7 @@ arena_alloc(Arena *arena, size_t size, Error *err)
     }
     void *ptr = arena->head->data + arena->head->used;
     arena->head->used += rounded;
-    arena->bytes_used += size;
+    arena->bytes_used += rounded;
     return ptr;
 }
 

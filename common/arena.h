@@ -2,8 +2,8 @@
 /*
  * common/arena.h -- bump memory for one request or one batch, given back all at once.
  *
- * Bounded: past bytes_max arena_alloc returns NULL with ERR_LIMIT.  Pointers live until arena_reset
- * or arena_done.  Not thread safe.
+ * Bounded: a piece that would pass bytes_max is refused with NULL and ERR_LIMIT.  Pointers live
+ * until arena_reset or arena_done.  Not thread safe.
  */
 #pragma once
 
@@ -14,13 +14,14 @@ typedef struct ArenaBlock ArenaBlock;
 
 typedef struct Arena {
     ArenaBlock *head;
-    size_t bytes_used; /* handed out since the last reset */
+    size_t bytes_used; /* handed out since the last reset, each piece rounded up to 16 */
     size_t bytes_max;
 } Arena;
 
 void arena_init(Arena *arena, size_t bytes_max);
-void arena_reset(Arena *arena); /* keeps one block */
+void arena_reset(Arena *arena); /* keeps one block of ordinary size, if there is one */
 void arena_done(Arena *arena);
 
-DS_MUST_CHECK void *arena_alloc(Arena *arena, size_t size, Error *err); /* 16-byte aligned, uninitialised */
+DS_MUST_CHECK void *arena_alloc(Arena *arena, size_t size,
+                                Error *err); /* 16-byte aligned, uninitialised */
 DS_MUST_CHECK bool arena_copy(Arena *arena, Str bytes, Str *out, Error *err); /* terminated copy */

@@ -1,4 +1,5 @@
 # ds_unit_test(module library...), in alphabetical order.
+ds_unit_test(arena ds_core)
 ds_unit_test(base64 ds_core)
 ds_unit_test(cli ds_core)
 ds_unit_test(config ds_core)
