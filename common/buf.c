@@ -10,6 +10,7 @@
 void
 buf_init(Buf *buf, size_t bytes_max)
 {
+    DS_ASSERT(bytes_max < SIZE_MAX);
     *buf = (Buf){.max = bytes_max};
 }
 
@@ -34,26 +35,31 @@ buf_shrink(Buf *buf, size_t cap_max)
     }
 }
 
+static void
+buf_grow(Buf *buf, size_t needed)
+{
+    size_t cap = DS_MIN(DS_MAX(buf->cap, (size_t)BUF_CAP_FIRST), buf->max);
+
+    while (cap < needed) {
+        cap = cap > buf->max / 2 ? buf->max : cap * 2;
+    }
+    /* One byte more than counted, so that a terminator always has a place. */
+    buf->data = mem_realloc(buf->data, cap + 1);
+    buf->cap = cap;
+}
+
 bool
 buf_reserve(Buf *buf, size_t n, char **out_room, Error *err)
 {
     if (n > buf->max - buf->len) {
-        return error_set(err, ERR_LIMIT, "buffer of %zu bytes cannot take %zu more (limit %zu)", buf->len,
-                         n, buf->max);
+        return error_set(err, ERR_LIMIT, "buffer of %zu bytes cannot take %zu more (limit %zu)",
+                         buf->len, n, buf->max);
     }
-    if (buf->cap - buf->len < n || buf->data == NULL) {
-        size_t cap = DS_MAX(buf->cap, (size_t)BUF_CAP_FIRST);
-
-        while (cap < buf->len + n) {
-            cap *= 2;
-        }
-        cap = DS_MIN(cap, DS_MAX(buf->max, (size_t)1));
-        /* One byte more than counted, so that a terminator always has a place. */
-        buf->data = mem_realloc(buf->data, cap + 1);
-        buf->cap = cap;
+    if (buf->cap - buf->len < n) {
+        buf_grow(buf, buf->len + n);
     }
     if (out_room != NULL) {
-        *out_room = buf->data + buf->len;
+        *out_room = buf->data == NULL ? NULL : buf->data + buf->len;
     }
     return true;
 }

@@ -3,8 +3,8 @@
  * common/buf.h -- growable bytes with a mandatory maximum.
  *
  * Invariants: len <= cap <= max; data is NULL while cap is 0.  What would pass the maximum fails
- * with ERR_LIMIT and changes nothing: there is no truncation.  Embedded in its owner: buf_init, then
- * buf_done.  A zeroed Buf has maximum 0 and takes nothing.
+ * with ERR_LIMIT and changes nothing: there is no truncation.  Embedded in its owner: buf_init,
+ * then buf_done.  A zeroed Buf has maximum 0 and takes nothing.
  */
 #pragma once
 
@@ -19,20 +19,21 @@ typedef struct Buf {
 } Buf;
 
 void buf_init(Buf *buf, size_t bytes_max);
-void buf_done(Buf *buf);  /* frees; the Buf may be initialised again */
-void buf_reset(Buf *buf); /* len = 0, memory kept */
+void buf_done(Buf *buf);                   /* frees; the Buf may be initialised again */
+void buf_reset(Buf *buf);                  /* len = 0, memory kept */
 void buf_shrink(Buf *buf, size_t cap_max); /* gives memory back when empty and above cap_max */
 
 DS_MUST_CHECK bool buf_append(Buf *buf, Str bytes, Error *err);
 DS_MUST_CHECK bool buf_append_char(Buf *buf, char c, Error *err);
 DS_MUST_CHECK bool buf_printf(Buf *buf, Error *err, const char *fmt, ...) DS_PRINTF(3, 4);
 
-/* Room for n more bytes; *out_room is where they go, buf_commit says how many came. */
+/* Room for n more bytes; *out_room is where they go, buf_commit says how many came.  For n = 0 it
+ * may be NULL. */
 DS_MUST_CHECK bool buf_reserve(Buf *buf, size_t n, char **out_room, Error *err);
 void buf_commit(Buf *buf, size_t n);
 
-void buf_consume(Buf *buf, size_t n);       /* drop n bytes from the front (memmove) */
-void buf_truncate(Buf *buf, size_t len);    /* keep the first len bytes */
+void buf_consume(Buf *buf, size_t n);    /* drop n bytes from the front (memmove) */
+void buf_truncate(Buf *buf, size_t len); /* keep the first len bytes */
 
 static inline Str
 buf_str(const Buf *buf)

@@ -1,8 +1,12 @@
 # ds_unit_test(module library...), in alphabetical order.
 ds_unit_test(arena ds_core)
 ds_unit_test(base64 ds_core)
+<<<<<<< HEAD
 ds_unit_test(cli ds_core)
 ds_unit_test(config ds_core)
+=======
+ds_unit_test(buf ds_core)
+>>>>>>> 5789977 (common: keep a Buf's capacity within its maximum, even a zero one)
 ds_unit_test(http_parse ds_core)
 ds_unit_test(json_scan ds_core)
 ds_unit_test(json_string ds_core)
