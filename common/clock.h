@@ -2,8 +2,8 @@
 /*
  * common/clock.h -- the time, replaceable in tests.
  *
- * Monotonic for waiting and measuring, boot time (counts suspend) for TTLs, wall for what people and
- * other machines read.  Thread safe; clock_set_source is for tests, before threads start.
+ * Monotonic for waiting and measuring, boot time (counts suspend) for TTLs, wall for what people
+ * and other machines read.  Thread safe; clock_set_source is for tests, before threads start.
  */
 #pragma once
 
@@ -24,5 +24,6 @@ int64_t clock_wall_us(void);
 void clock_set_source(const ClockSource *source); /* NULL: the system's clocks again */
 
 #define CLOCK_RFC3339_SIZE 32
-/* "2026-01-02T03:04:05.678Z"; out holds CLOCK_RFC3339_SIZE bytes. */
+/* "2026-01-02T03:04:05.678Z"; out holds CLOCK_RFC3339_SIZE bytes.  Times outside the years 0000 to
+ * 9999 become the nearest one inside. */
 void clock_format_rfc3339(int64_t wall_ms, char *out);
