@@ -28,10 +28,11 @@ typedef enum ErrorCode {
 typedef struct Error {
     ErrorCode code;
     char sqlstate[6]; /* "" unless Postgres said one */
-    char text[512];   /* one line, no secrets; truncated with "..." */
+    char text[512];   /* one line (control characters become spaces), no secrets; cut with "..." */
 } Error;
 
-/* Always return false, so that `return error_set(err, ...)` reads as what it does. */
+/* Always return false, so that `return error_set(err, ...)` reads as what it does.  err->text may
+ * be among the arguments. */
 bool error_set(Error *err, ErrorCode code, const char *fmt, ...) DS_PRINTF(3, 4);
 
 /* Put "context: " before the text that is there; the code stays. */
