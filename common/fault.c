@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#define STALL_SECONDS 3600
+
 typedef struct FaultPlan {
     Str name;
     Str action;
@@ -23,6 +25,13 @@ typedef struct FaultPlan {
 static FaultPlan plan;
 static atomic_uint_fast64_t passages;
 static pthread_once_t plan_once = PTHREAD_ONCE_INIT;
+
+static bool
+is_action(Str action)
+{
+    return str_eq(action, STR("kill")) || str_eq(action, STR("fail")) ||
+           str_eq(action, STR("stall"));
+}
 
 static void
 plan_read(void)
@@ -37,8 +46,9 @@ plan_read(void)
         return;
     }
     if (!str_cut(spec, ':', &plan.name, &rest) || !str_cut(rest, ':', &plan.action, &count) ||
-        !parse_u64(count, UINT32_MAX, &plan.nth) || plan.nth == 0) {
-        (void)fprintf(stderr, "DS_FAULT must be name:kill|fail|stall:nth, not \"%.*s\"\n", STR_ARG(spec));
+        !is_action(plan.action) || !parse_u64(count, UINT32_MAX, &plan.nth) || plan.nth == 0) {
+        (void)fprintf(stderr, "DS_FAULT must be name:kill|fail|stall:nth, not \"%.*s\"\n",
+                      STR_ARG(spec));
         abort();
     }
 }
@@ -54,7 +64,7 @@ fault_record(const char *name)
     int length = snprintf(line, sizeof(line), "%s %.*s\n", name, STR_ARG(plan.action));
     int fd = open(plan.log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (fd >= 0) {
-        ssize_t written = write(fd, line, (size_t)length);
+        ssize_t written = write(fd, line, DS_MIN((size_t)length, sizeof(line) - 1));
 
         (void)written;
         (void)close(fd);
@@ -73,7 +83,10 @@ fault_hit(const char *name)
     if (str_eq(plan.action, STR("kill"))) {
         (void)raise(SIGKILL);
     } else if (str_eq(plan.action, STR("stall"))) {
-        (void)sleep(3600);
+        /* A signal that the program handles must not wake it. */
+        for (unsigned left = STALL_SECONDS; left > 0;) {
+            left = sleep(left);
+        }
     }
     return true;
 }
