@@ -3,8 +3,9 @@
  * common/http_client.h -- HTTP requests on the loop, by libcurl's multi socket interface.
  *
  * For long SSE reads and for short calls alike.  Redirects are never followed (a redirect is the
- * caller's error to report), proxies come from curl's environment, TLS verification is on.  Callbacks
- * come from the loop; inside any of them http_transfer_cancel is legal.  Connections are pooled.
+ * caller's error to report), proxies come from curl's environment, TLS verification is on.
+ * Callbacks come from the loop; inside any of them http_transfer_cancel is legal.  Connections are
+ * pooled.
  */
 #pragma once
 
@@ -14,7 +15,7 @@
 #include "common/secret.h"
 #include "common/str.h"
 
-#define HTTP_CLIENT_HEADERS_MAX 64     /* header lines kept of a response */
+#define HTTP_CLIENT_HEADERS_MAX    64 /* header lines kept of a response */
 #define HTTP_CLIENT_HEAD_BYTES_MAX 65536
 
 typedef struct HttpClient HttpClient;
@@ -22,8 +23,8 @@ typedef struct HttpTransfer HttpTransfer;
 
 typedef struct HttpClientConfig {
     const char *user_agent;
-    const char *ca_file;    /* NULL: the system's */
-    const char *cert_file;  /* client certificate, NULL: none */
+    const char *ca_file;   /* NULL: the system's */
+    const char *cert_file; /* client certificate, NULL: none */
     const char *key_file;
     const Secret *bearer;   /* Authorization: Bearer ..., or NULL; borrowed */
     int64_t connect_ms_max; /* default 10 s */
@@ -33,7 +34,7 @@ typedef struct HttpClientConfig {
 typedef struct HttpHead {
     int status;
     size_t count;
-    Str names[HTTP_CLIENT_HEADERS_MAX];  /* borrowed until the callback returns */
+    Str names[HTTP_CLIENT_HEADERS_MAX]; /* borrowed until the callback returns */
     Str values[HTTP_CLIENT_HEADERS_MAX];
 } HttpHead;
 
@@ -41,11 +42,12 @@ typedef struct HttpHead {
 bool http_head_get(const HttpHead *head, const char *name, Str *out);
 
 typedef struct HttpResult {
-    bool ok;            /* the exchange completed; status says how */
-    int status;         /* 0 when no head came */
-    Error err;          /* when !ok: ERR_RETRY (network), ERR_CONFIG (URL, TLS trust), ERR_CANCELED, ERR_LIMIT */
+    bool ok;    /* the exchange completed; status says how */
+    int status; /* 0 when no head came */
+    Error err;  /* when !ok: ERR_RETRY (network), ERR_CONFIG (URL, TLS trust), ERR_CANCELED,
+                   ERR_LIMIT */
     int64_t retry_after_ms; /* from Retry-After, 0 when absent */
-    bool timed_out;     /* idle_ms_max or total_ms_max struck */
+    bool timed_out;         /* idle_ms_max or total_ms_max struck */
 } HttpResult;
 
 typedef struct HttpCallbacks {
@@ -59,24 +61,26 @@ typedef struct HttpCallbacks {
 
 typedef struct HttpRequest {
     const char *method;
-    const char *url;               /* copied */
-    const char *const *headers;    /* "Name: value" lines, NULL-terminated, copied; or NULL */
-    Str body;                      /* copied; sent when len > 0 or has_body */
+    const char *url;            /* copied */
+    const char *const *headers; /* "Name: value" lines, NULL-terminated, copied; or NULL */
+    Str body;                   /* copied; sent when len > 0 or has_body */
     bool has_body;
-    int64_t idle_ms_max;           /* no byte for this long ends it (0 = none); time paused does not count */
-    int64_t total_ms_max;          /* 0 = none */
+    int64_t idle_ms_max;  /* no byte for this long ends it (0 = none); time paused does not count */
+    int64_t total_ms_max; /* 0 = none */
 } HttpRequest;
 
 HttpClient *http_client_new(Loop *loop, const HttpClientConfig *config);
 void http_client_free(HttpClient *client); /* cancels what is left, without callbacks */
 
 /* Never fails at once: errors come through on_done, in a later turn. */
-HttpTransfer *http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *callbacks,
-                         void *arg);
+HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
+                         const HttpCallbacks *callbacks, void *arg);
 void http_transfer_cancel(HttpTransfer *transfer); /* no callback comes any more */
-void http_transfer_pause(HttpTransfer *transfer);  /* back-pressure: at most curl's own buffer still comes */
+void http_transfer_pause(
+    HttpTransfer *transfer); /* back-pressure: at most curl's own buffer still comes */
 void http_transfer_resume(HttpTransfer *transfer); /* on_body may be called from inside this call */
 
-/* Percent-encode everything but unreserved characters; `keep` lists further bytes left as they are. */
+/* Percent-encode everything but unreserved characters; `keep` lists further bytes left as they are.
+ */
 /* Percent-encode everything but RFC 3986 unreserved characters and those in `keep` (e.g. "/"). */
 DS_MUST_CHECK bool http_url_encode(Buf *out, Str text, const char *keep, Error *err);

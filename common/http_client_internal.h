@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * common/http_client_internal.h -- what http_client.c (the multi handle on the loop) and
+ * http_transfer.c (one exchange) share.
+ *
+ * libcurl forbids most of its calls inside its own callbacks, and ours run there.  So whatever
+ * adds, removes or frees is put off to the end of the turn, and in_curl tells when that matters.
+ */
+#pragma once
+
+#include "common/http_client.h"
+
+#include <bsd/sys/queue.h>
+#include <curl/curl.h>
+
+#define HTTP_CONNECT_MS_DEFAULT 10000
+#define HTTP_RETRY_AFTER_MS_MAX (24 * 3600 * INT64_C(1000)) /* longer waits are cut to this */
+
+typedef enum HttpTransferState {
+    HTTP_TRANSFER_WAITING, /* started at the end of this turn */
+    HTTP_TRANSFER_ACTIVE,
+    HTTP_TRANSFER_ENDED, /* done or cancelled: no callback comes any more */
+} HttpTransferState;
+
+/* Where a header line lies in the bytes kept. */
+typedef struct HttpHeaderSpan {
+    size_t name_at, name_len;
+    size_t value_at, value_len;
+} HttpHeaderSpan;
+
+typedef struct HttpHeadStore {
+    Buf bytes;
+    HttpHeaderSpan spans[HTTP_CLIENT_HEADERS_MAX];
+    size_t count;
+    int status;
+    bool done;
+} HttpHeadStore;
+
+struct HttpTransfer {
+    LIST_ENTRY(HttpTransfer) link;
+    HttpClient *client;
+    HttpTransferState state;
+    CURL *easy;
+    bool in_multi;
+    struct curl_slist *headers;
+    HttpCallbacks callbacks;
+    void *arg;
+
+    HttpHeadStore head;
+    bool paused;      /* the caller wants no bytes */
+    bool curl_paused; /* libcurl was told so, and must be told to go on */
+
+    LoopTimer *timer; /* at the earlier of the two limits */
+    int64_t idle_ms_max;
+    int64_t total_ms_max;
+    int64_t started_ms;
+    int64_t last_byte_ms;
+    curl_off_t uploaded; /* bytes, when last looked at */
+
+    Error failure; /* ours; outranks libcurl's account */
+    bool timed_out;
+    char curl_error[CURL_ERROR_SIZE];
+};
+
+typedef struct HttpSocket {
+    LIST_ENTRY(HttpSocket) link;
+    HttpClient *client;
+    curl_socket_t fd;
+    LoopFd *watch;
+} HttpSocket;
+
+struct HttpClient {
+    Loop *loop;
+    CURLM *multi;
+    LoopTimer *timer;
+    LIST_HEAD(, HttpTransfer) transfers;
+    LIST_HEAD(, HttpSocket) sockets;
+    char *user_agent;
+    char *ca_file;
+    char *cert_file;
+    char *key_file;
+    const Secret *bearer;
+    int64_t connect_ms_max;
+    int in_curl; /* depth of calls into libcurl that may call us back */
+    bool closing;
+};
+
+/* Curl's word on how a transfer ended, to on_done; the transfer is disposed of. */
+void http_transfer_finish(HttpTransfer *transfer, CURLcode code);
+/* Without callbacks; not inside a callback of libcurl. */
+void http_transfer_dispose(HttpTransfer *transfer);
+/* False with err set if the response breaks a limit of ours.  *out_complete: a final head is there.
+ */
+DS_MUST_CHECK bool http_head_add(HttpHeadStore *store, Str line, int status, bool *out_complete,
+                                 Error *err);
+void http_head_view(const HttpHeadStore *store, HttpHead *out);
+/* Seconds or an HTTP date; 0 when neither. */
+int64_t http_retry_after_ms(Str value, int64_t wall_ms);
