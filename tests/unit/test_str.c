@@ -64,12 +64,14 @@ Test(str, prefixes_and_suffixes_are_found)
     cr_expect_not(str_ends(STR("abc"), STR("b")));
 }
 
-Test(str, skip_and_slice_stay_inside)
+Test(str, skip_head_and_slice_stay_inside)
 {
     cr_expect(str_eq(str_skip(STR("abc"), 1), STR("bc")));
     cr_expect(str_eq(str_skip(STR("abc"), 3), STR("")));
     cr_expect(str_eq(str_skip(STR("abc"), 4), STR("")));
     cr_expect(str_eq(str_skip(str_n(NULL, 0), 4), STR("")));
+    cr_expect(str_eq(str_head(STR("abc"), 2), STR("ab")));
+    cr_expect(str_eq(str_head(STR("abc"), 4), STR("abc")));
     cr_expect(str_eq(str_slice(STR("abc"), 1, 2), STR("b")));
     cr_expect(str_eq(str_slice(STR("abc"), 3, 3), STR("")));
 }
