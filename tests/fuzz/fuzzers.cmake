@@ -1,2 +1,5 @@
 # ds_fuzz(module library...), in alphabetical order.
+ds_fuzz(base64 ds_core)
 ds_fuzz(http_parse ds_core)
+ds_fuzz(json_scan ds_core)
+ds_fuzz(sse ds_core)
