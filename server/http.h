@@ -133,9 +133,9 @@ void stream_start(HttpExchange *exchange, HttpDrainedFn on_drained);
 
 /* Queues the pieces as one chunk; all that is queued in one loop turn leaves in one write.  Into an
  * empty queue it always goes.  False, and nothing is queued, when more than
- * DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES would then wait for the client: cut it with exchange_abort, or
- * write less often.  on_drained comes once after stream_start and after one stream_write or more, when
- * the queue is empty; never from inside a call of the handler's. */
+ * DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES would then wait for the client: cut it with
+ * exchange_abort, or write less often.  on_drained comes once after stream_start and after one
+ * stream_write or more, when the queue is empty; never from inside a call of the handler's. */
 DS_MUST_CHECK bool stream_write(HttpExchange *exchange, const HttpPiece *pieces, size_t count);
 size_t
 stream_backlog(const HttpExchange *exchange); /* bytes queued and not yet taken by the kernel */
@@ -162,10 +162,9 @@ void net_loop_post(NetLoop *loop, LoopFn fn, void *arg);
 
 /* ---- what the handlers give the engine ---- */
 
-/* ds-server's are in server/route.h: app_new(config, metrics, &app, err), app_free(app),
- * route_request, route_admin, live_loop_start, live_drain, live_loop_stop.  /healthz, /health,
- * /readyz, /metrics and OPTIONS are answered before them. */
-
+/* ds-server's are app_new (server/app.h), route_request, route_admin (server/route.h),
+ * live_loop_start, live_drain, live_loop_stop (server/live_loop.h).  /healthz, /health, /readyz,
+ * /metrics and OPTIONS are answered before them. */
 typedef struct HttpHandlers {
     void *app;
     void (*request)(HttpExchange *exchange); /* main listener */

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/http_out.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "common/mem.h"
+
+#define SEGMENTS_FIRST    4
+#define COPIED_DROP_BYTES 65536 /* sent bytes in front of copied that are worth a memmove */
+
+/* Bytes copied into memory of their own. */
+typedef struct OwnedBytes {
+    HttpHold hold;
+    char bytes[];
+} OwnedBytes;
+
+void
+http_out_init(HttpOut *out)
+{
+    *out = (HttpOut){0};
+    buf_init(&out->copied, HTTP_OUT_COPIED_BYTES_MAX);
+}
+
+static void
+forget_memory(HttpOut *out)
+{
+    free(out->segments);
+    buf_done(&out->copied);
+    out->segments = NULL;
+    out->first = out->count = out->cap = 0;
+    out->copied_base = 0;
+}
+
+void
+http_out_done(HttpOut *out)
+{
+    for (size_t i = out->first; i < out->count; i++) {
+        if (out->segments[i].hold != NULL) {
+            http_hold_drop(out->segments[i].hold);
+        }
+    }
+    forget_memory(out);
+    out->bytes = 0;
+}
+
+static void
+add_segment(HttpOut *out, HttpSegment segment)
+{
+    if (out->count == out->cap && out->first > out->cap / 2) {
+        memmove(out->segments, out->segments + out->first,
+                (out->count - out->first) * sizeof(*out->segments));
+        out->count -= out->first;
+        out->first = 0;
+    }
+    if (out->count == out->cap) {
+        out->cap = out->cap == 0 ? SEGMENTS_FIRST : out->cap * 2;
+        out->segments = mem_regrow(out->segments, out->cap, sizeof(*out->segments));
+    }
+    out->segments[out->count++] = segment;
+    out->bytes += segment.len;
+}
+
+static void
+release_owned(HttpHold *hold)
+{
+    free(DS_CONTAINER_OF(hold, OwnedBytes, hold));
+}
+
+/* Takes over the caller's reference. */
+static void
+add_owned_copy(HttpOut *out, Str bytes)
+{
+    OwnedBytes *owned = mem_alloc(sizeof(*owned) + bytes.len);
+
+    http_hold_init(&owned->hold, release_owned);
+    memcpy(owned->bytes, bytes.ptr, bytes.len);
+    add_segment(out, (HttpSegment){.ptr = owned->bytes, .len = bytes.len, .hold = &owned->hold});
+}
+
+void
+http_out_copy(HttpOut *out, Str bytes)
+{
+    HttpSegment *last = out->count > out->first ? &out->segments[out->count - 1] : NULL;
+    uint64_t place = out->copied_base + out->copied.len;
+    Error err;
+
+    if (bytes.len == 0) {
+        return;
+    }
+    if (!buf_append(&out->copied, bytes, &err)) {
+        add_owned_copy(out, bytes);
+        return;
+    }
+    if (last != NULL && last->ptr == NULL && last->place + last->len == place) {
+        last->len += bytes.len;
+        out->bytes += bytes.len;
+    } else {
+        add_segment(out, (HttpSegment){.place = place, .len = bytes.len});
+    }
+}
+
+void
+http_out_piece(HttpOut *out, const HttpPiece *piece)
+{
+    if (piece->bytes.len == 0) {
+        return;
+    }
+    if (piece->hold == NULL) {
+        http_out_copy(out, piece->bytes);
+        return;
+    }
+    http_hold_take(piece->hold);
+    add_segment(
+        out, (HttpSegment){.ptr = piece->bytes.ptr, .len = piece->bytes.len, .hold = piece->hold});
+}
+
+HttpOutMark
+http_out_mark(const HttpOut *out)
+{
+    return (HttpOutMark){
+        .count = out->count - out->first,
+        .last_len = out->count > out->first ? out->segments[out->count - 1].len : 0,
+        .copied_len = out->copied.len,
+        .bytes = out->bytes,
+    };
+}
+
+void
+http_out_rewind(HttpOut *out, const HttpOutMark *mark)
+{
+    while (out->count - out->first > mark->count) {
+        HttpHold *hold = out->segments[--out->count].hold;
+
+        if (hold != NULL) {
+            http_hold_drop(hold);
+        }
+    }
+    if (mark->count > 0) {
+        out->segments[out->count - 1].len = mark->last_len;
+    }
+    buf_truncate(&out->copied, mark->copied_len);
+    out->bytes = mark->bytes;
+}
+
+static const char *
+segment_ptr(const HttpOut *out, const HttpSegment *segment)
+{
+    return segment->ptr != NULL ? segment->ptr
+                                : out->copied.data + (segment->place - out->copied_base);
+}
+
+/* n bytes left for the kernel. */
+static void
+advance(HttpOut *out, size_t n)
+{
+    out->bytes -= n;
+    while (n > 0) {
+        HttpSegment *segment = &out->segments[out->first];
+        size_t take = DS_MIN(n, segment->len);
+
+        segment->len -= take;
+        segment->place += take;
+        segment->ptr = segment->ptr != NULL ? segment->ptr + take : NULL;
+        n -= take;
+        if (segment->len == 0) {
+            if (segment->hold != NULL) {
+                http_hold_drop(segment->hold);
+            }
+            out->first++;
+        }
+    }
+    if (out->bytes == 0) {
+        forget_memory(out);
+        return;
+    }
+    const HttpSegment *next = &out->segments[out->first];
+    if (next->ptr == NULL && next->place - out->copied_base >= COPIED_DROP_BYTES) {
+        size_t sent = (size_t)(next->place - out->copied_base);
+
+        buf_consume(&out->copied, sent);
+        out->copied_base += sent;
+    }
+}
+
+static ssize_t
+send_some(HttpOut *out, int fd)
+{
+    struct iovec vectors[HTTP_OUT_VECTORS_MAX];
+    size_t count = DS_MIN(out->count - out->first, (size_t)HTTP_OUT_VECTORS_MAX);
+
+    for (size_t i = 0; i < count; i++) {
+        const HttpSegment *segment = &out->segments[out->first + i];
+
+        vectors[i].iov_base = (void *)(uintptr_t)segment_ptr(out, segment);
+        vectors[i].iov_len = segment->len;
+    }
+    if (count == 1) {
+        return send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+HttpOutResult
+http_out_send(HttpOut *out, int fd, uint64_t *out_sent)
+{
+    size_t turn = 0;
+
+    while (out->bytes > 0) {
+        if (turn >= HTTP_OUT_TURN_BYTES_MAX) {
+            return HTTP_OUT_BLOCKED;
+        }
+        ssize_t n = send_some(out, fd);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno == EAGAIN ? HTTP_OUT_BLOCKED : HTTP_OUT_BROKEN;
+        }
+        turn += (size_t)n;
+        *out_sent += (uint64_t)n;
+        advance(out, (size_t)n);
+    }
+    return HTTP_OUT_EMPTY;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/limits.h"
+
+#include "common/http_parse.h"
+#include "server/http_internal.h"
+#include "server/server_config.h"
+
+const Limit limits_table[] = {
+    {"connections", "DS_LIMITS__MAX_CONNECTIONS", 0, "", "503, then closed"},
+    {"request head", NULL, HTTP_HEAD_BYTES_MAX, "bytes", "431"},
+    {"request fields", NULL, HTTP_FIELDS_MAX, "", "431"},
+    {"request target", NULL, HTTP_TARGET_BYTES_MAX, "bytes", "414"},
+    {"method", NULL, HTTP_METHOD_BYTES_MAX, "bytes", "400"},
+    {"request body", "DS_LIMITS__MAX_REQUEST_BODY_BYTES", 0, "", "413"},
+    {"request bodies being received", "DS_LIMITS__MAX_INFLIGHT_BODY_BYTES", 0, "",
+     "503 with Retry-After"},
+    {"chunk-size line", NULL, HTTP_CHUNK_LINE_BYTES_MAX, "bytes", "431"},
+    {"chunk extensions of a body", NULL, HTTP_CHUNK_EXTENSION_BYTES_MAX, "bytes", "431"},
+    {"trailer fields of a body", NULL, HTTP_TRAILER_BYTES_MAX, "bytes", "431"},
+    {"pipelined bytes kept while a request waits", NULL, HTTP_PIPELINED_BYTES_MAX, "bytes",
+     "not read until it is answered"},
+    {"pipelined replies not sent", NULL, HTTP_PIPELINED_OUT_BYTES_MAX, "bytes",
+     "the next request waits"},
+    {"reply head", NULL, HTTP_REPLY_HEAD_BYTES_MAX, "bytes", "500"},
+    {"bytes dropped behind a refused request", NULL, HTTP_LINGER_BYTES_MAX, "bytes", "closed"},
+    {"time to receive a head", "DS_HTTP__HEAD_TIMEOUT", 0, "", "408"},
+    {"time to receive a body", "DS_HTTP__BODY_TIMEOUT", 0, "", "408"},
+    {"slowest body", "DS_HTTP__BODY_RATE", 0, "", "408"},
+    {"idle connection", "DS_HTTP__IDLE_TIMEOUT", 0, "", "closed"},
+    {"client that takes nothing", "DS_HTTP__WRITE_STALL_TIMEOUT", 0, "", "cut"},
+    {"requests under way after SIGTERM", "DS_SERVER__DRAIN_TIMEOUT", 0, "", "cut"},
+    {"payload of all streams", "DS_LIMITS__MAX_MEMORY_BYTES", 0, "", "413"},
+    {"payload of a stream", "DS_LIMITS__MAX_STREAM_BYTES", 0, "", "413"},
+    {"streams", "DS_LIMITS__MAX_STREAMS", 0, "", "413"},
+    {"producers of a stream", "DS_LIMITS__MAX_PRODUCERS_PER_STREAM", 0, "", "413"},
+    {"stream name", "DS_LIMITS__MAX_STREAM_NAME_BYTES", 0, "", "400"},
+    {"segments of a stream name", "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS", 0, "", "400"},
+    {"one page of a read", "DS_LIMITS__MAX_READ_PAGE_BYTES", 0, "", "the next page follows"},
+    {"what an SSE client leaves untaken", "DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES", 0, "",
+     "cut; it resumes by offset"},
+    {"a long-poll", "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS", 0, "", "204"},
+    {"an SSE response", "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS", 0, "",
+     "ends; the client comes again"},
+    {.what = NULL},
+};
+
+static const Setting *
+find_setting(const char *name)
+{
+    for (const Setting *setting = server_config_table.settings; setting->name != NULL; setting++) {
+        if (strcmp(setting->name, name) == 0) {
+            return setting;
+        }
+    }
+    DS_ASSERT(false); /* a limit that names no setting */
+    return NULL;
+}
+
+bool
+limits_markdown(Buf *out, Error *err)
+{
+    if (!buf_append(out, STR("| limit | value | setting | beyond it |\n|---|---|---|---|\n"),
+                    err)) {
+        return false;
+    }
+    for (const Limit *limit = limits_table; limit->what != NULL; limit++) {
+        bool ok;
+
+        if (limit->setting == NULL) {
+            ok = buf_printf(out, err, "| %s | %llu %s | fixed | %s |\n", limit->what,
+                            (unsigned long long)limit->fixed, limit->unit, limit->beyond);
+        } else {
+            const Setting *setting = find_setting(limit->setting);
+
+            ok = buf_printf(out, err, "| %s | %s | `%s` | %s |\n", limit->what, setting->fallback,
+                            setting->name, limit->beyond);
+        }
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <bsd/string.h>
+
+#include "common/parse.h"
+
+#define BACKLOG            4096 /* the kernel cuts it to net.core.somaxconn */
+#define HOST_BYTES_MAX     256
+#define INHERITED_FD_FIRST 3
+#define INHERITED_FDS_MAX  16
+
+/* "[::1]:80" -> "::1", 80 */
+static bool
+split_address(const char *address, char *host, uint64_t *out_port)
+{
+    const char *colon = strrchr(address, ':');
+
+    if (colon == NULL || !parse_u64(str_c(colon + 1), 65535, out_port)) {
+        return false;
+    }
+    Str name = str_n(address, (size_t)(colon - address));
+    if (name.len >= 2 && name.ptr[0] == '[' && name.ptr[name.len - 1] == ']') {
+        name = str_slice(name, 1, name.len - 1);
+    } else if (memchr(name.ptr, ':', name.len) != NULL) {
+        return false; /* an IPv6 address without brackets */
+    }
+    if (name.len == 0 || name.len >= HOST_BYTES_MAX) {
+        return false;
+    }
+    memcpy(host, name.ptr, name.len);
+    host[name.len] = '\0';
+    return true;
+}
+
+static bool
+open_socket(const struct addrinfo *info, const char *address, int *out_fd, Error *err)
+{
+    int on = 1;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return error_set(err, ERR_CONFIG, "cannot make a socket for %.100s: %s", address,
+                         strerror(errno));
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        error_set(err, ERR_CONFIG, "cannot listen on %.100s: %s", address, strerror(errno));
+        (void)close(fd);
+        return false;
+    }
+    *out_fd = fd;
+    return true;
+}
+
+bool
+listener_open(const char *address, int64_t port, int *out_fd, Error *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    char host[HOST_BYTES_MAX];
+    char service[8];
+    uint64_t number;
+
+    if (!split_address(address, host, &number)) {
+        return error_set(err, ERR_CONFIG, "\"%.100s\" is not an address such as 0.0.0.0:4437",
+                         address);
+    }
+    (void)snprintf(service, sizeof(service), "%u",
+                   port > 0 ? (unsigned)port & 0xffff : (unsigned)number);
+    int status = getaddrinfo(host, service, &hints, &found);
+    if (status != 0) {
+        return error_set(err, ERR_CONFIG, "cannot resolve %.100s: %s", address,
+                         gai_strerror(status));
+    }
+    bool ok = open_socket(found, address, out_fd, err);
+    freeaddrinfo(found);
+    return ok;
+}
+
+int
+listener_inherited(int index)
+{
+    const char *pid = getenv("LISTEN_PID");
+    const char *fds = getenv("LISTEN_FDS");
+    uint64_t number;
+
+    if (pid == NULL || fds == NULL || !parse_u64(str_c(pid), INT32_MAX, &number) ||
+        (pid_t)number != getpid() || !parse_u64(str_c(fds), INHERITED_FDS_MAX, &number) ||
+        (uint64_t)index >= number) {
+        return -1;
+    }
+    int fd = INHERITED_FD_FIRST + index;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return -1;
+    }
+    return fd;
+}
+
+void
+listener_format(const struct sockaddr_storage *address, char *out)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+
+        (void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+        (void)snprintf(out, LISTENER_ADDRESS_BYTES_MAX, "[%s]:%u", host, ntohs(v6->sin6_port));
+    } else if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+
+        (void)inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+        (void)snprintf(out, LISTENER_ADDRESS_BYTES_MAX, "%s:%u", host, ntohs(v4->sin_port));
+    } else {
+        (void)strlcpy(out, "unknown", LISTENER_ADDRESS_BYTES_MAX);
+    }
+}
+
+void
+listener_local_address(int fd, char *out)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof(address);
+
+    (void)getsockname(fd, (struct sockaddr *)&address, &length);
+    listener_format(&address, out);
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server_config.h"
+
+#include "common/mem.h"
+#include "server/cors.h"
+
+#define SIZE_MAX_SETTING ((int64_t)1 << 50)
+#define BODY_MAX_SETTING ((int64_t)1 << 32)
+#define HOUR_MS          3600000
+
+static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS", NULL};
+static const char *const sse_aliases[] = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS", NULL};
+static const char *const log_aliases[] = {"RUST_LOG", "DS_OBSERVABILITY__RUST_LOG", NULL};
+static const char *const storage_modes[] = {"memory", "file-fast", "file-durable", "acid", NULL};
+static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const log_outputs[] = {"stdout", "stderr", NULL};
+
+#define FIELD(member) .field = offsetof(ServerConfig, member)
+
+static const Setting settings[] = {
+    {.name = "DS_SERVER__BIND_ADDRESS",
+     .flag = "listen",
+     .type = SETTING_STRING,
+     FIELD(bind_address),
+     .fallback = "0.0.0.0:4437",
+     .help = "Address and port of the protocol; port 0 takes a free one."},
+    {.name = "DS_SERVER__PORT",
+     .flag = "port",
+     .type = SETTING_INT,
+     FIELD(port),
+     .max = 65535,
+     .help = "Port alone; it wins over the one in the address. 0 leaves that one."},
+    {.name = "DS_ADMIN__LISTEN",
+     .flag = "admin-listen",
+     .type = SETTING_STRING,
+     FIELD(admin_listen),
+     .fallback = "127.0.0.1:4439",
+     .help = "Address and port of /admin/* and /metrics, or `off`. Not for the public."},
+    {.name = "DS_SERVER__THREADS",
+     .type = SETTING_INT,
+     FIELD(threads),
+     .fallback = "0",
+     .max = 256,
+     .unit = "threads",
+     .help = "Network threads; 0 is one per core."},
+    {.name = "DS_STORAGE__MODE",
+     .flag = "storage",
+     .type = SETTING_CHOICE,
+     FIELD(storage_mode),
+     .fallback = "memory",
+     .choices = storage_modes,
+     .help = "Where streams are kept."},
+    {.name = "DS_HTTP__STREAM_BASE_PATH",
+     .type = SETTING_STRING,
+     FIELD(stream_base_path),
+     .fallback = "/v1/stream",
+     .help = "What the path of every stream begins with."},
+    {.name = "DS_HTTP__CORS_ORIGINS",
+     .type = SETTING_STRING,
+     FIELD(cors_origins),
+     .fallback = "*",
+     .help = "Origins whose scripts may read replies: `*`, or a comma list of exact origins."},
+    {.name = "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS",
+     .aliases = long_poll_aliases,
+     .type = SETTING_DURATION,
+     FIELD(long_poll_ms),
+     .fallback = "30s",
+     .min = 1,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "How long a long-poll waits for data."},
+    {.name = "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS",
+     .aliases = sse_aliases,
+     .type = SETTING_DURATION,
+     FIELD(sse_reconnect_ms),
+     .fallback = "60s",
+     .max = 24 * HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help =
+         "Life of an SSE response (+-15 %), after which the client comes again; 0 is for ever."},
+
+    {.name = "DS_LIMITS__MAX_MEMORY_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.memory_bytes),
+     .fallback = "104857600",
+     .min = 1,
+     .max = SIZE_MAX_SETTING,
+     .unit = "bytes",
+     .help = "Payload of all streams together."},
+    {.name = "DS_LIMITS__MAX_STREAM_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.stream_bytes),
+     .fallback = "10485760",
+     .min = 1,
+     .max = SIZE_MAX_SETTING,
+     .unit = "bytes",
+     .help = "Payload of one stream."},
+    {.name = "DS_LIMITS__MAX_REQUEST_BODY_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.request_body_bytes),
+     .fallback = "10485760",
+     .min = 1,
+     .max = BODY_MAX_SETTING,
+     .unit = "bytes",
+     .help = "Body of one request."},
+    {.name = "DS_LIMITS__MAX_INFLIGHT_BODY_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.inflight_body_bytes),
+     .fallback = "268435456",
+     .min = 65536,
+     .max = SIZE_MAX_SETTING,
+     .unit = "bytes",
+     .help = "Memory of all request bodies that are being received."},
+    {.name = "DS_LIMITS__MAX_STREAM_NAME_BYTES",
+     .type = SETTING_INT,
+     FIELD(limits.stream_name_bytes),
+     .fallback = "1024",
+     .min = 1,
+     .max = 4096,
+     .unit = "bytes",
+     .help = "Length of a stream's name, percent-decoded."},
+    {.name = "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS",
+     .type = SETTING_INT,
+     FIELD(limits.stream_name_segments),
+     .fallback = "8",
+     .min = 1,
+     .max = 64,
+     .unit = "segments",
+     .help = "Parts of a stream's name between slashes."},
+    {.name = "DS_LIMITS__MAX_STREAMS",
+     .type = SETTING_INT,
+     FIELD(limits.streams),
+     .fallback = "1000000",
+     .min = 1,
+     .max = 100000000,
+     .unit = "streams",
+     .help = "Streams that exist at once."},
+    {.name = "DS_LIMITS__MAX_PRODUCERS_PER_STREAM",
+     .type = SETTING_INT,
+     FIELD(limits.producers_per_stream),
+     .fallback = "1024",
+     .min = 1,
+     .max = 1000000,
+     .unit = "producers",
+     .help = "Idempotent producers that a stream remembers."},
+    {.name = "DS_LIMITS__MAX_CONNECTIONS",
+     .type = SETTING_INT,
+     FIELD(limits.connections),
+     .fallback = "65536",
+     .min = 1,
+     .max = 1000000,
+     .unit = "connections",
+     .help = "Client connections at once, both listeners together."},
+    {.name = "DS_LIMITS__MAX_READ_PAGE_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.read_page_bytes),
+     .fallback = "4MiB",
+     .min = 1024,
+     .max = (int64_t)1 << 30,
+     .unit = "bytes",
+     .help = "Payload of one reply; the next page begins at its end."},
+    {.name = "DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.subscriber_backlog_bytes),
+     .fallback = "1MiB",
+     .min = 4096,
+     .max = (int64_t)1 << 30,
+     .unit = "bytes",
+     .help = "What an SSE client may leave untaken before it is cut."},
+
+    {.name = "DS_HTTP__HEAD_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.head_ms),
+     .fallback = "10s",
+     .min = 10,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "From the first byte of a request to the end of its head."},
+    {.name = "DS_HTTP__BODY_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.body_ms),
+     .fallback = "30s",
+     .min = 10,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "For a request's body, besides what DS_HTTP__BODY_RATE grants its bytes."},
+    {.name = "DS_HTTP__BODY_RATE",
+     .type = SETTING_SIZE,
+     FIELD(timeouts.body_rate),
+     .fallback = "16KiB",
+     .min = 1,
+     .max = (int64_t)1 << 30,
+     .unit = "bytes/s",
+     .help = "The slowest at which a request's body may come."},
+    {.name = "DS_HTTP__IDLE_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.idle_ms),
+     .fallback = "75s",
+     .min = 10,
+     .max = 24 * HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "Between two requests on a connection."},
+    {.name = "DS_HTTP__WRITE_STALL_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.write_stall_ms),
+     .fallback = "30s",
+     .min = 10,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "A client that takes no byte of its reply for so long is cut."},
+    {.name = "DS_SERVER__DRAIN_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.drain_ms),
+     .fallback = "30s",
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "After SIGTERM: how long open requests may still take."},
+
+    {.name = "DS_LOG__RUST_LOG",
+     .aliases = log_aliases,
+     .flag = "log",
+     .type = SETTING_STRING,
+     FIELD(log_filter),
+     .fallback = "info",
+     .help = "Log level, or levels by scope: `info,server.http=debug`."},
+    {.name = "DS_LOG__FORMAT",
+     .flag = "log-format",
+     .type = SETTING_CHOICE,
+     FIELD(log_format),
+     .fallback = "logfmt",
+     .choices = log_formats,
+     .help = "Shape of a log line."},
+    {.name = "DS_LOG__OUTPUT",
+     .flag = "log-output",
+     .type = SETTING_CHOICE,
+     FIELD(log_output),
+     .fallback = "stdout",
+     .choices = log_outputs,
+     .help = "Where log lines go."},
+    {.name = NULL},
+};
+
+static const char *const owned_prefixes[] = {"DS_*__", NULL};
+
+const ConfigTable server_config_table = {
+    .program = "ds-server",
+    .summary = "Durable Streams server",
+    .settings = settings,
+    .owned_prefixes = owned_prefixes,
+};
+
+/* ---- checks that one setting alone cannot make ---- */
+
+static bool
+check_storage(const ServerConfig *config, Error *err)
+{
+    if (config->storage_mode != STORAGE_MEMORY) {
+        return error_set(
+            err, ERR_CONFIG,
+            "DS_STORAGE__MODE=%s: this release keeps streams in memory only; the modes "
+            "file-fast, file-durable and acid come with a later one",
+            storage_modes[config->storage_mode]);
+    }
+    return true;
+}
+
+/* "/v1/stream": segments of unreserved characters, no slash at the end. */
+static bool
+check_base_path(ServerConfig *config, Error *err)
+{
+    static const char legal[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+    Str path = str_c(config->stream_base_path);
+
+    if (path.len < 2 || path.ptr[0] != '/' || path.ptr[path.len - 1] == '/' ||
+        strspn(path.ptr, legal) != path.len || strstr(path.ptr, "//") != NULL) {
+        return error_set(err, ERR_CONFIG,
+                         "DS_HTTP__STREAM_BASE_PATH: \"%.100s\" is not a path such as /v1/stream, "
+                         "without a slash at its end",
+                         config->stream_base_path == NULL ? "" : config->stream_base_path);
+    }
+    return true;
+}
+
+static bool
+check_origins(const ServerConfig *config, Error *err)
+{
+    Cors *cors = NULL;
+
+    if (!cors_new(str_c(config->cors_origins), &cors, err)) {
+        return false;
+    }
+    cors_free(cors);
+    return true;
+}
+
+static bool
+check_addresses(const ServerConfig *config, Error *err)
+{
+    if (config->bind_address == NULL || config->admin_listen == NULL) {
+        return error_set(err, ERR_CONFIG, "%s must not be empty",
+                         config->bind_address == NULL ? "DS_SERVER__BIND_ADDRESS"
+                                                      : "DS_ADMIN__LISTEN (`off` turns it off)");
+    }
+    return true;
+}
+
+bool
+server_config_load(ServerConfig *out, ConfigLoad *load, Error *err)
+{
+    ServerConfig config = {0};
+
+    if (!config_load(&server_config_table, &config, load, err)) {
+        goto fail;
+    }
+    if (!load->help && !load->version &&
+        (!check_addresses(&config, err) || !check_storage(&config, err) ||
+         !check_base_path(&config, err) || !check_origins(&config, err))) {
+        goto fail;
+    }
+    *out = config;
+    return true;
+
+fail:
+    config_done(&server_config_table, &config);
+    return false;
+}
+
+void
+server_config_done(ServerConfig *config)
+{
+    config_done(&server_config_table, config);
+}
