@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/main.c -- ds-server: settings, wiring, signals, an orderly end.
+ */
+#include <signal.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/metrics.h"
+#include "server/app.h"
+#include "server/http_server.h"
+#include "server/live_loop.h"
+#include "server/route.h"
+#include "server/server_config.h"
+
+#define EXIT_CONFIG           2 /* a setting is wrong: starting again will not help */
+#define CONFIG_TEXT_BYTES_MAX 262144
+
+static const LogScope scope = {.name = "server"};
+
+typedef struct Program {
+    ServerConfig config;
+    Loop *loop;
+    LoopSignal *terminate;
+    LoopSignal *interrupt;
+    Metrics *metrics;
+    App *app;
+    HttpServer *server;
+} Program;
+
+static void
+on_signal(void *arg)
+{
+    Program *program = arg;
+
+    http_server_stop(program->server);
+}
+
+static void
+on_stopped(void *arg)
+{
+    Program *program = arg;
+
+    signal_free(program->terminate);
+    signal_free(program->interrupt);
+    http_server_free(program->server);
+    program->server = NULL;
+    loop_stop(program->loop);
+}
+
+static bool
+start(Program *program, Error *err)
+{
+    HttpServerOptions options = {
+        .config = &program->config,
+        .metrics = program->metrics,
+        .main = program->loop,
+        .on_stopped = on_stopped,
+        .on_stopped_arg = program,
+        .handlers =
+            {
+                .request = route_request,
+                .admin = route_admin,
+                .loop_start = live_loop_start,
+                .loop_drain = live_drain,
+                .loop_stop = live_loop_stop,
+            },
+    };
+
+    if (!app_new(&program->config, program->metrics, &program->app, err)) {
+        return false;
+    }
+    options.handlers.app = program->app;
+    if (!http_server_new(&options, &program->server, err)) {
+        return false;
+    }
+    program->terminate = signal_new(program->loop, SIGTERM, on_signal, program);
+    program->interrupt = signal_new(program->loop, SIGINT, on_signal, program);
+    return true;
+}
+
+static int
+run(Program *program)
+{
+    Error err;
+    int status = EXIT_SUCCESS;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    program->loop = loop_new();
+    program->metrics = metrics_new();
+    if (start(program, &err)) {
+        loop_run(program->loop);
+        log_info(&scope, LOG_FIELDS(), "stopped");
+    } else {
+        log_error(&scope, EVENT_START_FAILED, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                  "cannot start");
+        status = EXIT_FAILURE;
+    }
+    app_free(program->app);
+    metrics_free(program->metrics);
+    loop_free(program->loop);
+    return status;
+}
+
+static void
+warn_unknown(const ConfigLoad *load)
+{
+    Str rest = buf_str(&load->unknown);
+
+    while (rest.len > 0) {
+        Str name;
+
+        (void)str_cut(rest, '\n', &name, &rest);
+        log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
+                 "no setting has this name");
+    }
+}
+
+/* --help, --print-config: what was asked for, on stdout. */
+static bool
+print_asked(const ServerConfig *config, const ConfigLoad *load, Error *err)
+{
+    Buf text;
+    bool ok = false;
+
+    buf_init(&text, CONFIG_TEXT_BYTES_MAX);
+    if (load->help) {
+        ok = config_help(&server_config_table, &text, err);
+    } else if (load->version) {
+        ok = buf_append(&text, STR("ds-server " DS_VERSION "\n"), err);
+    } else if (load->print_config) {
+        ok = config_print(&server_config_table, config, load, &text, err);
+    } else {
+        ok = buf_append(&text, STR("the settings are legal\n"), err);
+    }
+    ok = ok && fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
+    buf_done(&text);
+    return ok;
+}
+
+static bool
+start_log(const ServerConfig *config, Error *err)
+{
+    LogConfig log = {
+        .program = "ds-server",
+        .json = config->log_format == 1,
+        .fd = config->log_output == 1 ? STDERR_FILENO : STDOUT_FILENO,
+        .filter = config->log_filter,
+    };
+
+    return log_init(&log, err);
+}
+
+int
+main(int argc, char **argv)
+{
+    Program program = {0};
+    ConfigLoad load = {.argc = argc, .argv = argv, .environ_ = environ};
+    Error err = {0};
+    int status = EXIT_CONFIG;
+
+    if (!server_config_load(&program.config, &load, &err) || !start_log(&program.config, &err)) {
+        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                  "the settings are not legal");
+    } else if (load.help || load.version || load.print_config || load.check_config) {
+        status = print_asked(&program.config, &load, &err) ? EXIT_SUCCESS : EXIT_FAILURE;
+    } else {
+        warn_unknown(&load);
+        status = run(&program);
+    }
+    config_load_done(&load);
+    server_config_done(&program.config);
+    return status;
+}
