@@ -2,10 +2,10 @@
 /*
  * common/loop.h -- the event loop: timers, signals, wake-ups from other threads, deferred frees.
  *
- * A thin layer over libuv so that lifetimes are plain: x_free may be called at any time, even inside
- * the object's own callback, and memory goes back at the end of the loop turn.  One thread per loop;
- * only loop_wake_send may be called from another thread.  loop_uv gives the uv_loop_t for what has no
- * wrapper here.
+ * A thin layer over libuv so that lifetimes are plain: x_free may be called at any time, even
+ * inside the object's own callback, and memory goes back at the end of the loop turn.  One thread
+ * per loop; only loop_wake_send may be called from another thread.  loop_uv gives the uv_loop_t for
+ * what has no wrapper here.
  */
 #pragma once
 
@@ -20,10 +20,11 @@ typedef struct LoopFd LoopFd;
 typedef void (*LoopFn)(void *arg);
 
 Loop *loop_new(void); /* aborts when the system has no file descriptor left */
-void loop_free(Loop *loop); /* after loop_run returned and every object was freed; asserts on leaks */
+void
+loop_free(Loop *loop); /* after loop_run returned and every object was freed; asserts on leaks */
 uv_loop_t *loop_uv(Loop *loop);
 
-void loop_run(Loop *loop);  /* until loop_stop, or nothing is left to wait for */
+void loop_run(Loop *loop); /* until loop_stop, or nothing is left to wait for */
 void loop_stop(Loop *loop);
 int64_t loop_now_ms(Loop *loop); /* monotonic, cached once a turn */
 
@@ -52,4 +53,4 @@ typedef void (*LoopFdFn)(void *arg, unsigned events);
 /* Watches a descriptor that somebody else owns (libpq, curl). */
 LoopFd *fd_new(Loop *loop, int fd, LoopFdFn fn, void *arg);
 void fd_watch(LoopFd *watch, unsigned events); /* 0 pauses */
-void fd_free(LoopFd *watch); /* before the descriptor is closed */
+void fd_free(LoopFd *watch);                   /* before the descriptor is closed */

@@ -4,8 +4,8 @@
  *
  * One Pg is one connection and runs one command at a time: start one, wait for its callback, start
  * the next (also from inside the callback).  Nothing blocks: names are resolved in the thread pool
- * and passed as hostaddr, cancel requests run there too.  Commands are sent outside pipeline mode, so
- * COPY is always safe; statements are unnamed, so PgBouncer in transaction mode works.
+ * and passed as hostaddr, cancel requests run there too.  Commands are sent outside pipeline mode,
+ * so COPY is always safe; statements are unnamed, so PgBouncer in transaction mode works.
  */
 #pragma once
 
@@ -26,11 +26,11 @@ typedef enum PgErrorClass {
     /* Lost or refused, 08*, 40003, 57P01-05, 25P03, any FATAL: what was committed is unknown.  The
      * Pg is disconnected when a reply says this; pg_connect may be called, also in the callback. */
     PG_ERROR_CONNECTION,
-    PG_ERROR_TRANSIENT,  /* 40* 53* 55006 55P03 57014 25006 58030: retry */
-    PG_ERROR_ROW,        /* 22*, 23*: the data is at fault */
-    PG_ERROR_SCHEMA,     /* 42*, 3F*, 0A*: the operator must act */
-    PG_ERROR_PERMANENT,  /* 28*, 3D*, 54*, a bad connection string: the operator must act */
-    PG_ERROR_UNKNOWN,    /* retry a bounded number of times */
+    PG_ERROR_TRANSIENT, /* 40* 53* 55006 55P03 57014 25006 58030: retry */
+    PG_ERROR_ROW,       /* 22*, 23*: the data is at fault */
+    PG_ERROR_SCHEMA,    /* 42*, 3F*, 0A*: the operator must act */
+    PG_ERROR_PERMANENT, /* 28*, 3D*, 54*, a bad connection string: the operator must act */
+    PG_ERROR_UNKNOWN,   /* retry a bounded number of times */
 } PgErrorClass;
 
 PgErrorClass pg_sqlstate_class(const char *sqlstate);
@@ -38,14 +38,14 @@ PgErrorClass pg_sqlstate_class(const char *sqlstate);
 typedef struct PgReply {
     bool ok;
     PgErrorClass error_class;
-    Error err;             /* when !ok; err.sqlstate set; text has the server's message */
-    const char *context;   /* CONTEXT of the error ("COPY t, line 3, ..."), or "" */
+    Error err;              /* when !ok; err.sqlstate set; text has the server's message */
+    const char *context;    /* CONTEXT of the error ("COPY t, line 3, ..."), or "" */
     const char *constraint; /* constraint name of the error, or "" */
-    const char *table;     /* table name of the error, or "" */
-    const char *tag;       /* command tag of the last statement: "COMMIT", "COPY 3" */
+    const char *table;      /* table name of the error, or "" */
+    const char *tag;        /* command tag of the last statement: "COMMIT", "COPY 3" */
     uint64_t rows_affected; /* of the last statement */
     const PGresult *result; /* rows of the last statement; borrowed until the callback returns */
-    int rows;              /* in result */
+    int rows;               /* in result */
 } PgReply;
 
 typedef void (*PgReplyFn)(void *arg, const PgReply *reply);
@@ -82,11 +82,12 @@ typedef struct PgParam {
     const char *value; /* NULL is SQL NULL; text form must be terminated */
     size_t len;        /* binary form only */
     bool binary;
-    unsigned oid;      /* 0: the server infers */
+    unsigned oid; /* 0: the server infers */
 } PgParam;
 
 /* Extended protocol, one statement; parameters are sent before this returns, rows come as text. */
-void pg_query(Pg *pg, const char *sql, const PgParam *params, size_t count, PgReplyFn fn, void *arg);
+void pg_query(Pg *pg, const char *sql, const PgParam *params, size_t count, PgReplyFn fn,
+              void *arg);
 
 /* COPY ... FROM STDIN: data is borrowed until the callback. */
 void pg_copy_in(Pg *pg, const char *sql, Str data, PgReplyFn fn, void *arg);

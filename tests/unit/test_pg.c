@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Against a real server: run by tests/support/with-postgres, which sets POSTGRES_URL. */
-#include "common/pg.h"
+#include "tests/support/pg_client.h"
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -8,365 +7,9 @@
 #include <arpa/inet.h>
 #include <bsd/string.h>
 #include <criterion/criterion.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECT_MS 10000
-
 TestSuite(pg, .timeout = 60);
-
-/* What is kept of the last reply. */
-typedef struct Seen {
-    int count;
-    bool ok;
-    PgErrorClass error_class;
-    Error err;
-    char tag[64];
-    char context[256];
-    char constraint[64];
-    char table[64];
-    char value[128]; /* row 0, column 0 */
-    uint64_t rows_affected;
-    int rows;
-} Seen;
-
-typedef struct Client {
-    Loop *loop;
-    Secret url;
-    Pg *pg;
-    Seen seen;
-    int lost;
-    Error lost_err;
-    LoopTimer *timer;
-    const char *next_sql; /* started inside the callback */
-} Client;
-
-static void
-on_reply(void *arg, const PgReply *reply)
-{
-    Client *client = arg;
-    Seen *seen = &client->seen;
-    int count = seen->count + 1;
-
-    *seen = (Seen){
-        .count = count,
-        .ok = reply->ok,
-        .error_class = reply->error_class,
-        .err = reply->err,
-        .rows_affected = reply->rows_affected,
-        .rows = reply->rows,
-    };
-    (void)strlcpy(seen->tag, reply->tag, sizeof(seen->tag));
-    (void)strlcpy(seen->context, reply->context, sizeof(seen->context));
-    (void)strlcpy(seen->constraint, reply->constraint, sizeof(seen->constraint));
-    (void)strlcpy(seen->table, reply->table, sizeof(seen->table));
-    if (reply->rows > 0 && !pg_is_null(reply, 0, 0)) {
-        (void)strlcpy(seen->value, pg_get(reply, 0, 0).ptr, sizeof(seen->value));
-    }
-    loop_stop(client->loop);
-}
-
-static void
-on_lost(void *arg, const Error *err)
-{
-    Client *client = arg;
-
-    client->lost++;
-    client->lost_err = *err;
-    loop_stop(client->loop);
-}
-
-static void
-client_init_ms(Client *client, const char *url, int64_t connect_ms)
-{
-    *client = (Client){.loop = loop_new()};
-    secret_set(&client->url, str_c(url));
-    client->pg = pg_new(client->loop, &(PgConfig){
-                                          .url = &client->url,
-                                          .application_name = "test_pg",
-                                          .connect_ms_max = connect_ms,
-                                          .on_lost = on_lost,
-                                          .arg = client,
-                                      });
-}
-
-static void
-client_done(Client *client)
-{
-    pg_free(client->pg);
-    loop_free(client->loop);
-    secret_done(&client->url);
-}
-
-static const Seen *
-client_wait(Client *client)
-{
-    int count = client->seen.count;
-
-    while (client->seen.count == count) {
-        loop_run(client->loop);
-    }
-    return &client->seen;
-}
-
-static const Seen *
-try_connect(Client *client)
-{
-    pg_connect(client->pg, on_reply, client);
-    return client_wait(client);
-}
-
-static const Seen *
-try_exec(Client *client, const char *sql)
-{
-    pg_exec(client->pg, sql, on_reply, client);
-    return client_wait(client);
-}
-
-static const Seen *
-exec_ok(Client *client, const char *sql)
-{
-    const Seen *seen = try_exec(client, sql);
-
-    cr_assert(seen->ok, "%s: %s", sql, seen->err.text);
-    return seen;
-}
-
-static const char *
-server_url(void)
-{
-    const char *url = getenv("POSTGRES_URL");
-
-    cr_assert_not_null(url, "run by tests/support/with-postgres");
-    return url;
-}
-
-static void
-client_connect(Client *client)
-{
-    client_init_ms(client, server_url(), CONNECT_MS);
-    cr_assert(try_connect(client)->ok, "%s", client->seen.err.text);
-}
-
-/* ---- connecting ---- */
-
-Test(pg, a_connection_is_idle_in_utf8_and_names_its_application)
-{
-    Client client;
-
-    client_init_ms(&client, server_url(), CONNECT_MS);
-    cr_expect_not(pg_connected(client.pg));
-    cr_expect_eq(pg_transaction_state(client.pg), ' ');
-    cr_expect_eq(pg_server_version(client.pg), 0);
-    pg_connect(client.pg, on_reply, &client);
-    cr_expect(pg_busy(client.pg));
-    cr_expect_eq(client.seen.count, 0, "no callback inside the call");
-    cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
-    cr_expect(pg_connected(client.pg));
-    cr_expect_not(pg_busy(client.pg));
-    cr_expect_eq(pg_transaction_state(client.pg), 'I');
-    cr_expect_geq(pg_server_version(client.pg), 150000);
-    cr_expect_gt(pg_backend_pid(client.pg), 0);
-    cr_expect_str_eq(exec_ok(&client, "SHOW client_encoding")->value, "UTF8");
-    cr_expect_str_eq(exec_ok(&client, "SHOW application_name")->value, "test_pg");
-    client_done(&client);
-}
-
-Test(pg, the_string_decides_before_our_defaults)
-{
-    Client client;
-    char url[512];
-
-    (void)snprintf(url, sizeof(url), "%s?application_name=mine&client_encoding=UTF8", server_url());
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
-    cr_expect_str_eq(exec_ok(&client, "SHOW application_name")->value, "mine");
-    client_done(&client);
-}
-
-Test(pg, another_client_encoding_is_refused)
-{
-    Client client;
-    char url[512];
-
-    (void)snprintf(url, sizeof(url), "%s?client_encoding=LATIN1", server_url());
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_eq(client.seen.err.code, ERR_CONFIG);
-    cr_expect_eq(client.seen.error_class, PG_ERROR_PERMANENT);
-    cr_expect_not(pg_connected(client.pg));
-    client_done(&client);
-}
-
-/* libpq quotes the part that it does not understand; here that part is the password. */
-Test(pg, a_bad_connection_string_is_a_config_error_that_hides_the_password)
-{
-    static const char *const urls[] = {
-        "postgresql://user:hunter2%zz@host/db",
-        "password=hunter2 hunter2",
-        "host=x password='hunter2",
-        "hunter2",
-        "postgresql://u:p@h/db?password=hunter2&hunter2",
-        "postgresql://u:hunter2@h:port:port/db",
-        "postgresql://u:p@[hunter2/db",
-        "hunter2=\"x\" y",
-    };
-
-    for (size_t i = 0; i < DS_COUNT(urls); i++) {
-        Client client;
-
-        client_init_ms(&client, urls[i], CONNECT_MS);
-        cr_expect_not(try_connect(&client)->ok, "%s", urls[i]);
-        cr_expect_null(strstr(client.seen.err.text, "hunter2"), "%s", client.seen.err.text);
-        cr_expect_neq(client.seen.error_class, PG_ERROR_NONE);
-        client_done(&client);
-    }
-}
-
-Test(pg, a_missing_database_or_role_is_for_the_operator)
-{
-    Client client;
-    char url[512];
-    const char *port = getenv("POSTGRES_PORT");
-
-    (void)snprintf(url, sizeof(url), "host=127.0.0.1 port=%s user=postgres dbname=nosuch", port);
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_str_eq(client.seen.err.sqlstate, "3D000");
-    cr_expect_eq(client.seen.error_class, PG_ERROR_PERMANENT);
-    cr_expect_eq(client.seen.err.code, ERR_CONFIG);
-    client_done(&client);
-
-    (void)snprintf(url, sizeof(url), "host=127.0.0.1 port=%s user=nosuch dbname=postgres", port);
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_str_eq(client.seen.err.sqlstate, "28000");
-    cr_expect_eq(client.seen.err.code, ERR_AUTH);
-    client_done(&client);
-}
-
-/* A listening socket that nobody accepts from: a connection opens, and nothing is ever answered. */
-static int
-silent_server(char *out_port, size_t size)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    cr_assert_eq(listen(fd, 16), 0);
-    cr_assert_eq(getsockname(fd, (struct sockaddr *)&addr, &length), 0);
-    (void)snprintf(out_port, size, "%u", ntohs(addr.sin_port));
-    return fd;
-}
-
-/* A bound socket that does not listen: connections are refused as long as it is open. */
-static int
-refusing_port(char *out_port, size_t size)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    cr_assert_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    cr_assert_eq(getsockname(fd, (struct sockaddr *)&addr, &length), 0);
-    (void)snprintf(out_port, size, "%u", ntohs(addr.sin_port));
-    return fd;
-}
-
-Test(pg, a_refused_connection_or_an_unknown_host_may_be_tried_again)
-{
-    Client client;
-    char port[16];
-    char url[512];
-    int fd = refusing_port(port, sizeof(port));
-
-    (void)snprintf(url, sizeof(url), "host=127.0.0.1 port=%s user=u password=hunter2", port);
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
-    cr_expect_eq(client.seen.err.code, ERR_RETRY);
-    cr_expect_null(strstr(client.seen.err.text, "hunter2"));
-    cr_expect_not(try_connect(&client)->ok, "a second attempt is legal");
-    client_done(&client);
-    close(fd);
-
-    client_init_ms(&client, "host=no-such-host.invalid user=u", CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
-    cr_expect_not_null(strstr(client.seen.err.text, "no-such-host.invalid"));
-    client_done(&client);
-}
-
-Test(pg, hosts_are_tried_in_order_and_names_with_several_addresses_resolved)
-{
-    Client client;
-    char refused[16];
-    char url[512];
-    int fd = refusing_port(refused, sizeof(refused));
-
-    (void)snprintf(
-        url, sizeof(url),
-        "postgresql://postgres@127.0.0.1:%s,no-such-host.invalid:1,localhost:%s/postgres", refused,
-        getenv("POSTGRES_PORT"));
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
-    client_done(&client);
-    close(fd);
-}
-
-Test(pg, a_unix_socket_works_alone_and_in_a_list)
-{
-    Client client;
-    char url[512];
-    const char *port = getenv("POSTGRES_PORT");
-
-    (void)snprintf(url, sizeof(url), "host=%s port=%s user=postgres", getenv("POSTGRES_SOCKET_DIR"),
-                   port);
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
-    client_done(&client);
-    (void)snprintf(url, sizeof(url), "host=/nonexistent,%s,localhost port=%s user=postgres",
-                   getenv("POSTGRES_SOCKET_DIR"), port);
-    client_init_ms(&client, url, CONNECT_MS);
-    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
-    cr_expect_str_eq(exec_ok(&client, "SELECT inet_server_addr() IS NULL")->value, "t");
-    client_done(&client);
-}
-
-Test(pg, a_host_that_answers_nothing_times_out_and_the_next_attempt_begins_behind_it)
-{
-    Client client;
-    char silent[16];
-    char url[512];
-    int fd = silent_server(silent, sizeof(silent));
-
-    (void)snprintf(url, sizeof(url), "host=127.0.0.1,127.0.0.1 port=%s,%s user=postgres", silent,
-                   getenv("POSTGRES_PORT"));
-    client_init_ms(&client, url, 300);
-    int64_t start = clock_mono_ms();
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_geq(clock_mono_ms() - start, 290);
-    cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
-    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
-    client_done(&client);
-    close(fd);
-}
-
-Test(pg, too_many_hosts_and_unequal_lists_are_refused)
-{
-    Client client;
-
-    client_init_ms(&client, "host=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_eq(client.seen.err.code, ERR_LIMIT);
-    client_done(&client);
-    client_init_ms(&client, "host=a,b,c port=1,2", CONNECT_MS);
-    cr_expect_not(try_connect(&client)->ok);
-    cr_expect_eq(client.seen.err.code, ERR_CONFIG);
-    client_done(&client);
-}
 
 /* ---- commands ---- */
 
@@ -412,10 +55,10 @@ Test(pg, parameters_may_be_text_binary_or_null)
 
     client_connect(&client);
     pg_query(client.pg, "SELECT $1 || ($2 + 2) || coalesce($3::text, '-')", params,
-             DS_COUNT(params), on_reply, &client);
+             DS_COUNT(params), client_on_reply, &client);
     cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
     cr_expect_str_eq(client.seen.value, "it's42-");
-    pg_query(client.pg, "SELECT 7", NULL, 0, on_reply, &client);
+    pg_query(client.pg, "SELECT 7", NULL, 0, client_on_reply, &client);
     cr_expect_str_eq(client_wait(&client)->value, "7");
     client_done(&client);
 }
@@ -430,7 +73,7 @@ Test(pg, a_parameter_larger_than_any_socket_buffer_arrives)
     memset(text, 'x', len);
     text[len] = '\0';
     client_connect(&client);
-    pg_query(client.pg, "SELECT length($1)", &param, 1, on_reply, &client);
+    pg_query(client.pg, "SELECT length($1)", &param, 1, client_on_reply, &client);
     memset(text, 'y', len); /* parameters are taken before pg_query returns */
     cr_expect_str_eq(client_wait(&client)->value, "33554432");
     client_done(&client);
@@ -462,7 +105,7 @@ on_reply_start_next(void *arg, const PgReply *reply)
 
     cr_assert(reply->ok, "%s", reply->err.text);
     client->next_sql = NULL;
-    pg_exec(client->pg, sql, on_reply, client);
+    pg_exec(client->pg, sql, client_on_reply, client);
     /* The first reply stays readable although the next command was started. */
     cr_expect_str_eq(pg_get(reply, 0, 0).ptr, "first");
 }
@@ -482,14 +125,14 @@ Test(pg, a_command_without_a_connection_fails_in_a_later_turn)
 {
     Client client;
 
-    client_init_ms(&client, server_url(), CONNECT_MS);
-    pg_exec(client.pg, "SELECT 1", on_reply, &client);
+    client_init(&client, server_url(), CLIENT_CONNECT_MS);
+    pg_exec(client.pg, "SELECT 1", client_on_reply, &client);
     cr_expect_eq(client.seen.count, 0);
     cr_expect(pg_busy(client.pg));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
     /* A reply that nobody waits for any more does not come. */
-    pg_exec(client.pg, "SELECT 1", on_reply, &client);
+    pg_exec(client.pg, "SELECT 1", client_on_reply, &client);
     pg_disconnect(client.pg);
     cr_assert(try_connect(&client)->ok);
     cr_expect_eq(client.seen.count, 2);
@@ -539,7 +182,7 @@ Test(pg, copy_loads_every_row_however_many_slices_it_takes)
         buf_init(&rows, 64u << 20);
         copy_rows(&rows, 0, counts[i]);
         exec_ok(&client, "TRUNCATE c");
-        pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), on_reply, &client);
+        pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
         cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
         (void)snprintf(expected, sizeof(expected), "COPY %d", counts[i]);
         cr_expect_str_eq(client.seen.tag, expected);
@@ -562,7 +205,7 @@ Test(pg, copied_text_comes_back_byte_for_byte)
     exec_ok(&client, "CREATE TEMP TABLE c (a text)");
     buf_init(&row, 1024);
     cr_assert(pg_copy_escape(&row, str_c(text), &err) && buf_append_char(&row, '\n', &err));
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&row), on_reply, &client);
+    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&row), client_on_reply, &client);
     cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
     cr_expect_str_eq(exec_ok(&client, "SELECT a FROM c")->value, text);
     buf_done(&row);
@@ -582,7 +225,7 @@ Test(pg, a_bad_row_in_the_middle_of_copy_is_named_and_the_connection_lives)
     copy_rows(&rows, 0, 2);
     cr_assert(buf_append(&rows, STR("x\tnot a number\n"), &err));
     copy_rows(&rows, 3, 200000); /* far more than any buffer holds after the server gave up */
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), on_reply, &client);
+    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_str_eq(client.seen.err.sqlstate, "22P02");
     cr_expect_eq(client.seen.error_class, PG_ERROR_ROW);
@@ -603,7 +246,7 @@ Test(pg, copy_where_nobody_can_serve_it_is_an_error_and_no_hang)
     cr_expect_not(try_exec(&client, "COPY c FROM STDIN")->ok);
     cr_expect_str_eq(client.seen.err.sqlstate, "57014");
     cr_expect_str_eq(exec_ok(&client, "SELECT 1")->value, "1");
-    pg_copy_in(client.pg, "SELECT 1", STR("1\n"), on_reply, &client);
+    pg_copy_in(client.pg, "SELECT 1", STR("1\n"), client_on_reply, &client);
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.err.code, ERR_PROTOCOL);
     cr_expect_str_eq(exec_ok(&client, "SELECT 2")->value, "2");
@@ -651,7 +294,7 @@ Test(pg, a_connection_lost_under_a_command_fails_the_command_and_nothing_else)
     Client client;
 
     client_connect(&client);
-    pg_exec(client.pg, "SELECT pg_sleep(60)", on_reply, &client);
+    pg_exec(client.pg, "SELECT pg_sleep(60)", client_on_reply, &client);
     kill_backend(pg_backend_pid(client.pg));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
@@ -671,7 +314,7 @@ Test(pg, a_connection_lost_in_the_middle_of_copy_fails_it)
     exec_ok(&client, "CREATE TEMP TABLE c (a int, b text)");
     buf_init(&rows, 64u << 20);
     copy_rows(&rows, 0, 500000);
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), on_reply, &client);
+    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
     kill_backend(pg_backend_pid(client.pg));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
@@ -722,7 +365,7 @@ Test(pg, a_command_whose_owner_left_is_cancelled_in_the_server)
     client_connect(&watcher);
     (void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM pg_stat_activity WHERE pid = %d",
                    pg_backend_pid(client.pg));
-    pg_exec(client.pg, "SELECT pg_sleep(600)", on_reply, &client);
+    pg_exec(client.pg, "SELECT pg_sleep(600)", client_on_reply, &client);
     pg_disconnect(client.pg);
     cr_expect_not(pg_busy(client.pg));
     client_done(&client); /* runs the thread pool's work to its end */
@@ -735,40 +378,6 @@ Test(pg, a_command_whose_owner_left_is_cancelled_in_the_server)
 
 /* ---- freeing at any moment (the address sanitizer judges) ---- */
 
-static void
-on_time(void *arg)
-{
-    loop_stop(arg);
-}
-
-static void
-run_for_ms(Client *client, int64_t ms)
-{
-    LoopTimer *timer = timer_new(client->loop, on_time, client->loop);
-
-    timer_start(timer, ms);
-    loop_run(client->loop);
-    timer_free(timer);
-}
-
-Test(pg, freeing_is_safe_while_resolving_and_connecting)
-{
-    char url[512];
-
-    for (int turn = 0; turn < 6; turn++) {
-        Client client;
-
-        (void)snprintf(url, sizeof(url), "host=localhost,localhost port=%s user=postgres",
-                       getenv("POSTGRES_PORT"));
-        client_init_ms(&client, url, CONNECT_MS);
-        pg_connect(client.pg, on_reply, &client);
-        if (turn > 0) {
-            run_for_ms(&client, turn - 1);
-        }
-        client_done(&client);
-    }
-}
-
 Test(pg, freeing_is_safe_under_a_command_and_under_copy)
 {
     Buf rows;
@@ -780,13 +389,13 @@ Test(pg, freeing_is_safe_under_a_command_and_under_copy)
 
         client_connect(&client);
         if (turn % 2 == 0) {
-            pg_exec(client.pg, "SELECT pg_sleep(60)", on_reply, &client);
+            pg_exec(client.pg, "SELECT pg_sleep(60)", client_on_reply, &client);
         } else {
             exec_ok(&client, "CREATE TEMP TABLE c (a int, b text)");
-            pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), on_reply, &client);
+            pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
         }
         if (turn >= 2) {
-            run_for_ms(&client, 5);
+            client_run_ms(&client, 5);
         }
         client_done(&client);
     }
@@ -817,7 +426,7 @@ Test(pg, freeing_is_safe_inside_any_callback)
 {
     Client client;
 
-    client_init_ms(&client, server_url(), CONNECT_MS);
+    client_init(&client, server_url(), CLIENT_CONNECT_MS);
     pg_connect(client.pg, on_reply_free, &client);
     cr_expect(client_wait(&client)->ok);
     client_done(&client);
@@ -833,12 +442,12 @@ Test(pg, freeing_is_safe_inside_any_callback)
     cr_expect_not(client_wait(&client)->ok);
     client_done(&client);
 
-    client_init_ms(&client, "no connection string", CONNECT_MS);
+    client_init(&client, "no connection string", CLIENT_CONNECT_MS);
     pg_connect(client.pg, on_reply_fail_free, &client);
     cr_expect_not(client_wait(&client)->ok);
     client_done(&client);
 
-    client_init_ms(&client, server_url(), CONNECT_MS);
+    client_init(&client, server_url(), CLIENT_CONNECT_MS);
     pg_exec(client.pg, "SELECT 1", on_reply_fail_free, &client);
     pg_free(client.pg); /* before the reply that says "not connected" */
     client.pg = NULL;
