@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/name.h"
+
+#include "server/query.h"
+
+/* Proxies disagree about what it names, so it names nothing here. */
+static bool
+has_encoded_slash(Str raw)
+{
+    for (size_t i = 0; i + 2 < raw.len; i++) {
+        if (str_starts_nocase(str_skip(raw, i), STR("%2f"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+check_segments(Str name, const NameLimits *limits, Error *err)
+{
+    size_t segments = 0;
+    bool more = true;
+
+    while (more) {
+        Str segment;
+
+        more = str_cut(name, '/', &segment, &name);
+        if (segment.len == 0) {
+            return error_set(err, ERR_INPUT,
+                             segments == 0 && !more ? "the name is empty"
+                                                    : "the name has an empty segment");
+        }
+        if (str_eq(segment, STR(".")) || str_eq(segment, STR(".."))) {
+            return error_set(err, ERR_INPUT, "the name has a \"%.*s\" segment", STR_ARG(segment));
+        }
+        if (++segments > limits->segments_max) {
+            return error_set(err, ERR_INPUT, "the name has more than %zu segments",
+                             limits->segments_max);
+        }
+    }
+    return true;
+}
+
+bool
+name_decode(Str raw, const NameLimits *limits, Buf *out, Error *err)
+{
+    size_t begin = out->len;
+    Str name;
+
+    if (has_encoded_slash(raw)) {
+        error_set(err, ERR_INPUT, "the name has an encoded slash (%%2F)");
+        goto fail;
+    }
+    /* No more than three bytes stand for one. */
+    if (raw.len > 3 * limits->bytes_max) {
+        error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
+        goto fail;
+    }
+    if (!percent_decode(raw, out, err)) {
+        error_wrap(err, "the name");
+        goto fail;
+    }
+    name = str_skip(buf_str(out), begin);
+    if (name.len > limits->bytes_max) {
+        error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
+        goto fail;
+    }
+    if (str_contains_ctl(name)) {
+        error_set(err, ERR_INPUT, "the name has a control character");
+        goto fail;
+    }
+    if (!str_is_utf8(name)) {
+        error_set(err, ERR_INPUT, "the name is not valid UTF-8");
+        goto fail;
+    }
+    if (!check_segments(name, limits, err)) {
+        goto fail;
+    }
+    return true;
+
+fail:
+    buf_truncate(out, begin);
+    return false;
+}
+
+bool
+name_is_reserved(Str name)
+{
+    Str head;
+    Str rest;
+
+    str_cut(name, '/', &head, &rest);
+    return str_eq(head, STR(NAME_RESERVED_SEGMENT));
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/producer.h -- what a stream remembers of its idempotent producers (protocol 5.2.1).
+ *
+ * Per producer the epoch and the highest accepted sequence number.  Judging changes nothing; only
+ * producers_accept does, so that a request that fails for another reason leaves no trace.  Bounded:
+ * past the maximum the producer unheard of for longest is forgotten, and so is any that was silent
+ * for PRODUCER_IDLE_MS_MAX.  A forgotten producer that goes on is answered with a gap (409), never
+ * with a silent duplicate, unless it repeats its very first request.
+ *
+ * Not thread safe: the stream's lock guards it.
+ */
+#pragma once
+
+#include "common/str.h"
+
+#define PRODUCER_ID_BYTES_MAX 256
+#define PRODUCER_IDLE_MS_MAX  (INT64_C(7) * 24 * 3600 * 1000)
+
+typedef struct ProducerTag {
+    Str id; /* never empty */
+    uint64_t epoch;
+    uint64_t seq;
+} ProducerTag;
+
+typedef enum ProducerVerdict {
+    PRODUCER_ACCEPT,
+    PRODUCER_DUPLICATE,
+    PRODUCER_STALE_EPOCH,    /* fenced: somebody has a higher epoch */
+    PRODUCER_EPOCH_NOT_ZERO, /* a new epoch has to begin at 0 */
+    PRODUCER_GAP,
+} ProducerVerdict;
+
+typedef struct ProducerState {
+    uint64_t epoch;    /* the stored one, or the request's for a producer not known */
+    uint64_t seq;      /* the highest accepted one; only for DUPLICATE */
+    uint64_t expected; /* only for GAP */
+} ProducerState;
+
+typedef struct Producers Producers;
+
+Producers *producers_new(size_t count_max);
+void producers_free(Producers *producers); /* accepts NULL */
+
+/* producers may be NULL: nobody has written yet.  *out says what the reply tells. */
+ProducerVerdict producers_judge(const Producers *producers, ProducerTag tag, int64_t now_ms,
+                                ProducerState *out);
+/* After PRODUCER_ACCEPT, once nothing else can fail.  now_ms never goes back. */
+void producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms);
+
+size_t producers_count(const Producers *producers);

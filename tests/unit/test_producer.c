@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/producer.h"
+
+#include <criterion/criterion.h>
+
+static ProducerTag
+tag(const char *id, uint64_t epoch, uint64_t seq)
+{
+    return (ProducerTag){.id = str_c(id), .epoch = epoch, .seq = seq};
+}
+
+static void
+accept(Producers *producers, ProducerTag request, int64_t now_ms)
+{
+    ProducerState state;
+
+    cr_assert_eq(producers_judge(producers, request, now_ms, &state), PRODUCER_ACCEPT);
+    producers_accept(producers, request, now_ms);
+}
+
+Test(producer, an_unknown_one_begins_at_zero)
+{
+    ProducerState state;
+
+    cr_expect_eq(producers_judge(NULL, tag("a", 3, 0), 0, &state), PRODUCER_ACCEPT);
+    cr_expect_eq(producers_judge(NULL, tag("a", 3, 1), 0, &state), PRODUCER_GAP);
+    cr_expect_eq(state.expected, 0);
+}
+
+Test(producer, judging_changes_nothing)
+{
+    Producers *producers = producers_new(4);
+    ProducerState state;
+
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 0), 0, &state), PRODUCER_ACCEPT);
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 0), 0, &state), PRODUCER_ACCEPT);
+    cr_expect_eq(producers_count(producers), 0);
+    producers_free(producers);
+}
+
+Test(producer, a_repeated_request_is_a_duplicate_and_a_hole_a_gap)
+{
+    Producers *producers = producers_new(4);
+    ProducerState state;
+
+    accept(producers, tag("a", 0, 0), 0);
+    accept(producers, tag("a", 0, 1), 0);
+    accept(producers, tag("a", 0, 2), 0);
+    for (uint64_t seq = 0; seq <= 2; seq++) {
+        cr_expect_eq(producers_judge(producers, tag("a", 0, seq), 0, &state), PRODUCER_DUPLICATE);
+        cr_expect_eq(state.seq, 2, "a duplicate is told the highest accepted");
+        cr_expect_eq(state.epoch, 0);
+    }
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 4), 0, &state), PRODUCER_GAP);
+    cr_expect_eq(state.expected, 3);
+    producers_free(producers);
+}
+
+Test(producer, a_new_epoch_begins_at_zero_and_fences_the_old)
+{
+    Producers *producers = producers_new(4);
+    ProducerState state;
+
+    accept(producers, tag("a", 1, 0), 0);
+    accept(producers, tag("a", 1, 1), 0);
+    cr_expect_eq(producers_judge(producers, tag("a", 2, 2), 0, &state), PRODUCER_EPOCH_NOT_ZERO);
+    accept(producers, tag("a", 2, 0), 0);
+    cr_expect_eq(producers_judge(producers, tag("a", 1, 2), 0, &state), PRODUCER_STALE_EPOCH);
+    cr_expect_eq(state.epoch, 2);
+    cr_expect_eq(producers_judge(producers, tag("a", 1, 0), 0, &state), PRODUCER_STALE_EPOCH);
+    producers_free(producers);
+}
+
+Test(producer, ids_are_compared_bytewise_and_apart)
+{
+    Producers *producers = producers_new(4);
+    ProducerState state;
+
+    accept(producers, tag("a", 0, 0), 0);
+    cr_expect_eq(producers_judge(producers, tag("A", 0, 0), 0, &state), PRODUCER_ACCEPT);
+    cr_expect_eq(producers_judge(producers, tag("aa", 0, 0), 0, &state), PRODUCER_ACCEPT);
+    producers_free(producers);
+}
+
+Test(producer, past_the_maximum_the_one_silent_for_longest_is_forgotten)
+{
+    Producers *producers = producers_new(2);
+    ProducerState state;
+
+    accept(producers, tag("a", 0, 0), 1);
+    accept(producers, tag("b", 0, 0), 2);
+    accept(producers, tag("a", 0, 1), 3);
+    accept(producers, tag("c", 0, 0), 4);
+    cr_expect_eq(producers_count(producers), 2);
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 1), 5, &state), PRODUCER_DUPLICATE);
+    cr_expect_eq(producers_judge(producers, tag("b", 0, 1), 5, &state), PRODUCER_GAP,
+                 "a forgotten producer must not go on unnoticed");
+    producers_free(producers);
+}
+
+Test(producer, one_silent_for_a_week_is_forgotten)
+{
+    Producers *producers = producers_new(8);
+    ProducerState state;
+    int64_t later_ms = PRODUCER_IDLE_MS_MAX + 1;
+
+    accept(producers, tag("a", 5, 0), 0);
+    cr_expect_eq(producers_judge(producers, tag("a", 5, 0), later_ms - 1, &state),
+                 PRODUCER_DUPLICATE);
+    cr_expect_eq(producers_judge(producers, tag("a", 4, 0), later_ms, &state), PRODUCER_ACCEPT);
+    accept(producers, tag("b", 0, 0), later_ms);
+    cr_expect_eq(producers_count(producers), 1, "its memory goes with the next new producer");
+    producers_free(producers);
+}
