@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/chunk_log.h"
+
+#include <criterion/criterion.h>
+
+#include "common/mem.h"
+
+static void
+append(ChunkLog *log, Str message)
+{
+    uint32_t end = (uint32_t)message.len;
+
+    chunk_log_append(log, (LogPayload){.bytes = message, .ends = &end, .count = 1});
+}
+
+/* Several messages at once; each character of `text` that is a comma ends one. */
+static void
+append_json(ChunkLog *log, const char *text)
+{
+    uint32_t ends[64];
+    size_t count = 0;
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == ',') {
+            ends[count++] = (uint32_t)i + 1;
+        }
+    }
+    chunk_log_append(log, (LogPayload){.bytes = str_n(text, len), .ends = ends, .count = count});
+}
+
+static void
+expect_range(const ChunkLog *log, uint64_t from, size_t bytes_max, const char *bytes, uint64_t to)
+{
+    Range range;
+    char *joined;
+    size_t at = 0;
+
+    chunk_log_read(log, from, bytes_max, &range);
+    joined = mem_zalloc(range.bytes + 1);
+    for (size_t i = 0; i < range.count; i++) {
+        memcpy(joined + at, range.parts[i].bytes.ptr, range.parts[i].bytes.len);
+        at += range.parts[i].bytes.len;
+    }
+    cr_expect_eq(at, range.bytes);
+    cr_expect_str_eq(joined, bytes);
+    cr_expect_eq(range.from, from);
+    cr_expect_eq(range.to, to, "from %zu: to %zu, not %zu", (size_t)from, (size_t)range.to,
+                 (size_t)to);
+    free(joined);
+    range_done(&range);
+}
+
+Test(chunk_log, an_empty_one_gives_an_empty_range)
+{
+    ChunkLog log;
+
+    chunk_log_init(&log, false);
+    expect_range(&log, 0, 100, "", 0);
+    cr_expect_eq(chunk_log_tail(&log), 0);
+    cr_expect_eq(chunk_log_bytes_from(&log, 0), 0);
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, of_bytes_can_be_read_from_any_byte)
+{
+    static const char whole[] = "onetwothree";
+    ChunkLog log;
+
+    chunk_log_init(&log, false);
+    append(&log, STR("one"));
+    append(&log, STR("two"));
+    append(&log, STR("three"));
+    for (size_t from = 0; from < sizeof(whole); from++) {
+        expect_range(&log, from, 100, whole + from, 11);
+        cr_expect_eq(chunk_log_bytes_from(&log, from), 11 - from);
+    }
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, of_messages_counts_messages)
+{
+    ChunkLog log;
+
+    chunk_log_init(&log, true);
+    append_json(&log, "1,22,");
+    append_json(&log, "333,");
+    cr_expect_eq(chunk_log_tail(&log), 3);
+    expect_range(&log, 0, 100, "1,22,333,", 3);
+    expect_range(&log, 1, 100, "22,333,", 3);
+    expect_range(&log, 2, 100, "333,", 3);
+    expect_range(&log, 3, 100, "", 3);
+    cr_expect_eq(chunk_log_bytes_from(&log, 1), 7);
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, a_page_ends_with_a_message_and_has_at_least_one)
+{
+    ChunkLog log;
+
+    chunk_log_init(&log, true);
+    append_json(&log, "1,22,333,");
+    expect_range(&log, 0, 0, "1,", 1);
+    expect_range(&log, 0, 4, "1,", 1);
+    expect_range(&log, 0, 5, "1,22,", 2);
+    expect_range(&log, 0, 8, "1,22,", 2);
+    expect_range(&log, 0, 9, "1,22,333,", 3);
+    expect_range(&log, 2, 1, "333,", 3);
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, a_page_of_bytes_from_within_an_append_ends_with_it)
+{
+    ChunkLog log;
+
+    chunk_log_init(&log, false);
+    append(&log, STR("abcdef"));
+    append(&log, STR("ghi"));
+    expect_range(&log, 2, 1, "cdef", 6);
+    expect_range(&log, 2, 5, "cdef", 6);
+    expect_range(&log, 2, 7, "cdefghi", 9);
+    chunk_log_done(&log);
+}
+
+/* Enough appends of all sizes to fill many chunks; every page size gives the same bytes. */
+Test(chunk_log, reading_page_by_page_gives_every_byte_once)
+{
+    enum { APPENDS = 500 };
+    static char pattern[CHUNK_BYTES_MAX * 2];
+    size_t total = 0;
+    ChunkLog log;
+
+    for (size_t i = 0; i < sizeof(pattern); i++) {
+        pattern[i] = (char)('a' + i % 23);
+    }
+    chunk_log_init(&log, false);
+    for (size_t i = 0; i < APPENDS; i++) {
+        size_t len = 1 + (i * i * 31) % (i % 50 == 0 ? sizeof(pattern) - 23 : 900);
+
+        append(&log, str_n(pattern + total % 23, len));
+        total += len;
+    }
+    cr_assert_eq(chunk_log_tail(&log), total);
+    cr_assert_gt(log.count, 5);
+    for (size_t page = 1; page <= 4 * sizeof(pattern); page = page * 3 + 1) {
+        uint64_t at = 0;
+
+        while (at < total) {
+            Range range;
+
+            chunk_log_read(&log, at, page, &range);
+            cr_assert_gt(range.to, at);
+            for (size_t i = 0; i < range.count; i++) {
+                for (size_t j = 0; j < range.parts[i].bytes.len; j++) {
+                    cr_assert_eq(range.parts[i].bytes.ptr[j], 'a' + (int)(at % 23));
+                    at++;
+                }
+            }
+            cr_assert_eq(at, range.to);
+            range_done(&range);
+        }
+    }
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, trimming_frees_whole_chunks_and_keeps_positions)
+{
+    enum { APPENDS = 2000 };
+    ChunkLog log;
+
+    chunk_log_init(&log, true);
+    for (size_t i = 0; i < APPENDS; i++) {
+        append_json(&log, "\"some message that is a little longer\",");
+    }
+    for (uint64_t at = 0; at <= APPENDS; at += 100) {
+        chunk_log_trim(&log, at);
+        cr_expect_eq(chunk_log_tail(&log), APPENDS);
+        cr_expect_eq(chunk_log_bytes_from(&log, at), (APPENDS - at) * 39);
+        cr_expect_eq(chunk_log_index_at(&log, at), at);
+        if (at < APPENDS) {
+            expect_range(&log, at, 1, "\"some message that is a little longer\",", at + 1);
+            cr_expect_leq(log.chunks[log.head].index_start, at);
+        }
+    }
+    cr_expect_eq(log.count, 0);
+    cr_expect_null(log.chunks);
+    append_json(&log, "1,");
+    expect_range(&log, APPENDS, 100, "1,", APPENDS + 1);
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, a_reader_keeps_its_bytes_when_the_log_goes)
+{
+    ChunkLog log;
+    Range range;
+
+    chunk_log_init(&log, false);
+    append(&log, STR("stays"));
+    chunk_log_read(&log, 0, 100, &range);
+    append(&log, STR(" and more"));
+    chunk_log_trim(&log, chunk_log_tail(&log));
+    chunk_log_done(&log);
+    cr_assert_eq(range.count, 1);
+    cr_expect(str_eq(range.parts[0].bytes, STR("stays")));
+    range_done(&range);
+}
+
+Test(chunk_log, messages_of_a_byte_stream_are_its_appends)
+{
+    ChunkLog log;
+
+    chunk_log_init(&log, false);
+    append(&log, STR("abc"));
+    append(&log, STR("de"));
+    cr_expect_eq(chunk_log_index_at(&log, 0), 0);
+    cr_expect_eq(chunk_log_index_at(&log, 2), 0);
+    cr_expect_eq(chunk_log_index_at(&log, 3), 1);
+    cr_expect_eq(chunk_log_index_at(&log, 5), 2);
+    chunk_log_done(&log);
+}
