@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/registry.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+
+#define BUCKETS_MIN 16
+/* Milliseconds since 1970 in the high bits leave this many for streams created within one. */
+#define ERA_COUNTER_BITS 16
+
+typedef RB_HEAD(NameTree, Stream) NameTree;
+typedef TAILQ_HEAD(ExpiryQueue, Stream) ExpiryQueue;
+
+typedef struct Shard {
+    pthread_mutex_t lock;
+    Stream **buckets;
+    size_t bucket_count; /* a power of two */
+    size_t count;
+    NameTree by_name;
+    ExpiryQueue by_expiry; /* those that can expire, the one looked at longest ago first */
+} Shard;
+
+struct Registry {
+    Shard shards[REGISTRY_SHARDS];
+    atomic_uint_fast64_t last_era;
+    atomic_uint next_expiry_shard;
+};
+
+static int
+by_name_cmp(const Stream *a, const Stream *b)
+{
+    return str_cmp(a->name, b->name);
+}
+
+RB_GENERATE_INTERNAL(NameTree, Stream, by_name, by_name_cmp, DS_UNUSED static)
+
+Registry *
+registry_new(void)
+{
+    Registry *registry = mem_zalloc(sizeof(*registry));
+
+    for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
+        Shard *shard = &registry->shards[i];
+
+        pthread_mutex_init(&shard->lock, NULL);
+        shard->bucket_count = BUCKETS_MIN;
+        shard->buckets = mem_array(shard->bucket_count, sizeof(Stream *));
+        RB_INIT(&shard->by_name);
+        TAILQ_INIT(&shard->by_expiry);
+    }
+    /* Nothing is kept over a restart, so the clock is what makes eras rise over one: a server would
+     * have to create 65,536 streams in each millisecond of its life to outrun it. */
+    atomic_init(&registry->last_era, (uint64_t)clock_wall_ms() << ERA_COUNTER_BITS);
+    return registry;
+}
+
+void
+registry_free(Registry *registry)
+{
+    for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
+        Shard *shard = &registry->shards[i];
+        Stream *stream;
+
+        while ((stream = RB_MIN(NameTree, &shard->by_name)) != NULL) {
+            RB_REMOVE(NameTree, &shard->by_name, stream);
+            stream_drop(stream);
+        }
+        free(shard->buckets);
+        pthread_mutex_destroy(&shard->lock);
+    }
+    free(registry);
+}
+
+static Shard *
+shard_of(Registry *registry, uint64_t hash)
+{
+    return &registry->shards[hash % REGISTRY_SHARDS];
+}
+
+static Stream **
+bucket_of(const Shard *shard, uint64_t hash)
+{
+    return &shard->buckets[(hash / REGISTRY_SHARDS) & (shard->bucket_count - 1)];
+}
+
+static Stream *
+shard_find(const Shard *shard, uint64_t hash, Str name)
+{
+    Stream *stream = *bucket_of(shard, hash);
+
+    while (stream != NULL && (stream->hash != hash || !str_eq(stream->name, name))) {
+        stream = stream->hash_next;
+    }
+    return stream;
+}
+
+static void
+shard_grow(Shard *shard)
+{
+    Stream **old = shard->buckets;
+    size_t old_count = shard->bucket_count;
+
+    shard->bucket_count *= 2;
+    shard->buckets = mem_array(shard->bucket_count, sizeof(Stream *));
+    for (size_t i = 0; i < old_count; i++) {
+        while (old[i] != NULL) {
+            Stream *stream = old[i];
+            Stream **bucket = bucket_of(shard, stream->hash);
+
+            old[i] = stream->hash_next;
+            stream->hash_next = *bucket;
+            *bucket = stream;
+        }
+    }
+    free(old);
+}
+
+static bool
+can_expire(const Stream *stream)
+{
+    return stream->ttl_s != STREAM_NEVER || stream->expires_at_ms != STREAM_NEVER;
+}
+
+static void
+shard_link(Shard *shard, Stream *stream)
+{
+    Stream **bucket;
+
+    if (shard->count >= shard->bucket_count) {
+        shard_grow(shard);
+    }
+    bucket = bucket_of(shard, stream->hash);
+    stream->hash_next = *bucket;
+    *bucket = stream;
+    RB_INSERT(NameTree, &shard->by_name, stream);
+    if (can_expire(stream)) {
+        TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
+    }
+    shard->count++;
+}
+
+static void
+shard_unlink(Shard *shard, Stream *stream)
+{
+    Stream **link = bucket_of(shard, stream->hash);
+
+    while (*link != stream) {
+        link = &(*link)->hash_next;
+    }
+    *link = stream->hash_next;
+    RB_REMOVE(NameTree, &shard->by_name, stream);
+    if (can_expire(stream)) {
+        TAILQ_REMOVE(&shard->by_expiry, stream, by_expiry);
+    }
+    shard->count--;
+}
+
+Stream *
+registry_find(Registry *registry, Str name)
+{
+    uint64_t hash = str_hash(name);
+    Shard *shard = shard_of(registry, hash);
+    Stream *stream;
+
+    pthread_mutex_lock(&shard->lock);
+    stream = shard_find(shard, hash, name);
+    if (stream != NULL && can_expire(stream) &&
+        stream_is_expired(stream, clock_boot_ms(), clock_wall_ms())) {
+        stream = NULL;
+    }
+    if (stream != NULL) {
+        stream_take(stream);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return stream;
+}
+
+bool
+registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream **out_expired)
+{
+    uint64_t hash = str_hash(stream->name);
+    Shard *shard = shard_of(registry, hash);
+    Stream *other;
+
+    *out_other = NULL;
+    *out_expired = NULL;
+    pthread_mutex_lock(&shard->lock);
+    other = shard_find(shard, hash, stream->name);
+    if (other != NULL && stream_is_expired(other, clock_boot_ms(), clock_wall_ms())) {
+        shard_unlink(shard, other);
+        *out_expired = other;
+        other = NULL;
+    }
+    if (other != NULL) {
+        stream_take(other);
+        *out_other = other;
+    } else {
+        /* Under the shard's lock, so that eras of one name rise in the order of its creations. */
+        stream->era = atomic_fetch_add(&registry->last_era, 1) + 1;
+        stream->hash = hash;
+        stream_take(stream);
+        shard_link(shard, stream);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return other == NULL;
+}
+
+bool
+registry_remove(Registry *registry, Stream *stream)
+{
+    Shard *shard = shard_of(registry, stream->hash);
+    bool there;
+
+    pthread_mutex_lock(&shard->lock);
+    there = shard_find(shard, stream->hash, stream->name) == stream;
+    if (there) {
+        shard_unlink(shard, stream);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return there;
+}
+
+static int
+listed_cmp(const void *a, const void *b)
+{
+    return by_name_cmp(*(Stream *const *)a, *(Stream *const *)b);
+}
+
+static size_t
+shard_list(Shard *shard, Str prefix, Str after, Stream **out, size_t limit)
+{
+    Stream key = {.name = str_cmp(prefix, after) > 0 ? prefix : after};
+    int64_t boot_ms = clock_boot_ms();
+    int64_t wall_ms = clock_wall_ms();
+    size_t count = 0;
+
+    pthread_mutex_lock(&shard->lock);
+    for (Stream *stream = RB_NFIND(NameTree, &shard->by_name, &key);
+         stream != NULL && count < limit; stream = RB_NEXT(NameTree, &shard->by_name, stream)) {
+        if (!str_starts(stream->name, prefix)) {
+            break;
+        }
+        if (str_eq(stream->name, after) || stream_is_expired(stream, boot_ms, wall_ms)) {
+            continue;
+        }
+        stream_take(stream);
+        out[count++] = stream;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return count;
+}
+
+size_t
+registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit)
+{
+    Stream **found = mem_array(2 * limit, sizeof(Stream *));
+    size_t count = 0;
+
+    /* After each shard the smallest names so far stay. */
+    for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
+        count += shard_list(&registry->shards[i], prefix, after, found + count, limit);
+        qsort(found, count, sizeof(*found), listed_cmp);
+        while (count > limit) {
+            stream_drop(found[--count]);
+        }
+    }
+    memcpy(out, found, count * sizeof(*found));
+    free(found);
+    return count;
+}
+
+static size_t
+shard_find_expired(Shard *shard, size_t scan_max, Stream **out, size_t limit, size_t *scanned)
+{
+    int64_t boot_ms = clock_boot_ms();
+    int64_t wall_ms = clock_wall_ms();
+    Stream *first = NULL;
+    Stream *stream;
+    size_t count = 0;
+
+    pthread_mutex_lock(&shard->lock);
+    while (*scanned < scan_max && count < limit &&
+           (stream = TAILQ_FIRST(&shard->by_expiry)) != NULL && stream != first) {
+        first = first == NULL ? stream : first;
+        TAILQ_REMOVE(&shard->by_expiry, stream, by_expiry);
+        TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
+        ++*scanned;
+        if (stream_is_expired(stream, boot_ms, wall_ms)) {
+            stream_take(stream);
+            out[count++] = stream;
+        }
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return count;
+}
+
+size_t
+registry_find_expired(Registry *registry, size_t scan_max, Stream **out, size_t limit,
+                      size_t *out_scanned)
+{
+    size_t scanned = 0;
+    size_t count = 0;
+
+    for (size_t i = 0; i < REGISTRY_SHARDS && scanned < scan_max && count < limit; i++) {
+        unsigned at = atomic_fetch_add(&registry->next_expiry_shard, 1) % REGISTRY_SHARDS;
+
+        count += shard_find_expired(&registry->shards[at], scan_max, out + count, limit - count,
+                                    &scanned);
+    }
+    *out_scanned = scanned;
+    return count;
+}

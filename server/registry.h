@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/registry.h -- every stream by its name.
+ *
+ * Sharded: a hash table to find, a tree to list in order, a queue to expire, and one lock per
+ * shard. An expired stream is as good as absent from the moment it expires; its memory goes with
+ * the next sweep, or when its name is created again.  A shard's lock is taken before a stream's,
+ * never after.
+ */
+#pragma once
+
+#include "server/stream.h"
+
+#define REGISTRY_SHARDS 64
+
+typedef struct Registry Registry;
+
+Registry *registry_new(void);
+void registry_free(Registry *registry); /* drops its references */
+
+/* With a reference for the caller, or NULL. */
+Stream *registry_find(Registry *registry, Str name);
+
+/* Takes the stream in, with a reference of its own, and gives it the next era; that is when others
+ * can find it.  False when the name is taken: *out_other is that stream, with a reference.  An
+ * expired stream of that name is taken out first: *out_expired, whose reference is the caller's. */
+DS_MUST_CHECK bool registry_insert(Registry *registry, Stream *stream, Stream **out_other,
+                                   Stream **out_expired);
+/* False when it was not there any more.  The registry's reference is the caller's from now on. */
+bool registry_remove(Registry *registry, Stream *stream);
+
+/* In bytewise order, at most `limit` names that begin with prefix and are greater than after; each
+ * with a reference.  Returns how many. */
+size_t registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit);
+
+/* Looks at up to scan_max streams that can expire, from where the last call ended, and returns
+ * those that did, at most `limit`, each with a reference; they stay in.  *out_scanned: how many it
+ * saw. */
+size_t registry_find_expired(Registry *registry, size_t scan_max, Stream **out, size_t limit,
+                             size_t *out_scanned);

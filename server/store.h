@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/store.h -- what keeps the streams: one interface for every storage mode.
+ *
+ * All that changes something is a StoreOp, given to store_submit and finished by its done(). Memory
+ * mode does it at once, on the caller's thread, and calls done() before store_submit returns.  A
+ * durable mode queues it to the stream's shard, whose commit thread judges, writes and syncs many
+ * together and calls done() from there; the submitter then has to bring the result home
+ * (net_loop_post).  So an op lives on the heap, with all that its views borrow from, until done().
+ *
+ * What is committed can be read by anybody at any time without waiting; what is not committed, by
+ * nobody.  Looking up, listing, expiry, limits and the journal of changes are the same in all
+ * modes.
+ */
+#pragma once
+
+#include "common/metrics.h"
+#include "server/journal.h"
+#include "server/range.h"
+#include "server/registry.h"
+
+typedef struct Store Store;
+
+typedef struct StoreLimits {
+    uint64_t memory_bytes; /* payload of all streams */
+    uint64_t stream_bytes; /* payload of one */
+    uint64_t streams;
+    size_t producers_per_stream;
+} StoreLimits;
+
+typedef enum StoreOpKind {
+    STORE_CREATE,
+    STORE_APPEND, /* and close */
+    STORE_DELETE,
+    STORE_TRIM,
+    STORE_OP_COUNT
+} StoreOpKind;
+
+typedef enum StoreVerdict {
+    STORE_DONE,
+    STORE_EXISTS,   /* create: there is one, with the same configuration */
+    STORE_CONFLICT, /* create: there is one, with another */
+    STORE_NOT_FOUND,
+    STORE_REFUSED, /* append, create with content: result.append says why */
+    STORE_TOO_MANY_STREAMS,
+    STORE_PAST_TAIL, /* trim */
+} StoreVerdict;
+
+typedef struct StoreResult {
+    StoreVerdict verdict;
+    AppendVerdict append; /* DONE: APPEND_OK or APPEND_DUPLICATE */
+    ProducerState producer;
+    Offset start; /* the stream's, after the operation or as it was found */
+    Offset next;
+    bool closed;
+    uint64_t freed_bytes; /* trim */
+} StoreResult;
+
+typedef struct StoreOp {
+    StoreOpKind kind;
+    void (*done)(struct StoreOp *op); /* exactly once; the op is the submitter's again */
+
+    Str name;             /* create */
+    StreamConfig config;  /* create */
+    AppendRequest append; /* append; create: payload and close only */
+    uint64_t position;    /* trim: the first to keep */
+    Stream *stream; /* with a reference; of create it is a result, for DONE, EXISTS and CONFLICT */
+
+    StoreResult result;
+} StoreOp;
+
+typedef enum ReadVerdict {
+    READ_OK,
+    READ_BEFORE_START,
+    READ_PAST_TAIL,
+    READ_DELETED,
+} ReadVerdict;
+
+typedef struct StoreRead {
+    uint64_t from;    /* out, too, with from_start */
+    bool from_start;  /* the retained start, wherever it is */
+    size_t bytes_max; /* a single message may be larger */
+
+    /* out, all of one moment */
+    Range range; /* ends with range_done when the verdict is READ_OK */
+    bool at_tail;
+    bool closed;         /* nothing will come after the tail */
+    uint64_t bytes_ever; /* StreamState's */
+} StoreRead;
+
+typedef struct StoreTable {
+    const char *mode;
+    void (*submit)(Store *store, StoreOp *op);
+    ReadVerdict (*read)(Store *store, Stream *stream, StoreRead *read);
+    void (*free)(Store *store); /* of the mode's own; Store's parts are freed by store_free */
+} StoreTable;
+
+struct Store {
+    const StoreTable *table;
+    StoreLimits limits;
+    Registry *registry;
+    Journal *journal;
+    atomic_uint_fast64_t bytes;
+    atomic_uint_fast64_t streams;
+    atomic_bool warned_bytes; /* past STORE_WARN_PERCENT, and said so */
+    Metric *bytes_gauge;
+    Metric *streams_gauge;
+};
+
+#define STORE_WARN_PERCENT       80
+#define STORE_WARN_AGAIN_PERCENT 70 /* a warning may come again after falling below */
+
+/* What is left to a mode's constructor, and its end. */
+void store_init(Store *store, const StoreTable *table, const StoreLimits *limits, Metrics *metrics);
+void store_free(Store *store); /* accepts NULL; nobody may use it or its streams any more */
+
+static inline void
+store_submit(Store *store, StoreOp *op)
+{
+    store->table->submit(store, op);
+}
+
+/* The only verdict with something to end is READ_OK. */
+static inline ReadVerdict
+store_read(Store *store, Stream *stream, StoreRead *read)
+{
+    return store->table->read(store, stream, read);
+}
+
+/* With a reference, or NULL; an expired stream is not found. */
+static inline Stream *
+store_find(Store *store, Str name)
+{
+    return registry_find(store->registry, name);
+}
+
+/* One moment of a stream. */
+typedef struct StreamInfo {
+    Offset start;
+    Offset tail;
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t bytes_ever;
+    int64_t updated_ms;
+    bool closed;
+    bool deleted;
+} StreamInfo;
+
+void store_stream_info(Stream *stream, StreamInfo *out);
+
+/* From now on waiter->on_wake is called on the loop when the stream changes: bytes, close, delete.
+ * On the loop's thread; wake_leave undoes it.  Read after it, lest something is missed. */
+void store_wait(Stream *stream, NetLoop *loop, Waiter *waiter);
+
+/* ---- for the modes ---- */
+
+/* Payload is counted before it is stored and given back when it is freed; false: over the limit. */
+DS_MUST_CHECK bool store_reserve_bytes(Store *store, uint64_t bytes);
+void store_return_bytes(Store *store, uint64_t bytes);
+DS_MUST_CHECK bool store_reserve_stream(Store *store);
+void store_return_stream(Store *store);
