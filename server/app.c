@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/app.h"
+
+#include "common/mem.h"
+#include "server/store_memory.h"
+
+static void
+make_metrics(AppMetrics *out, Metrics *metrics)
+{
+    out->appends = metrics_counter(metrics, "ds_server_appends_total", NULL,
+                                   "Appends that were stored, closes included.");
+    out->append_bytes = metrics_counter(metrics, "ds_server_append_bytes_total", NULL,
+                                        "Payload bytes that appends stored.");
+    out->reads = metrics_counter(metrics, "ds_server_reads_total", NULL,
+                                 "Ranges of a stream sent to readers.");
+    out->read_bytes = metrics_counter(metrics, "ds_server_read_bytes_total", NULL,
+                                      "Payload bytes sent to readers.");
+    out->live_reads = metrics_counter(metrics, "ds_server_live_reads_total", NULL,
+                                      "Long-polls that waited, and SSE connections.");
+    out->live_waiting = metrics_gauge(metrics, "ds_server_live_readers", NULL,
+                                      "Long-polls waiting and SSE connections open now.");
+    out->slow_cut = metrics_counter(metrics, "ds_server_slow_readers_cut_total", NULL,
+                                    "SSE readers cut because they did not keep up.");
+}
+
+bool
+app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
+{
+    StoreLimits limits = {
+        .memory_bytes = (uint64_t)config->limits.memory_bytes,
+        .stream_bytes = (uint64_t)config->limits.stream_bytes,
+        .streams = (uint64_t)config->limits.streams,
+        .producers_per_stream = (size_t)config->limits.producers_per_stream,
+    };
+    App *app;
+
+    if (config->storage_mode != STORAGE_MEMORY) {
+        return error_set(err, ERR_CONFIG, "DS_STORAGE__MODE: this build has the mode memory only");
+    }
+    app = mem_zalloc(sizeof(*app));
+    app->config = config;
+    app->base_path = str_c(config->stream_base_path);
+    app->names = (NameLimits){
+        .bytes_max = (size_t)config->limits.stream_name_bytes,
+        .segments_max = (size_t)config->limits.stream_name_segments,
+    };
+    app->store = store_memory_new(&limits, metrics);
+    app->expiry = expiry_new(app->store, metrics);
+    make_metrics(&app->metrics, metrics);
+    *out = app;
+    return true;
+}
+
+void
+app_free(App *app)
+{
+    if (app != NULL) {
+        expiry_free(app->expiry);
+        store_free(app->store);
+        free(app);
+    }
+}

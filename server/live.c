@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/live.h"
+
+#include "common/clock.h"
+#include "common/ds_proto.h"
+#include "common/mem.h"
+#include "server/cursor.h"
+#include "server/live_loop.h"
+#include "server/read_reply.h"
+#include "server/sse_frame.h"
+
+#include <bsd/stdlib.h>
+
+typedef struct LiveReader {
+    Waiter waiter;
+    LiveEntry live;
+    NetLoop *net;
+    App *app;
+    HttpExchange *exchange;
+    Stream *stream;
+    LoopTimer *timer;
+    uint64_t position; /* of what was not sent yet */
+    uint64_t cursor;   /* the least one to answer with */
+
+    /* SSE only */
+    bool begun;             /* a control event was sent */
+    bool stalled;           /* waiting for the connection */
+    uint64_t stalled_bytes; /* bytes_ever of the stream when that began */
+    int64_t written_ms;
+    int64_t ends_ms; /* INT64_MAX: when the stream or the client does */
+} LiveReader;
+
+static void
+count_waiting(App *app, int change)
+{
+    metric_set(app->metrics.live_waiting, atomic_fetch_add(&app->live_waiting, change) + change);
+}
+
+/* ---- life of a reader ---- */
+
+/* Its exchange is dead, or about to be ended by the caller. */
+static void
+reader_end(LiveReader *reader)
+{
+    wake_leave(&reader->waiter);
+    live_leave(&reader->live);
+    timer_free(reader->timer);
+    stream_drop(reader->stream);
+    count_waiting(reader->app, -1);
+    loop_defer_free(net_loop_loop(reader->net), reader);
+}
+
+static void
+reader_canceled(void *arg)
+{
+    reader_end(arg);
+}
+
+static LiveReader *
+reader_new(App *app, HttpExchange *exchange, Stream *stream, const StoreRead *read, uint64_t cursor)
+{
+    LiveReader *reader = mem_zalloc(sizeof(*reader));
+
+    reader->app = app;
+    reader->exchange = exchange;
+    reader->net = exchange_loop(exchange);
+    reader->stream = stream;
+    reader->position = read->from;
+    reader->cursor = cursor;
+    live_join(reader->net, &reader->live);
+    exchange_wait(exchange, reader_canceled, reader);
+    count_waiting(app, 1);
+    metric_add(app->metrics.live_reads, 1);
+    return reader;
+}
+
+static uint64_t
+reader_cursor(const LiveReader *reader)
+{
+    return DS_MAX(reader->cursor, cursor_now(clock_wall_ms()));
+}
+
+/* ---- long-poll ---- */
+
+static void
+poll_answer_nothing(LiveReader *reader, bool closed)
+{
+    read_reply_nothing(reader->exchange, reader->stream, reader->position, closed,
+                       reader_cursor(reader));
+    reader_end(reader);
+}
+
+static void
+poll_step(LiveReader *reader)
+{
+    StoreRead read = {
+        .from = reader->position,
+        .bytes_max = (size_t)reader->app->config->limits.read_page_bytes,
+    };
+    ReadVerdict verdict = store_read(reader->app->store, reader->stream, &read);
+
+    if (verdict != READ_OK) {
+        read_reply_refused(reader->exchange, verdict);
+        reader_end(reader);
+    } else if (read.range.bytes > 0) {
+        uint64_t cursor = reader_cursor(reader);
+
+        read_reply_range(reader->app, reader->exchange, reader->stream, &read, STR_EMPTY, &cursor);
+        reader_end(reader);
+    } else if (read.closed) {
+        poll_answer_nothing(reader, true);
+    }
+}
+
+static void
+poll_woken(Waiter *waiter)
+{
+    poll_step(DS_CONTAINER_OF(waiter, LiveReader, waiter));
+}
+
+static void
+poll_timed_out(void *arg)
+{
+    poll_answer_nothing(arg, false);
+}
+
+static void
+poll_drain(LiveEntry *entry)
+{
+    poll_answer_nothing(DS_CONTAINER_OF(entry, LiveReader, live), false);
+}
+
+void
+live_long_poll(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, Str known_tags,
+               uint64_t cursor)
+{
+    NetLoop *net = exchange_loop(exchange);
+    ReadVerdict verdict = store_read(app->store, stream, read);
+    LiveReader *reader;
+
+    if (verdict != READ_OK) {
+        read_reply_refused(exchange, verdict);
+        stream_drop(stream);
+        return;
+    }
+    if (read->range.bytes > 0) {
+        read_reply_range(app, exchange, stream, read, known_tags, &cursor);
+        stream_drop(stream);
+        return;
+    }
+    if (read->closed || live_is_draining(net)) {
+        read_reply_nothing(exchange, stream, read->from, read->closed, cursor);
+        stream_drop(stream);
+        return;
+    }
+    reader = reader_new(app, exchange, stream, read, cursor);
+    reader->waiter.on_wake = poll_woken;
+    reader->live.on_drain = poll_drain;
+    reader->timer = timer_new(net_loop_loop(net), poll_timed_out, reader);
+    timer_start(reader->timer, app->config->long_poll_ms);
+    store_wait(stream, net, &reader->waiter);
+    poll_step(reader); /* what came between the first look and the wait */
+}
+
+/* ---- SSE ---- */
+
+static void
+sse_end(LiveReader *reader)
+{
+    stream_end(reader->exchange);
+    reader_end(reader);
+}
+
+static void
+sse_cut(LiveReader *reader)
+{
+    metric_add(reader->app->metrics.slow_cut, 1);
+    exchange_abort(reader->exchange);
+    reader_end(reader);
+}
+
+/* False: the connection would hold too much. */
+static bool
+sse_write(LiveReader *reader, const StoreRead *read)
+{
+    bool final = read->closed && read->at_tail;
+    SseControl control = {
+        .next = stream_offset(reader->stream, read->range.to),
+        .cursor = reader_cursor(reader),
+        .up_to_date = read->at_tail,
+        .closed = final,
+    };
+    char text[SSE_CONTROL_BYTES_MAX];
+    HttpPiece pieces[2];
+    size_t count = 0;
+    SseFrame *frame = NULL;
+    bool ok;
+
+    if (read->range.bytes > 0) {
+        frame = sse_frame_get(live_frames(reader->net), reader->stream, &read->range);
+        pieces[count++] = (HttpPiece){.bytes = frame->bytes, .hold = &frame->hold};
+    }
+    pieces[count++] = (HttpPiece){.bytes = str_n(text, sse_control_format(&control, text))};
+    ok = stream_write(reader->exchange, pieces, count);
+    if (frame != NULL) {
+        http_hold_drop(&frame->hold);
+    }
+    reader->begun = true;
+    reader->position = read->range.to;
+    reader->written_ms = loop_now_ms(net_loop_loop(reader->net));
+    metric_add(reader->app->metrics.reads, 1);
+    metric_add(reader->app->metrics.read_bytes, read->range.bytes);
+    return ok;
+}
+
+/* True: the connection has enough to send for now.  What is larger than a usual event goes out on
+ * an empty connection only, so that no message is too large to be sent at all. */
+static bool
+sse_is_stalled(LiveReader *reader, const StoreRead *read)
+{
+    size_t backlog = stream_backlog(reader->exchange);
+
+    if (backlog == 0 || backlog + read->range.bytes <= SSE_BACKLOG_PAUSE) {
+        reader->stalled = false;
+    } else if (!reader->stalled) {
+        reader->stalled = true;
+        reader->stalled_bytes = read->bytes_ever;
+    }
+    return reader->stalled;
+}
+
+/* Sends what there is: at most one event more than the connection takes.  The reader may be gone
+ * afterwards. */
+static void
+sse_step(LiveReader *reader)
+{
+    uint64_t lag_max = (uint64_t)reader->app->config->limits.subscriber_backlog_bytes;
+    bool again = true;
+
+    while (again) {
+        StoreRead read = {.from = reader->position, .bytes_max = SSE_EVENT_BYTES_MAX};
+        bool final;
+        bool sent = true;
+
+        if (store_read(reader->app->store, reader->stream, &read) != READ_OK) {
+            sse_end(reader); /* deleted, or trimmed past it: the next request says which */
+            return;
+        }
+        if (sse_is_stalled(reader, &read)) {
+            bool cut = read.bytes_ever - reader->stalled_bytes > lag_max;
+
+            range_done(&read.range);
+            if (cut) {
+                sse_cut(reader);
+            }
+            return;
+        }
+        final = read.closed && read.at_tail;
+        again = !read.at_tail;
+        if (read.range.bytes > 0 || final || !reader->begun) {
+            sent = sse_write(reader, &read);
+        }
+        range_done(&read.range);
+        if (!sent) {
+            sse_cut(reader);
+            return;
+        }
+        if (final) {
+            sse_end(reader);
+            return;
+        }
+    }
+}
+
+static void
+sse_woken(Waiter *waiter)
+{
+    sse_step(DS_CONTAINER_OF(waiter, LiveReader, waiter));
+}
+
+/* Who is not stalled has sent all there is. */
+static void
+sse_drained(void *arg)
+{
+    LiveReader *reader = arg;
+
+    if (reader->stalled) {
+        sse_step(reader);
+    }
+}
+
+static void
+sse_drain(LiveEntry *entry)
+{
+    sse_end(DS_CONTAINER_OF(entry, LiveReader, live));
+}
+
+static void
+sse_arm(LiveReader *reader, int64_t now_ms)
+{
+    int64_t due_ms = DS_MIN(reader->written_ms + SSE_KEEP_ALIVE_MS, reader->ends_ms);
+
+    timer_start(reader->timer, DS_MAX(due_ms - now_ms, INT64_C(1)));
+}
+
+static void
+sse_timer(void *arg)
+{
+    static const HttpPiece comment = {.bytes = {":\n\n", 3}};
+    LiveReader *reader = arg;
+    int64_t now_ms = loop_now_ms(net_loop_loop(reader->net));
+
+    if (now_ms >= reader->ends_ms) {
+        sse_end(reader);
+        return;
+    }
+    if (now_ms - reader->written_ms >= SSE_KEEP_ALIVE_MS) {
+        reader->written_ms = now_ms;
+        if (!stream_write(reader->exchange, &comment, 1)) {
+            sse_cut(reader);
+            return;
+        }
+    }
+    sse_arm(reader, now_ms);
+}
+
+/* Not all at the same time after a restart. */
+static int64_t
+sse_end_ms(const App *app, int64_t now_ms)
+{
+    int64_t lifetime_ms = app->config->sse_reconnect_ms;
+    int64_t spread_ms = lifetime_ms * SSE_LIFETIME_SPREAD / 100;
+
+    if (lifetime_ms == 0) {
+        return INT64_MAX;
+    }
+    return now_ms + lifetime_ms - spread_ms +
+           (int64_t)arc4random_uniform((uint32_t)DS_MIN(2 * spread_ms + 1, INT64_C(1) << 31));
+}
+
+static void
+sse_reply_head(HttpExchange *exchange, const Stream *stream, bool resumed)
+{
+    reply_start(exchange, 200);
+    reply_field(exchange, "Content-Type", STR(DS_MEDIA_SSE));
+    reply_field(exchange, "Cache-Control", resumed ? STR("private, no-store") : STR("no-cache"));
+    if (stream->kind == STREAM_BYTES) {
+        reply_field(exchange, DS_H_SSE_ENCODING, STR("base64"));
+    }
+}
+
+void
+live_sse(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, uint64_t cursor,
+         bool resumed)
+{
+    NetLoop *net = exchange_loop(exchange);
+    Loop *loop = net_loop_loop(net);
+    LiveReader *reader;
+    ReadVerdict verdict;
+
+    /* Whether it can be read from there has to be known before the head goes out. */
+    read->bytes_max = 0;
+    verdict = store_read(app->store, stream, read);
+    if (verdict != READ_OK) {
+        read_reply_refused(exchange, verdict);
+        stream_drop(stream);
+        return;
+    }
+    range_done(&read->range);
+
+    reader = reader_new(app, exchange, stream, read, cursor);
+    reader->waiter.on_wake = sse_woken;
+    reader->live.on_drain = sse_drain;
+    reader->written_ms = loop_now_ms(loop);
+    reader->ends_ms = sse_end_ms(app, reader->written_ms);
+    reader->timer = timer_new(loop, sse_timer, reader);
+    sse_reply_head(exchange, stream, resumed);
+    stream_start(exchange, sse_drained);
+    if (live_is_draining(net)) {
+        sse_end(reader);
+        return;
+    }
+    sse_arm(reader, reader->written_ms);
+    store_wait(stream, net, &reader->waiter);
+    sse_step(reader);
+}

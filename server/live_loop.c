@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/live_loop.h"
+
+#include "common/mem.h"
+#include "server/app.h"
+
+typedef struct LiveLoop {
+    LIST_HEAD(, LiveEntry) waiting;
+    SseFrameCache frames;
+    LoopTimer *expiry_timer; /* the first loop's only */
+    bool draining;
+} LiveLoop;
+
+static LiveLoop *
+live_loop(NetLoop *net)
+{
+    return net_loop_slot(net);
+}
+
+void
+live_join(NetLoop *net, LiveEntry *entry)
+{
+    LIST_INSERT_HEAD(&live_loop(net)->waiting, entry, entry);
+}
+
+void
+live_leave(LiveEntry *entry)
+{
+    LIST_REMOVE(entry, entry);
+}
+
+bool
+live_is_draining(NetLoop *net)
+{
+    return live_loop(net)->draining;
+}
+
+SseFrameCache *
+live_frames(NetLoop *net)
+{
+    return &live_loop(net)->frames;
+}
+
+static void
+expire(void *arg)
+{
+    App *app = arg;
+
+    expiry_tick(app->expiry);
+}
+
+void
+live_loop_start(NetLoop *net)
+{
+    LiveLoop *live = mem_zalloc(sizeof(*live));
+
+    LIST_INIT(&live->waiting);
+    net_loop_set_slot(net, live);
+    if (net_loop_index(net) == 0) {
+        live->expiry_timer = timer_new(net_loop_loop(net), expire, net_loop_app(net));
+        timer_repeat(live->expiry_timer, EXPIRY_TICK_MS);
+    }
+}
+
+void
+live_drain(NetLoop *net)
+{
+    LiveLoop *live = live_loop(net);
+    LiveEntry *entry;
+
+    live->draining = true;
+    while ((entry = LIST_FIRST(&live->waiting)) != NULL) {
+        entry->on_drain(entry);
+        DS_ASSERT(LIST_FIRST(&live->waiting) != entry);
+    }
+}
+
+void
+live_loop_stop(NetLoop *net)
+{
+    LiveLoop *live = live_loop(net);
+
+    DS_ASSERT(LIST_EMPTY(&live->waiting));
+    timer_free(live->expiry_timer);
+    sse_frame_cache_done(&live->frames);
+    net_loop_set_slot(net, NULL);
+    free(live);
+}

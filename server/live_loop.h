@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/live_loop.h -- what the handlers keep per network loop: who waits on it, shared SSE
+ * frames, and on the first loop the timer that removes expired streams.
+ */
+#pragma once
+
+#include "server/http.h"
+#include "server/sse_frame.h"
+
+#include <bsd/sys/queue.h>
+
+/* A request that waits.  Embedded in what waits; in the list until live_leave. */
+typedef struct LiveEntry {
+    LIST_ENTRY(LiveEntry) entry;
+    /* The server stops: answer now, and leave. */
+    void (*on_drain)(struct LiveEntry *entry);
+} LiveEntry;
+
+/* All on the loop's thread. */
+void live_join(NetLoop *net, LiveEntry *entry);
+void live_leave(LiveEntry *entry);
+bool live_is_draining(NetLoop *net); /* nobody should wait any more */
+SseFrameCache *live_frames(NetLoop *net);
+
+/* HttpHandlers' loop_start, loop_drain and loop_stop. */
+void live_loop_start(NetLoop *net);
+void live_drain(NetLoop *net);
+void live_loop_stop(NetLoop *net);

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/op.h"
+
+#include "common/ds_proto.h"
+#include "common/mem.h"
+#include "common/parse.h"
+
+Op *
+op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream, void (*done)(StoreOp *))
+{
+    Op *op = mem_alloc(sizeof(*op));
+
+    /* The payload has kilobytes that need not be cleared for each append. */
+    op->store = (StoreOp){.kind = kind, .done = done, .stream = stream};
+    op->app = app;
+    op->exchange = exchange;
+    payload_init(&op->payload);
+    return op;
+}
+
+void
+op_free(Op *op)
+{
+    stream_drop(op->store.stream);
+    payload_done(&op->payload);
+    free(op);
+}
+
+void
+op_problem(HttpExchange *exchange, int status, const char *code, const char *detail)
+{
+    reply_problem_start(exchange, status);
+    reply_field(exchange, "Cache-Control", STR("no-store"));
+    reply_problem_send(exchange, code, detail);
+}
+
+Stream *
+op_find(App *app, HttpExchange *exchange, Str name)
+{
+    Stream *stream = store_find(app->store, name);
+
+    if (stream == NULL) {
+        op_problem(exchange, 404, "NOT_FOUND", "there is no stream of this name");
+    }
+    return stream;
+}
+
+bool
+op_wants_close(const HttpExchange *exchange)
+{
+    Str value;
+
+    return exchange_field(exchange, DS_H_STREAM_CLOSED, &value, NULL) &&
+           str_eq_nocase(value, STR("true"));
+}
+
+static bool
+bad_request(HttpExchange *exchange, const char *detail)
+{
+    op_problem(exchange, 400, "BAD_REQUEST", detail);
+    return false;
+}
+
+static bool
+take_producer(HttpExchange *exchange, AppendRequest *request)
+{
+    Str epoch;
+    Str seq;
+    bool has_id = exchange_field(exchange, DS_H_PRODUCER_ID, &request->producer.id, NULL);
+    bool has_epoch = exchange_field(exchange, DS_H_PRODUCER_EPOCH, &epoch, NULL);
+    bool has_seq = exchange_field(exchange, DS_H_PRODUCER_SEQ, &seq, NULL);
+
+    if (!has_id && !has_epoch && !has_seq) {
+        return true;
+    }
+    if (!has_id || !has_epoch || !has_seq) {
+        return bad_request(exchange,
+                           "Producer-Id, Producer-Epoch and Producer-Seq go together: all or none");
+    }
+    if (request->producer.id.len == 0 || request->producer.id.len > PRODUCER_ID_BYTES_MAX) {
+        return bad_request(exchange, "Producer-Id must have 1 to 256 bytes");
+    }
+    if (!parse_u64_loose(epoch, DS_PRODUCER_NUMBER_MAX, &request->producer.epoch)) {
+        return bad_request(exchange, "Producer-Epoch must be an integer from 0 to 2^53-1");
+    }
+    if (!parse_u64_loose(seq, DS_PRODUCER_NUMBER_MAX, &request->producer.seq)) {
+        return bad_request(exchange, "Producer-Seq must be an integer from 0 to 2^53-1");
+    }
+    request->has_producer = true;
+    return true;
+}
+
+bool
+op_take_write_fields(HttpExchange *exchange, AppendRequest *request)
+{
+    request->has_seq = exchange_field(exchange, DS_H_STREAM_SEQ, &request->seq, NULL);
+    if (request->has_seq && request->seq.len > STREAM_SEQ_BYTES_MAX) {
+        return bad_request(exchange, "Stream-Seq is longer than 1024 bytes");
+    }
+    return take_producer(exchange, request);
+}
+
+bool
+op_take_body(Op *op, StreamKind kind)
+{
+    Str body = exchange_request(op->exchange)->body;
+    Error err;
+
+    if (kind != STREAM_JSON) {
+        payload_set_bytes(&op->payload, body);
+    } else if (body.len > 0 && !payload_set_json(&op->payload, body, &err)) {
+        op_problem(op->exchange, 400, "INVALID_JSON", err.text);
+        return false;
+    }
+    op->store.append.payload = op->payload.view;
+    return true;
+}
+
+void
+op_field_offset(HttpExchange *exchange, const char *name, Offset offset)
+{
+    char text[OFFSET_OWN_BYTES + 1];
+
+    offset_format(offset, text);
+    reply_field(exchange, name, str_n(text, OFFSET_OWN_BYTES));
+}
+
+void
+op_problem_full(HttpExchange *exchange, AppendVerdict verdict)
+{
+    op_problem(exchange, 413, "PAYLOAD_TOO_LARGE",
+               verdict == APPEND_STREAM_FULL
+                   ? "the stream would grow over DS_LIMITS__MAX_STREAM_BYTES"
+                   : "all streams together would grow over DS_LIMITS__MAX_MEMORY_BYTES");
+}

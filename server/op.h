@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op.h -- what the operations of the protocol share: find, check, reply.
+ *
+ * Each operation is a function in a file of its own, op_<name>.c, called by route.c with the
+ * decoded name of a stream; it answers the exchange, or leaves it waiting.  Functions here that
+ * return false or NULL have answered.
+ */
+#pragma once
+
+#include "server/app.h"
+#include "server/payload.h"
+
+void op_create(App *app, HttpExchange *exchange, Str name);
+void op_append(App *app, HttpExchange *exchange, Str name); /* POST: append, append and close */
+void op_close(App *app, HttpExchange *exchange, Stream *stream); /* POST without a body; takes the
+                                                                    reference */
+void op_read(App *app, HttpExchange *exchange, Str name);
+void op_head(App *app, HttpExchange *exchange, Str name);
+void op_delete(App *app, HttpExchange *exchange, Str name);
+
+/* ---- shared ---- */
+
+/* A write on its way: from the request to its reply.  Lives on the heap until the reply. */
+typedef struct Op {
+    StoreOp store; /* first member */
+    App *app;
+    HttpExchange *exchange;
+    Payload payload;
+} Op;
+
+/* stream: its reference becomes the op's; NULL for a create. */
+Op *op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream,
+           void (*done)(StoreOp *));
+void op_free(Op *op);
+
+/* reply_problem, never to be kept by a cache. */
+void op_problem(HttpExchange *exchange, int status, const char *code, const char *detail);
+
+/* With a reference, or 404. */
+Stream *op_find(App *app, HttpExchange *exchange, Str name);
+
+/* Stream-Closed counts only if it is "true" (protocol 4.1). */
+bool op_wants_close(const HttpExchange *exchange);
+
+/* Producer-Id, -Epoch, -Seq and Stream-Seq into the request; 400 when they are not legal. */
+DS_MUST_CHECK bool op_take_write_fields(HttpExchange *exchange, AppendRequest *request);
+
+/* The body into op->payload and op->store.append; 400 when it should be JSON and is not. */
+DS_MUST_CHECK bool op_take_body(Op *op, StreamKind kind);
+
+/* Answers any append or close by op->store.result, and frees the op. */
+void op_append_done(StoreOp *store_op);
+
+/* The refusals that a create and an append have in common: 413. */
+void op_problem_full(HttpExchange *exchange, AppendVerdict verdict);
+
+void op_field_offset(HttpExchange *exchange, const char *name, Offset offset);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/route.h"
+
+#include "common/ds_proto.h"
+#include "server/admin.h"
+#include "server/op.h"
+
+typedef void (*StreamOpFn)(App *app, HttpExchange *exchange, Str name);
+
+static const StreamOpFn stream_ops[HTTP_METHOD_COUNT] = {
+    [HTTP_METHOD_GET] = op_read,   [HTTP_METHOD_HEAD] = op_head,     [HTTP_METHOD_POST] = op_append,
+    [HTTP_METHOD_PUT] = op_create, [HTTP_METHOD_DELETE] = op_delete,
+};
+
+typedef struct AdminRoute {
+    HttpMethod method;
+    Str path;
+    Str allow;
+    void (*run)(App *app, HttpExchange *exchange);
+} AdminRoute;
+
+static const AdminRoute admin_routes[] = {
+    {HTTP_METHOD_GET, STR("/admin/streams"), STR("GET"), admin_streams},
+    {HTTP_METHOD_POST, STR("/admin/trim"), STR("POST"), admin_trim},
+};
+
+static App *
+app_of(const HttpExchange *exchange)
+{
+    return net_loop_app(exchange_loop(exchange));
+}
+
+static void
+refuse_method(HttpExchange *exchange, Str allow)
+{
+    reply_problem_start(exchange, 405);
+    reply_field(exchange, "Allow", allow);
+    reply_problem_send(exchange, "METHOD_NOT_ALLOWED", "");
+}
+
+/* What follows "<base path>/"; false when the path lies elsewhere. */
+static bool
+raw_name(const App *app, Str path, Str *out)
+{
+    if (!str_starts(path, app->base_path) || path.len <= app->base_path.len ||
+        path.ptr[app->base_path.len] != '/') {
+        return false;
+    }
+    *out = str_skip(path, app->base_path.len + 1);
+    return true;
+}
+
+void
+route_request(HttpExchange *exchange)
+{
+    App *app = app_of(exchange);
+    const HttpRequestView *request = exchange_request(exchange);
+    StreamOpFn run = stream_ops[request->method];
+    Str raw;
+    Buf name;
+    Error err;
+
+    if (!raw_name(app, request->path, &raw)) {
+        op_problem(exchange, 404, "NOT_FOUND", "no resource has this path");
+        return;
+    }
+    if (run == NULL) {
+        refuse_method(exchange, STR("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+        return;
+    }
+    buf_init(&name, HTTP_TARGET_BYTES_MAX);
+    if (!name_decode(raw, &app->names, &name, &err)) {
+        op_problem(exchange, 400, "INVALID_STREAM_NAME", err.text);
+    } else if (name_is_reserved(buf_str(&name))) {
+        op_problem(exchange, 404, "NOT_FOUND", "names that begin with __ds are reserved");
+    } else {
+        run(app, exchange, buf_str(&name));
+    }
+    buf_done(&name);
+}
+
+void
+route_admin(HttpExchange *exchange)
+{
+    const HttpRequestView *request = exchange_request(exchange);
+
+    for (size_t i = 0; i < DS_COUNT(admin_routes); i++) {
+        const AdminRoute *route = &admin_routes[i];
+
+        if (!str_eq(request->path, route->path)) {
+            continue;
+        }
+        if (request->method == route->method) {
+            route->run(app_of(exchange), exchange);
+        } else {
+            refuse_method(exchange, route->allow);
+        }
+        return;
+    }
+    op_problem(exchange, 404, "NOT_FOUND", "no resource has this path");
+}
