@@ -101,6 +101,7 @@ DS_MUST_CHECK bool pg_copy_escape(Buf *out, Str text, Error *err);
 /* One element of an array literal, quoted: "...". */
 DS_MUST_CHECK bool pg_array_append(Buf *out, Str text, bool is_first, Error *err);
 
+int pg_columns(const PgReply *reply); /* in result; 0 without one */
 /* Text of a row's column; "" when NULL.  Borrowed as long as the result. */
 Str pg_get(const PgReply *reply, int row, int column);
 bool pg_is_null(const PgReply *reply, int row, int column);

@@ -83,6 +83,12 @@ fail:
     return false;
 }
 
+int
+pg_columns(const PgReply *reply)
+{
+    return reply->result != NULL ? PQnfields(reply->result) : 0;
+}
+
 Str
 pg_get(const PgReply *reply, int row, int column)
 {
