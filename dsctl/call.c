@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A command's life: waiting, signals, and the status it ends with. */
+#include "dsctl/call_internal.h"
+
+#include <signal.h>
+#include <stdarg.h>
+
+#include "common/mem.h"
+#include "dsctl/output.h"
+
+/* ---- waiting ---- */
+
+void
+call_finish_wait(Call *call)
+{
+    call->done = true;
+    loop_stop(call->loop);
+}
+
+static void
+on_signal(void *arg)
+{
+    Call *call = arg;
+
+    call->interrupted = true;
+    loop_stop(call->loop);
+}
+
+static void
+on_timer(void *arg)
+{
+    Call *call = arg;
+
+    call->expired = true;
+    call_finish_wait(call);
+}
+
+bool
+call_wait(Call *call, int64_t limit_ms, Error *err)
+{
+    if (limit_ms > 0) {
+        timer_start(call->timer, limit_ms);
+    }
+    while (!call->done && !call->interrupted) {
+        loop_run(call->loop);
+    }
+    timer_stop(call->timer);
+    return !call->interrupted || error_set(err, ERR_CANCELED, "interrupted");
+}
+
+void
+call_begin_wait(Call *call)
+{
+    call->done = false;
+    call->expired = false;
+}
+
+void
+call_stop(Call *call)
+{
+    call_finish_wait(call);
+}
+
+Loop *
+call_loop(Call *call)
+{
+    return call->loop;
+}
+
+bool
+call_sleep(Call *call, int64_t ms, Error *err)
+{
+    call_begin_wait(call);
+    return call_wait(call, DS_MAX(ms, (int64_t)1), err);
+}
+
+/* ---- a command's life ---- */
+
+void
+call_set_exit(Call *call, ExitCode code)
+{
+    call->exit = code;
+}
+
+void
+call_note(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    (void)fprintf(stderr, "dsctl: ");
+    (void)vfprintf(stderr, fmt, args);
+    (void)fprintf(stderr, "\n");
+    va_end(args);
+}
+
+static Call *
+call_new(void)
+{
+    static const int numbers[CALL_SIGNALS] = {SIGINT, SIGTERM};
+    Call *call = mem_zalloc(sizeof(*call));
+
+    /* A peer or reader that goes away is an error to handle, not an end by signal. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    call->loop = loop_new();
+    call->timer = timer_new(call->loop, on_timer, call);
+    for (size_t i = 0; i < CALL_SIGNALS; i++) {
+        call->signals[i] = signal_new(call->loop, numbers[i], on_signal, call);
+    }
+    return call;
+}
+
+static void
+call_free(Call *call)
+{
+    if (call->http != NULL) {
+        http_client_free(call->http);
+    }
+    if (call->pg != NULL) {
+        pg_free(call->pg);
+    }
+    timer_free(call->timer);
+    for (size_t i = 0; i < CALL_SIGNALS; i++) {
+        signal_free(call->signals[i]);
+    }
+    loop_free(call->loop);
+    secret_done(&call->token);
+    secret_done(&call->pg_url);
+    free(call);
+}
+
+/* 42P01 no such table, 42703 no such column, 3F000 no such schema. */
+bool
+call_is_no_schema(const Error *err)
+{
+    Str state = str_c(err->sqlstate);
+
+    return str_eq(state, STR("42P01")) || str_eq(state, STR("42703")) ||
+           str_eq(state, STR("3F000"));
+}
+
+/* Postgres's SQLSTATE says more than the code: 28 and 42501 are about rights, 55 about locks. */
+static ExitCode
+postgres_exit(const Error *err)
+{
+    Str state = str_c(err->sqlstate);
+
+    if (str_starts(state, STR("28")) || str_eq(state, STR("42501"))) {
+        return DSCTL_AUTH;
+    }
+    if (str_starts(state, STR("55")) || call_is_no_schema(err)) {
+        return DSCTL_CONFLICT;
+    }
+    if (state.len == 0 && err->code == ERR_CONFIG) {
+        return DSCTL_USAGE; /* the connection string */
+    }
+    return err->code == ERR_RETRY ? DSCTL_NO_POSTGRES : DSCTL_FAILURE;
+}
+
+static ExitCode
+error_exit(const Call *call, const Error *err)
+{
+    if (call->interrupted) {
+        return DSCTL_INTERRUPTED;
+    }
+    if (call->failed_exit != DSCTL_OK) {
+        return call->failed_exit;
+    }
+    if (call->postgres_failed) {
+        return postgres_exit(err);
+    }
+    switch (err->code) {
+    case ERR_CANCELED:
+        return DSCTL_OK; /* the reader of the output left */
+    case ERR_CONFIG:
+    case ERR_INPUT:
+        return DSCTL_USAGE;
+    case ERR_NOT_FOUND:
+    case ERR_GONE:
+        return DSCTL_NOT_FOUND;
+    case ERR_AUTH:
+        return DSCTL_AUTH;
+    case ERR_CONFLICT:
+        return DSCTL_CONFLICT;
+    case ERR_RETRY:
+        return DSCTL_NO_SOURCE;
+    case ERR_NONE:
+    case ERR_PROTOCOL:
+    case ERR_LIMIT:
+    case ERR_COUNT:
+        break;
+    }
+    return DSCTL_FAILURE;
+}
+
+int
+call_main(CallRun run, const CliCall *cli)
+{
+    Call *call = call_new();
+    Error err = {0};
+    ExitCode code = DSCTL_OK;
+
+    if (run(call, cli, &err) && output_flush(&err)) {
+        code = call->exit;
+    } else {
+        code = error_exit(call, &err);
+        if (err.code != ERR_CANCELED) {
+            call_note("%s", err.text);
+        }
+    }
+    call_free(call);
+    return code;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dsctl dlq: the messages that could not be loaded. */
+#include "dsctl/call.h"
+#include "dsctl/commands.h"
+#include "dsctl/output.h"
+#include "dsctl/rows.h"
+
+#include "common/parse.h"
+#include "sql/queries.h"
+
+#define NUMBER_BYTES      24
+#define PAYLOAD_BYTES_MAX (1u << 30)
+
+static int64_t arg_limit = 100;
+static int64_t arg_generation;
+static bool arg_payload;
+
+static const Field fields[] = {
+    {"stream", FIELD_TEXT},  {"generation", FIELD_INTEGER}, {"seq", FIELD_INTEGER},
+    {"offset", FIELD_TEXT},  {"reason", FIELD_TEXT},        {"sqlstate", FIELD_TEXT},
+    {"message", FIELD_TEXT}, {"bytes", FIELD_INTEGER},      {"created_at", FIELD_TEXT},
+    {"payload", FIELD_SKIP},
+};
+#define LIST_FIELDS   (DS_COUNT(fields) - 1)
+#define PAYLOAD_FIELD ((int)LIST_FIELDS)
+
+static const Option ls_options[] = {
+    OPT_INT('n', "limit", &arg_limit, "COUNT", 1, 1000000, "at most so many, newest first (100)"),
+    OPT_END(),
+};
+
+static const OutputColumn ls_columns[] = {
+    {"stream", "STREAM", COLUMN_TEXT},      {"generation", "GEN", COLUMN_NUMBER},
+    {"seq", "SEQ", COLUMN_NUMBER},          {"reason", "REASON", COLUMN_TEXT},
+    {"sqlstate", "SQLSTATE", COLUMN_TEXT},  {"bytes", "BYTES", COLUMN_NUMBER},
+    {"created_at", "CREATED", COLUMN_TEXT}, {"message", "MESSAGE", COLUMN_TEXT},
+    {"offset", NULL, COLUMN_TEXT},          {NULL, NULL, COLUMN_TEXT},
+};
+
+static bool
+run_ls(Call *call, const CliCall *cli, Error *err)
+{
+    char limit[NUMBER_BYTES];
+    PgParam params[] = {{.value = cli->count > 0 ? cli->args[0] : NULL}, {.value = limit}};
+    CallRows rows = {0};
+    json_t *out = json_array();
+    bool ok = false;
+
+    (void)snprintf(limit, sizeof(limit), "%lld", (long long)arg_limit);
+    if (call_pg(call, sql_dlq_list, params, DS_COUNT(params), &rows, err)) {
+        ok = true;
+        for (int i = 0; ok && i < rows.rows; i++) {
+            json_t *row = NULL;
+            ok = rows_object(&rows, i, fields, LIST_FIELDS, &row, err);
+            json_array_append_new(out, row);
+        }
+        ok = ok && output_rows("dead_letters", ls_columns, out, err);
+    }
+    if (ok && rows.rows == arg_limit) {
+        call_note("there may be more than --limit %lld", (long long)arg_limit);
+    }
+    json_decref(out);
+    call_rows_done(&rows);
+    return ok;
+}
+
+static int
+cmd_ls(const CliCall *cli)
+{
+    return call_main(run_ls, cli);
+}
+
+/* ---- show ---- */
+
+static const Option show_options[] = {
+    OPT_INT('g', "generation", &arg_generation, "N", 1, INT32_MAX, "generation (the newest)"),
+    OPT_FLAG(0, "payload", &arg_payload, "print nothing but the message, byte for byte"),
+    OPT_END(),
+};
+
+static const OutputColumn show_columns[] = {
+    {"stream", "stream", COLUMN_TEXT},   {"generation", "generation", COLUMN_NUMBER},
+    {"seq", "seq", COLUMN_NUMBER},       {"offset", "offset", COLUMN_TEXT},
+    {"reason", "reason", COLUMN_TEXT},   {"sqlstate", "sqlstate", COLUMN_TEXT},
+    {"message", "message", COLUMN_TEXT}, {"created_at", "created", COLUMN_TEXT},
+    {"bytes", "bytes", COLUMN_NUMBER},   {"payload", "payload", COLUMN_TEXT},
+    {"payload_hex", NULL, COLUMN_TEXT},  {NULL, NULL, COLUMN_TEXT},
+};
+
+static bool
+decode_hex(Str hex, Buf *out, Error *err)
+{
+    char *room = NULL;
+
+    if (!buf_reserve(out, hex.len / 2, &room, err)) {
+        return false;
+    }
+    for (size_t i = 0; i + 1 < hex.len; i += 2) {
+        uint64_t byte = 0;
+        if (!parse_hex_u64(str_n(hex.ptr + i, 2), &byte)) {
+            return error_set(err, ERR_PROTOCOL, "Postgres answered no hexadecimal payload");
+        }
+        room[i / 2] = (char)byte;
+    }
+    buf_commit(out, hex.len / 2);
+    return true;
+}
+
+/* "payload" is for reading: what is no text shows as \xff, so it may stand for several payloads;
+ * "payload_hex" is exact. */
+static bool
+show_letter(const CallRows *rows, Str payload, Error *err)
+{
+    json_t *record = NULL;
+    Buf shown;
+    bool ok = false;
+
+    buf_init(&shown, PAYLOAD_BYTES_MAX);
+    if (rows_object(rows, 0, fields, DS_COUNT(fields), &record, err) &&
+        output_escape(&shown, payload, true, err)) {
+        json_object_set_new(record, "payload", json_stringn(buf_cstr(&shown), shown.len));
+        json_object_set_new(record, "payload_hex",
+                            json_string(call_rows_get(rows, 0, PAYLOAD_FIELD)));
+        ok = output_record(show_columns, record, err);
+    }
+    json_decref(record);
+    buf_done(&shown);
+    return ok;
+}
+
+static bool
+run_show(Call *call, const CliCall *cli, Error *err)
+{
+    char generation[NUMBER_BYTES];
+    PgParam params[] = {{.value = cli->args[0]}, {.value = cli->args[1]}, {.value = NULL}};
+    CallRows rows = {0};
+    int64_t seq = 0;
+    bool ok = false;
+    Buf payload;
+
+    buf_init(&payload, PAYLOAD_BYTES_MAX);
+    (void)snprintf(generation, sizeof(generation), "%lld", (long long)arg_generation);
+    params[2].value = arg_generation > 0 ? generation : NULL;
+    if (!parse_i64(str_c(cli->args[1]), &seq)) {
+        error_set(err, ERR_CONFIG, "SEQ must be a whole number, not \"%s\"", cli->args[1]);
+        goto done;
+    }
+    if (!call_pg(call, sql_dlq_show, params, DS_COUNT(params), &rows, err)) {
+        goto done;
+    }
+    if (rows.rows == 0) {
+        error_set(err, ERR_NOT_FOUND, "no dead letter of %s has the number %s", cli->args[0],
+                  cli->args[1]);
+        goto done;
+    }
+    if (!decode_hex(str_c(call_rows_get(&rows, 0, PAYLOAD_FIELD)), &payload, err)) {
+        goto done;
+    }
+    ok = arg_payload ? output_bytes(buf_str(&payload), err)
+                     : show_letter(&rows, buf_str(&payload), err);
+
+done:
+    call_rows_done(&rows);
+    buf_done(&payload);
+    return ok;
+}
+
+static int
+cmd_show(const CliCall *cli)
+{
+    return call_main(run_show, cli);
+}
+
+const Command dlq_commands[] = {
+    {.name = "ls",
+     .args = "[STREAM]",
+     .args_max = 1,
+     .options = ls_options,
+     .run = cmd_ls,
+     .help = "list dead letters, newest first"},
+    {.name = "show",
+     .args = "STREAM SEQ",
+     .args_min = 2,
+     .args_max = 2,
+     .options = show_options,
+     .run = cmd_show,
+     .help = "show a dead letter with its bytes"},
+    {.name = NULL},
+};

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dsctl sync status: what syncd has committed, against what the stream server has. */
+#include "dsctl/call.h"
+#include "dsctl/commands.h"
+#include "dsctl/emit.h"
+#include "dsctl/lag.h"
+#include "dsctl/options.h"
+#include "dsctl/output.h"
+#include "dsctl/rows.h"
+
+#include "common/ds_proto.h"
+#include "sql/queries.h"
+
+#define NAMES_BYTES_MAX (1u << 20)
+
+static bool arg_no_head;
+static int64_t arg_lag_max = -1;
+
+static const Option status_options[] = {
+    OPT_FLAG(0, "no-head", &arg_no_head, "do not ask the stream server for the tails"),
+    OPT_INT(0, "max-lag", &arg_lag_max, "COUNT", 0, INT64_MAX,
+            "status 9 when a stream is further behind than this, or by an unknown count"),
+    OPT_END(),
+};
+
+static const Field fields[] = {
+    {"name", FIELD_TEXT},
+    {"source", FIELD_TEXT},
+    {"content_type", FIELD_TEXT},
+    {"state", FIELD_TEXT},
+    {"reason", FIELD_TEXT},
+    {"offset", FIELD_TEXT},
+    {"skip", FIELD_INTEGER},
+    {"next_seq", FIELD_INTEGER},
+    {"generation", FIELD_INTEGER},
+    {"epoch", FIELD_INTEGER},
+    {"closed", FIELD_BOOL},
+    {"owner", FIELD_TEXT},
+    {"dead_letters", FIELD_INTEGER},
+    {"updated_at", FIELD_TEXT},
+    {"age_ms", FIELD_INTEGER},
+};
+
+static const OutputColumn columns[] = {
+    {"name", "STREAM", COLUMN_TEXT},
+    {"state", "STATE", COLUMN_TEXT},
+    {"offset", "OFFSET", COLUMN_TEXT},
+    {"rows", "ROWS", COLUMN_NUMBER},
+    {"dead_letters", "DEAD", COLUMN_NUMBER},
+    {"lag", "LAG", COLUMN_NUMBER},
+    {"age_ms", "COMMITTED", COLUMN_AGE},
+    {"owner", "OWNER", COLUMN_TEXT},
+    {"reason", "REASON", COLUMN_TEXT},
+    {"source", NULL, COLUMN_TEXT},
+    {"content_type", NULL, COLUMN_TEXT},
+    {"bytes", NULL, COLUMN_NUMBER},
+    {"head_offset", NULL, COLUMN_TEXT},
+    {"lag_state", NULL, COLUMN_TEXT},
+    {"skip", NULL, COLUMN_NUMBER},
+    {"next_seq", NULL, COLUMN_NUMBER},
+    {"generation", NULL, COLUMN_NUMBER},
+    {"epoch", NULL, COLUMN_NUMBER},
+    {"closed", NULL, COLUMN_TEXT},
+    {"updated_at", NULL, COLUMN_TEXT},
+    {NULL, NULL, COLUMN_TEXT},
+};
+
+static const char details[] = "ROWS counts messages that are rows (next_seq less dead letters); "
+                              "streams of bytes have none, JSON\n"
+                              "output says their bytes.  LAG is in messages or bytes when server "
+                              "and offset tell it; otherwise\n"
+                              "\"behind\"; \"new era\" means that the stream was made anew.  "
+                              "COMMITTED is the age of the last commit.\n"
+                              "Status 8 when the stream server could not be asked.";
+
+typedef struct Status {
+    Call *call;
+    bool source_down; /* said once, then no more HEAD */
+    bool lag_exceeded;
+} Status;
+
+/* ---- the tail of one stream ---- */
+
+static void
+set_lag(Status *status, json_t *row, const char *state, Lag lag)
+{
+    bool counted = lag.kind == LAG_NONE || lag.kind == LAG_COUNTED;
+
+    json_object_set_new(row, "lag",
+                        counted ? json_integer((json_int_t)lag.behind) : json_string(state));
+    json_object_set_new(row, "lag_state", json_string(state));
+    if (arg_lag_max >= 0 && (!counted || lag.behind > (uint64_t)arg_lag_max)) {
+        status->lag_exceeded = true;
+    }
+}
+
+static void
+compare(Status *status, json_t *row, Str tail)
+{
+    static const char *const states[] = {[LAG_NONE] = "caught up",
+                                         [LAG_COUNTED] = "behind",
+                                         [LAG_UNKNOWN] = "behind",
+                                         [LAG_OTHER_ERA] = "new era"};
+    Str committed = str_c(json_string_value(json_object_get(row, "offset")));
+    uint64_t skip = (uint64_t)json_integer_value(json_object_get(row, "skip"));
+    Lag lag = lag_between(committed.len > 0 ? committed : STR(DS_OFFSET_START), skip, tail);
+
+    json_object_set_new(row, "head_offset", json_stringn(tail.ptr, tail.len));
+    set_lag(status, row, states[lag.kind], lag);
+}
+
+/* A stream that is not there is a state; a server that is not there ends the asking. */
+static bool
+ask_head(Status *status, json_t *row, Error *err)
+{
+    const char *name = json_string_value(json_object_get(row, "name"));
+    HttpRequest request = {.method = "HEAD"};
+    CallReply reply;
+    Error why = {0};
+    bool ok = true;
+    Buf url;
+
+    call_reply_init(&reply);
+    buf_init(&url, OPTIONS_URL_BYTES_MAX);
+    if (!options_stream_url(name, &url, err)) {
+        ok = false;
+        goto done;
+    }
+    request.url = buf_cstr(&url);
+    if (call_http(status->call, &request, &reply, &why)) {
+        compare(status, row, call_reply_header(&reply, DS_H_STREAM_NEXT_OFFSET));
+    } else if (why.code == ERR_NOT_FOUND || why.code == ERR_GONE) {
+        set_lag(status, row, why.code == ERR_GONE ? "gone" : "absent", (Lag){LAG_UNKNOWN, 0});
+    } else if (why.code == ERR_CANCELED) {
+        *err = why;
+        ok = false;
+    } else {
+        call_note("no lag: %s", why.text);
+        status->source_down = true;
+    }
+
+done:
+    buf_done(&url);
+    call_reply_done(&reply);
+    return ok;
+}
+
+/* ---- rows ---- */
+
+static void
+set_amounts(json_t *row)
+{
+    const char *type = json_string_value(json_object_get(row, "content_type"));
+    json_int_t next_seq = json_integer_value(json_object_get(row, "next_seq"));
+    json_int_t dead = json_integer_value(json_object_get(row, "dead_letters"));
+    bool is_json = type == NULL || emit_is_json(str_c(type));
+
+    json_object_set_new(row, "rows", is_json ? json_integer(next_seq - dead) : json_null());
+    json_object_set_new(row, "bytes", is_json ? json_null() : json_integer(next_seq));
+}
+
+static bool
+status_row(Status *status, const CallRows *rows, int i, json_t *out, Error *err)
+{
+    json_t *row = NULL;
+
+    if (!rows_object(rows, i, fields, DS_COUNT(fields), &row, err)) {
+        return false;
+    }
+    json_array_append_new(out, row);
+    set_amounts(row);
+    json_object_set_new(row, "head_offset", json_null());
+    json_object_set_new(row, "lag", json_null());
+    json_object_set_new(row, "lag_state", json_string("unknown"));
+    return arg_no_head || status->source_down || ask_head(status, row, err);
+}
+
+/* '{"a","b"}', or NULL for all. */
+static bool
+names_array(const CliCall *cli, Buf *out, Error *err)
+{
+    if (!buf_append_char(out, '{', err)) {
+        return false;
+    }
+    for (size_t i = 0; i < cli->count; i++) {
+        if (!pg_array_append(out, str_c(cli->args[i]), i == 0, err)) {
+            return false;
+        }
+    }
+    return buf_append_char(out, '}', err);
+}
+
+static bool
+check_names(const CliCall *cli, const CallRows *rows, Error *err)
+{
+    for (size_t i = 0; i < cli->count; i++) {
+        bool found = false;
+        for (int row = 0; row < rows->rows && !found; row++) {
+            found = strcmp(call_rows_get(rows, row, 0), cli->args[i]) == 0;
+        }
+        if (!found) {
+            return error_set(err, ERR_NOT_FOUND, "syncd knows no stream %s", cli->args[i]);
+        }
+    }
+    return true;
+}
+
+static bool
+run_status(Call *call, const CliCall *cli, Error *err)
+{
+    Status status = {.call = call};
+    CallRows rows = {0};
+    json_t *out = json_array();
+    PgParam names = {.value = NULL};
+    bool ok = false;
+    Buf array;
+
+    buf_init(&array, NAMES_BYTES_MAX);
+    if (!names_array(cli, &array, err)) {
+        goto done;
+    }
+    names.value = cli->count > 0 ? buf_cstr(&array) : NULL;
+    if (!call_pg(call, sql_sync_status, &names, 1, &rows, err) || !check_names(cli, &rows, err)) {
+        goto done;
+    }
+    for (int i = 0; i < rows.rows; i++) {
+        if (!status_row(&status, &rows, i, out, err)) {
+            goto done;
+        }
+    }
+    ok = output_rows("streams", columns, out, err);
+    if (ok && rows.rows == 0) {
+        call_note("syncd has not seen any stream yet");
+    }
+    call_set_exit(call, status.source_down    ? DSCTL_PARTIAL
+                        : status.lag_exceeded ? DSCTL_WARNING
+                                              : DSCTL_OK);
+
+done:
+    json_decref(out);
+    call_rows_done(&rows);
+    buf_done(&array);
+    return ok;
+}
+
+static int
+cmd_status(const CliCall *cli)
+{
+    return call_main(run_status, cli);
+}
+
+const Command sync_commands[] = {
+    {.name = "status",
+     .args = "[STREAM...]",
+     .args_max = 64,
+     .options = status_options,
+     .run = cmd_status,
+     .help = "show what is committed of each stream, and how far behind",
+     .details = details},
+    {.name = NULL},
+};

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dsctl/commands.h -- the command tables of each group, and the commands that stand in another file
+ * than their table.
+ */
+#pragma once
+
+#include "common/cli.h"
+
+extern const Command stream_commands[];
+extern const Option stream_append_options[];
+extern const Option stream_read_options[];
+extern const Option stream_tail_options[];
+extern const char stream_append_details[];
+extern const char stream_read_details[];
+extern const char stream_tail_details[];
+int cmd_stream_append(const CliCall *cli);
+int cmd_stream_read(const CliCall *cli);
+int cmd_stream_tail(const CliCall *cli);
+
+extern const Command sync_commands[];
+extern const Command dlq_commands[];
+extern const Command db_commands[];
