@@ -10,6 +10,7 @@
 
 #include "common/mem.h"
 
+#include <signal.h>
 #include <uv.h>
 
 #define LOOP_DEFERRED_MAX    (1u << 22) /* calls waiting at once; more is a bug of ours */
@@ -102,6 +103,8 @@ loop_new(void)
 {
     Loop *loop = mem_zalloc(sizeof(*loop));
 
+    /* A peer that left is an error of a write; neither libuv nor OpenSSL keeps the signal away. */
+    DS_ASSERT(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     DS_ASSERT(uv_loop_init(&loop->uv) == 0);
     DS_ASSERT(uv_check_init(&loop->uv, &loop->check) == 0);
     DS_ASSERT(uv_idle_init(&loop->uv, &loop->idle) == 0);

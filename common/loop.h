@@ -19,9 +19,11 @@ typedef struct LoopWake LoopWake;
 typedef struct LoopFd LoopFd;
 typedef void (*LoopFn)(void *arg);
 
-Loop *loop_new(void); /* aborts when the system has no file descriptor left */
-void
-loop_free(Loop *loop); /* after loop_run returned and every object was freed; asserts on leaks */
+/* Aborts when the system has no file descriptor left.  The process ignores SIGPIPE from now on: a
+ * write to a peer that left fails with EPIPE. */
+Loop *loop_new(void);
+/* After loop_run returned and every object was freed; asserts on leaks. */
+void loop_free(Loop *loop);
 uv_loop_t *loop_uv(Loop *loop);
 
 void loop_run(Loop *loop); /* until loop_stop, or nothing is left to wait for */

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -358,6 +359,19 @@ Test(loop, stopping_ends_the_run_and_running_again_goes_on)
     timer_free(second);
     loop_stop(trace.loop); /* outside a run: must not keep loop_free from its work */
     loop_free(trace.loop);
+}
+
+Test(loop, writing_to_a_peer_that_left_is_an_error_and_no_signal)
+{
+    int fds[2];
+    Loop *loop = loop_new();
+
+    cr_assert_eq(pipe(fds), 0);
+    close(fds[0]);
+    cr_expect_eq(write(fds[1], "x", 1), -1);
+    cr_expect_eq(errno, EPIPE);
+    close(fds[1]);
+    loop_free(loop);
 }
 
 Test(loop, loop_free_aborts_when_an_object_was_not_freed, .signal = SIGABRT)
