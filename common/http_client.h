@@ -80,7 +80,5 @@ void http_transfer_pause(
     HttpTransfer *transfer); /* back-pressure: at most curl's own buffer still comes */
 void http_transfer_resume(HttpTransfer *transfer); /* on_body may be called from inside this call */
 
-/* Percent-encode everything but unreserved characters; `keep` lists further bytes left as they are.
- */
 /* Percent-encode everything but RFC 3986 unreserved characters and those in `keep` (e.g. "/"). */
 DS_MUST_CHECK bool http_url_encode(Buf *out, Str text, const char *keep, Error *err);

@@ -2,8 +2,10 @@
 #include "tests/support/pg_client.h"
 
 #include "common/clock.h"
+#include "common/pg_internal.h"
 
 #include <arpa/inet.h>
+#include <bsd/string.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -42,6 +44,40 @@ Test(pg_connect, the_string_decides_before_our_defaults)
     client_init(&client, url, CLIENT_CONNECT_MS);
     cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
     cr_expect_str_eq(exec_ok(&client, "SHOW application_name")->value, "mine");
+    client_done(&client);
+}
+
+static const char *
+parameter(const Client *client, const char *keyword)
+{
+    static char value[64];
+    PQconninfoOption *options = PQconninfo(client->pg->conn);
+
+    value[0] = '\0';
+    for (PQconninfoOption *option = options; option->keyword != NULL; option++) {
+        if (strcmp(option->keyword, keyword) == 0 && option->val != NULL) {
+            cr_assert_lt(strlcpy(value, option->val, sizeof(value)), sizeof(value));
+        }
+    }
+    PQconninfoFree(options);
+    return value;
+}
+
+/* PgBouncer refuses startup options, so nothing of ours may be one. */
+Test(pg_connect, dead_peers_are_noticed_by_connection_parameters)
+{
+    Client client;
+    char url[512];
+
+    (void)snprintf(url, sizeof(url), "%s?keepalives_idle=7", server_url());
+    client_init(&client, url, CLIENT_CONNECT_MS);
+    cr_assert(try_connect(&client)->ok, "%s", client.seen.err.text);
+    cr_expect_str_eq(parameter(&client, "keepalives_idle"), "7");
+    cr_expect_str_eq(parameter(&client, "keepalives_interval"), "10");
+    cr_expect_str_eq(parameter(&client, "keepalives_count"), "3");
+    cr_expect_str_eq(parameter(&client, "tcp_user_timeout"), "30000");
+    cr_expect_str_eq(parameter(&client, "options"), "");
+    cr_expect_str_eq(parameter(&client, "host"), "127.0.0.1");
     client_done(&client);
 }
 
