@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench/copy_loader.c -- the bare libpq loader that syncd is compared with.
+ *
+ * usage: bench-copy-loader STREAM MESSAGES_FILE     (POSTGRES_URL says where)
+ *
+ * Loads ds_sync.session_events with the transactions that syncd makes and nothing around them: the
+ * guarded UPDATE of stream_offset, COPY of at most 5,000 rows or 8 MiB, COMMIT.  Each line of the
+ * file is "key TAB type TAB operation TAB payload", escaped for COPY already; the file is read
+ * before the clock starts.  Prints one JSON line with rows and seconds; the stream must have been
+ * made already.
+ */
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/mem.h"
+#include "common/parse.h"
+
+#include <libpq-fe.h>
+
+#define ROWS_PER_TRANSACTION  5000
+#define BYTES_PER_TRANSACTION (8u << 20)
+#define FILE_BYTES_MAX        (1u << 30)
+#define COPY_BUFFER_BYTES     (BYTES_PER_TRANSACTION + (1u << 20))
+
+static const char guard_sql[] =
+    "UPDATE ds_sync.stream_offset SET ds_offset = $2, next_seq = $3, updated_at = "
+    "clock_timestamp() "
+    "WHERE stream_id = $1 AND epoch = 1 AND ds_offset = $4 AND skip = 0";
+
+typedef struct Loader {
+    PGconn *conn;
+    const char *stream;
+    char stream_id[24];
+    char offset[40]; /* committed; an offset of ds-server is two words of 16 digits */
+    uint64_t seq;
+    Buf rows;
+} Loader;
+
+static void
+die(const char *what)
+{
+    (void)fprintf(stderr, "bench-copy-loader: %s\n", what);
+    exit(1);
+}
+
+static void
+expect(Loader *loader, PGresult *result, ExecStatusType status, const char *tag)
+{
+    if (PQresultStatus(result) != status ||
+        (tag != NULL && !str_eq(str_c(PQcmdStatus(result)), str_c(tag)))) {
+        die(PQerrorMessage(loader->conn));
+    }
+    PQclear(result);
+}
+
+static void
+read_file(const char *path, Buf *out)
+{
+    FILE *file = fopen(path, "rb");
+    Error err;
+    char *room;
+    size_t got;
+
+    if (file == NULL) {
+        die("cannot read the file of messages");
+    }
+    buf_init(out, FILE_BYTES_MAX);
+    do {
+        if (!buf_reserve(out, 1u << 20, &room, &err)) {
+            die(err.text);
+        }
+        got = fread(room, 1, 1u << 20, file);
+        buf_commit(out, got);
+    } while (got > 0);
+    (void)fclose(file);
+}
+
+/* Takes lines from the front of *rest until a limit of the transaction; the number of rows. */
+static uint64_t
+gather(Loader *loader, Str *rest, const char *offset)
+{
+    uint64_t rows = 0;
+
+    buf_reset(&loader->rows);
+    while (rest->len > 0 && rows < ROWS_PER_TRANSACTION &&
+           loader->rows.len < BYTES_PER_TRANSACTION) {
+        Str line;
+        Error err;
+
+        (void)str_cut(*rest, '\n', &line, rest);
+        if (!buf_printf(&loader->rows, &err, "%s\t1\t%llu\t%s\t", loader->stream,
+                        (unsigned long long)(loader->seq + rows), offset) ||
+            !buf_append(&loader->rows, line, &err) || !buf_append_char(&loader->rows, '\n', &err)) {
+            die(err.text);
+        }
+        rows++;
+    }
+    return rows;
+}
+
+static void
+copy_rows(Loader *loader)
+{
+    expect(
+        loader,
+        PQexec(loader->conn,
+               "COPY ds_sync.session_events (stream_name, generation, seq, ds_offset, event_key, "
+               "event_type, operation, payload) FROM STDIN"),
+        PGRES_COPY_IN, NULL);
+    for (Str left = buf_str(&loader->rows); left.len > 0;) {
+        size_t slice = DS_MIN(left.len, (size_t)65536);
+
+        if (PQputCopyData(loader->conn, left.ptr, (int)slice) != 1) {
+            die(PQerrorMessage(loader->conn));
+        }
+        left = str_skip(left, slice);
+    }
+    if (PQputCopyEnd(loader->conn, NULL) != 1) {
+        die(PQerrorMessage(loader->conn));
+    }
+    expect(loader, PQgetResult(loader->conn), PGRES_COMMAND_OK, NULL);
+    PQclear(PQgetResult(loader->conn));
+}
+
+static void
+load_batch(Loader *loader, Str *rest)
+{
+    char offset[sizeof(loader->offset)];
+    char next_seq[24];
+
+    (void)snprintf(offset, sizeof(offset), "%016x_%016llx", 1u,
+                   (unsigned long long)loader->seq + ROWS_PER_TRANSACTION);
+    uint64_t rows = gather(loader, rest, offset);
+    (void)snprintf(next_seq, sizeof(next_seq), "%llu", (unsigned long long)(loader->seq + rows));
+    const char *const values[] = {loader->stream_id, offset, next_seq, loader->offset};
+
+    expect(loader, PQexec(loader->conn, "BEGIN"), PGRES_COMMAND_OK, "BEGIN");
+    expect(loader,
+           PQexecParams(loader->conn, guard_sql, DS_COUNT(values), NULL, values, NULL, NULL, 0),
+           PGRES_COMMAND_OK, "UPDATE 1");
+    copy_rows(loader);
+    expect(loader, PQexec(loader->conn, "COMMIT"), PGRES_COMMAND_OK, "COMMIT");
+    loader->seq += rows;
+    memcpy(loader->offset, offset, sizeof(offset));
+}
+
+static void
+find_stream(Loader *loader)
+{
+    const char *const values[] = {loader->stream};
+    PGresult *result = PQexecParams(
+        loader->conn,
+        "WITH made AS (INSERT INTO ds_sync.stream (source, name, content_type) "
+        "VALUES ('bench', $1, 'application/json') RETURNING stream_id) "
+        "INSERT INTO ds_sync.stream_offset (stream_id, epoch) SELECT stream_id, 1 FROM made "
+        "RETURNING stream_id",
+        1, NULL, values, NULL, NULL, 0);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        die(PQerrorMessage(loader->conn));
+    }
+    (void)snprintf(loader->stream_id, sizeof(loader->stream_id), "%s", PQgetvalue(result, 0, 0));
+    PQclear(result);
+}
+
+int
+main(int argc, char **argv)
+{
+    Loader loader = {.offset = "-1"};
+    const char *url = getenv("POSTGRES_URL");
+    Buf file;
+
+    if (argc != 3 || url == NULL) {
+        (void)fprintf(stderr, "usage: POSTGRES_URL=... bench-copy-loader STREAM MESSAGES_FILE\n");
+        return 2;
+    }
+    loader.stream = argv[1];
+    read_file(argv[2], &file);
+    buf_init(&loader.rows, COPY_BUFFER_BYTES);
+    loader.conn = PQconnectdb(url);
+    if (PQstatus(loader.conn) != CONNECTION_OK) {
+        die(PQerrorMessage(loader.conn));
+    }
+    find_stream(&loader);
+    int64_t start_ns = clock_mono_ns();
+    Str rest = buf_str(&file);
+    while (rest.len > 0) {
+        load_batch(&loader, &rest);
+    }
+    (void)printf("{\"rows\": %llu, \"seconds\": %.6f}\n", (unsigned long long)loader.seq,
+                 (double)(clock_mono_ns() - start_ns) / 1e9);
+    PQfinish(loader.conn);
+    buf_done(&loader.rows);
+    buf_done(&file);
+    return 0;
+}
