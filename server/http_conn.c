@@ -224,6 +224,8 @@ refuse(HttpConn *conn, int status, const char *text)
         code = codes[i].status == status ? codes[i].code : code;
     }
     conn->exchange.keep_alive = false;
+    http_conn_body_release(conn); /* the connection may linger for a while */
+    buf_done(&conn->head);
     enter(conn, HTTP_CONN_HANDLING);
     reply_problem_start(&conn->exchange, status);
     if (status == 503) {

@@ -117,8 +117,7 @@ on_tick(void *arg)
     int64_t now_ms = loop_now_ms(loop->loop);
     HttpConn *conn, *next;
 
-    TAILQ_FOREACH_SAFE(conn, &loop->conns, all, next)
-    {
+    TAILQ_FOREACH_SAFE (conn, &loop->conns, all, next) {
         http_conn_check_time(conn, now_ms);
     }
 }
@@ -166,8 +165,7 @@ net_loop_begin_drain(void *arg)
     if (loop->server->handlers.loop_drain != NULL) {
         loop->server->handlers.loop_drain(loop);
     }
-    TAILQ_FOREACH_SAFE(conn, &loop->conns, all, next)
-    {
+    TAILQ_FOREACH_SAFE (conn, &loop->conns, all, next) {
         http_conn_drain(conn);
     }
     say_when_empty(loop);

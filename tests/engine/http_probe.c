@@ -18,8 +18,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <bsd/sys/queue.h>
-
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/parse.h"
@@ -35,14 +33,12 @@ typedef struct Waiter {
     LoopTimer *timer;
     uint64_t chunks_left;
     bool live;
-    TAILQ_ENTRY(Waiter) entry;
+    struct Waiter *next;
 } Waiter;
-
-typedef TAILQ_HEAD(WaiterList, Waiter) WaiterList;
 
 /* One thread, so one of it. */
 struct Probe {
-    WaiterList waiters;
+    Waiter *waiters;
     uint64_t waiting;
     uint64_t left;
     Loop *main;
@@ -61,7 +57,12 @@ probe_of(HttpExchange *exchange)
 static void
 waiter_free(Waiter *waiter)
 {
-    TAILQ_REMOVE(&waiter->probe->waiters, waiter, entry);
+    Waiter **at = &waiter->probe->waiters;
+
+    while (*at != waiter) {
+        at = &(*at)->next;
+    }
+    *at = waiter->next;
     waiter->probe->waiting--;
     timer_free(waiter->timer);
     free(waiter);
@@ -84,7 +85,8 @@ waiter_new(HttpExchange *exchange)
     waiter->exchange = exchange;
     waiter->probe = probe_of(exchange);
     waiter->probe->waiting++;
-    TAILQ_INSERT_TAIL(&waiter->probe->waiters, waiter, entry);
+    waiter->next = waiter->probe->waiters;
+    waiter->probe->waiters = waiter;
     exchange_wait(exchange, on_cancel, waiter);
     return waiter;
 }
@@ -239,8 +241,8 @@ answer_release(HttpExchange *exchange)
     Probe *probe = probe_of(exchange);
 
     reply_start(exchange, 204); /* another exchange is answered in between */
-    while (!TAILQ_EMPTY(&probe->waiters)) {
-        answer_waiter(TAILQ_FIRST(&probe->waiters));
+    while (probe->waiters != NULL) {
+        answer_waiter(probe->waiters);
     }
     reply_send(exchange, NULL, 0);
 }
@@ -327,12 +329,12 @@ static void
 on_loop_drain(NetLoop *loop)
 {
     Probe *probe = net_loop_app(loop);
-    Waiter *waiter, *next;
+    Waiter *next;
 
-    TAILQ_FOREACH_SAFE(waiter, &probe->waiters, entry, next)
-    {
+    for (Waiter *waiter = probe->waiters; waiter != NULL; waiter = next) {
         HttpExchange *exchange = waiter->exchange;
 
+        next = waiter->next;
         if (waiter->live) {
             waiter_free(waiter);
             stream_end(exchange);
@@ -360,44 +362,49 @@ on_stopped(void *arg)
     loop_stop(probe->main);
 }
 
-int
-main(int argc, char **argv)
+static bool
+run(Probe *probe, const ServerConfig *config, Metrics *metrics, Error *err)
 {
-    ConfigLoad load = {.argc = argc, .argv = argv, .environ_ = environ};
-    ServerConfig config = {0};
-    Probe probe = {0};
-    Metrics *metrics = metrics_new();
-    Error err = {0};
-
-    TAILQ_INIT(&probe.waiters);
-    (void)signal(SIGPIPE, SIG_IGN);
-    LogConfig log = {.program = "http_probe", .fd = STDOUT_FILENO, .filter = "info"};
-    if (!server_config_load(&config, &load, &err) || !log_init(&log, &err)) {
-        fprintf(stderr, "%s\n", err.text);
-        return 2;
-    }
-    config.threads = 1;
-    probe.main = loop_new();
     HttpServerOptions options = {
-        .config = &config,
+        .config = config,
         .metrics = metrics,
-        .main = probe.main,
+        .main = probe->main,
         .on_stopped = on_stopped,
-        .on_stopped_arg = &probe,
-        .handlers = {.app = &probe,
+        .on_stopped_arg = probe,
+        .handlers = {.app = probe,
                      .request = on_request,
                      .admin = on_request,
                      .loop_drain = on_loop_drain},
     };
-    if (!http_server_new(&options, &probe.server, &err)) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
+
+    if (!http_server_new(&options, &probe->server, err)) {
+        return false;
     }
-    probe.terminate = signal_new(probe.main, SIGTERM, on_terminate, &probe);
-    loop_run(probe.main);
+    probe->terminate = signal_new(probe->main, SIGTERM, on_terminate, probe);
+    loop_run(probe->main);
+    return true;
+}
+
+int
+main(int argc, char **argv)
+{
+    LogConfig log = {.program = "http_probe", .fd = STDOUT_FILENO, .filter = "info"};
+    ConfigLoad load = {.argc = argc, .argv = argv, .environ_ = environ};
+    ServerConfig config = {0};
+    Metrics *metrics = metrics_new();
+    Error err = {0};
+    Probe probe = {.main = loop_new()};
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    bool ok = server_config_load(&config, &load, &err) && log_init(&log, &err);
+    config.threads = 1;
+    ok = ok && run(&probe, &config, metrics, &err);
+    if (!ok) {
+        fprintf(stderr, "%s\n", err.text);
+    }
     loop_free(probe.main);
     metrics_free(metrics);
     config_load_done(&load);
     server_config_done(&config);
-    return 0;
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
