@@ -28,30 +28,62 @@ copy_escape_letter(char c)
     }
 }
 
+/* Whether one of eight bytes is below a space, or a backslash: most text has neither. */
+static bool
+word_may_need_escape(const char *bytes)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    const uint64_t highs = ones << 7;
+    uint64_t word, slashes;
+
+    memcpy(&word, bytes, sizeof(word));
+    slashes = word ^ (ones * '\\');
+    return ((((word - ones * ' ') & ~word) | ((slashes - ones) & ~slashes)) & highs) != 0;
+}
+
+/* Bytes at the front that stand for themselves. */
+static size_t
+plain_length(Str text)
+{
+    size_t len = 0;
+
+    for (;;) {
+        while (text.len - len >= sizeof(uint64_t) && !word_may_need_escape(text.ptr + len)) {
+            len += sizeof(uint64_t);
+        }
+        size_t end = DS_MIN(text.len, len + sizeof(uint64_t));
+        while (len < end) {
+            if (copy_escape_letter(text.ptr[len]) != 0) {
+                return len;
+            }
+            len++;
+        }
+        if (len == text.len) {
+            return len;
+        }
+    }
+}
+
 bool
 pg_copy_escape(Buf *out, Str text, Error *err)
 {
     size_t len_before = out->len;
-    size_t plain = 0; /* start of the run not copied yet */
 
-    for (size_t i = 0; i < text.len; i++) {
-        char letter = copy_escape_letter(text.ptr[i]);
+    for (;;) {
+        size_t plain = plain_length(text);
 
-        if (letter == 0) {
-            continue;
+        if (!buf_append(out, str_slice(text, 0, plain), err)) {
+            break;
         }
-        char escape[2] = {'\\', letter};
-        if (!buf_append(out, str_slice(text, plain, i), err) ||
-            !buf_append(out, str_n(escape, sizeof(escape)), err)) {
-            goto fail;
+        if (plain == text.len) {
+            return true;
         }
-        plain = i + 1;
+        char escape[2] = {'\\', copy_escape_letter(text.ptr[plain])};
+        if (!buf_append(out, str_n(escape, sizeof(escape)), err)) {
+            break;
+        }
+        text = str_skip(text, plain + 1);
     }
-    if (buf_append(out, str_skip(text, plain), err)) {
-        return true;
-    }
-
-fail:
     buf_truncate(out, len_before);
     return false;
 }

@@ -26,6 +26,35 @@ Test(pg_text, copy_escapes_exactly_the_bytes_that_copy_would_read_otherwise)
     buf_done(&out);
 }
 
+/* Eight bytes are looked at in one go: each byte value, at each place of a word and its neighbours.
+ */
+Test(pg_text, copy_escaping_does_not_depend_on_where_in_a_word_a_byte_stands)
+{
+    Buf out;
+    Error err = {0};
+
+    buf_init(&out, 1024);
+    for (int c = 0; c < 256; c++) {
+        for (size_t len = 1; len <= 25; len++) {
+            for (size_t at = 0; at < len; at++) {
+                char text[25];
+                Buf one;
+
+                memset(text, 'x', sizeof(text));
+                text[at] = (char)c;
+                buf_init(&one, 2);
+                cr_assert(pg_copy_escape(&one, str_n(&text[at], 1), &err));
+                buf_reset(&out);
+                cr_assert(pg_copy_escape(&out, str_n(text, len), &err));
+                cr_assert_eq(out.len, len - 1 + one.len, "byte %d at %zu of %zu", c, at, len);
+                cr_assert_eq(memcmp(out.data + at, one.data, one.len), 0);
+                buf_done(&one);
+            }
+        }
+    }
+    buf_done(&out);
+}
+
 Test(pg_text, array_elements_are_quoted_and_separated)
 {
     Buf out;
