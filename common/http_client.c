@@ -181,8 +181,7 @@ http_client_free(HttpClient *client)
     }
     DS_ASSERT(!client->closing);
     client->closing = true;
-    LIST_FOREACH(transfer, &client->transfers, link)
-    {
+    LIST_FOREACH (transfer, &client->transfers, link) {
         if (transfer->state != HTTP_TRANSFER_ENDED) {
             transfer->state = HTTP_TRANSFER_ENDED;
             timer_stop(transfer->timer);
