@@ -6,6 +6,8 @@ import sys
 def quoted(text: str) -> str:
     lines = []
     for line in text.splitlines():
+        if line.startswith("--"):
+            continue               # for readers of the file; every execution would send it
         escaped = line.replace("\\", "\\\\").replace('"', '\\"').replace("?", "\\?")
         lines.append(f'    "{escaped}\\n"')
     return "\n".join(lines) or '    ""'

@@ -1,0 +1,11 @@
+-- $1 source, $2 name, $3 owner.  Loading is the fence: whoever held an older epoch can commit no more.
+WITH known AS (
+    INSERT INTO ds_sync.stream AS s (source, name) VALUES ($1::text, $2::text)
+    ON CONFLICT (source, name) DO UPDATE SET name = excluded.name
+    RETURNING s.stream_id
+)
+INSERT INTO ds_sync.stream_offset AS o (stream_id, epoch, owner)
+SELECT stream_id, 1, $3::text FROM known
+ON CONFLICT (stream_id) DO UPDATE
+    SET epoch = o.epoch + 1, owner = excluded.owner, updated_at = clock_timestamp()
+RETURNING o.stream_id, o.epoch, o.generation, o.ds_offset, o.skip, o.next_seq, o.closed
