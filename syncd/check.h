@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/check.h -- "syncd --check": tries both ends once and says what is wrong, before anything
+ * runs.
+ */
+#pragma once
+
+#include "syncd/exit_code.h"
+#include "syncd/syncd_config.h"
+
+/* Prints a line per end on stdout. */
+ExitCode check_run(SyncdConfig *config);

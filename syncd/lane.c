@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/lane.h"
+
+#include "common/mem.h"
+
+#include <bsd/string.h>
+
+#define REASON_BYTES_MAX       1024
+#define CONTENT_TYPE_BYTES_MAX 256
+
+void
+lane_init(Lane *lane, Str source, Str name, Str owner, const LaneCallbacks *callbacks, void *arg)
+{
+    *lane =
+        (Lane){.callbacks = callbacks, .arg = arg, .name = name, .source = source, .owner = owner};
+    buf_init(&lane->reason, REASON_BYTES_MAX);
+    buf_init(&lane->content_type, CONTENT_TYPE_BYTES_MAX);
+    STAILQ_INIT(&lane->units);
+    STAILQ_INIT(&lane->faults);
+}
+
+void
+lane_done(Lane *lane)
+{
+    lane_clear(lane);
+    buf_done(&lane->reason);
+    buf_done(&lane->content_type);
+}
+
+void
+lane_push(Lane *lane, Unit *unit)
+{
+    lane->units_bytes += unit_memory(unit);
+    STAILQ_INSERT_TAIL(&lane->units, unit, link);
+}
+
+static void
+lane_pop(Lane *lane)
+{
+    Unit *unit = STAILQ_FIRST(&lane->units);
+
+    lane->units_bytes -= unit_memory(unit);
+    STAILQ_REMOVE_HEAD(&lane->units, link);
+    unit_free(unit);
+}
+
+static void
+lane_forget_faults(Lane *lane, int64_t below)
+{
+    RowFault *fault;
+
+    while ((fault = STAILQ_FIRST(&lane->faults)) != NULL && fault->seq < below) {
+        STAILQ_REMOVE_HEAD(&lane->faults, link);
+        free(fault);
+    }
+}
+
+void
+lane_clear(Lane *lane)
+{
+    DS_ASSERT(!lane->in_flight);
+    while (!lane_is_empty(lane)) {
+        lane_pop(lane);
+    }
+    lane->head_items = 0;
+    lane_forget_faults(lane, INT64_MAX);
+}
+
+bool
+lane_is_empty(const Lane *lane)
+{
+    return STAILQ_EMPTY(&lane->units);
+}
+
+UnitKind
+lane_kind(const Lane *lane)
+{
+    return STAILQ_FIRST(&lane->units)->kind;
+}
+
+/* Where the stream stands when `items` of the unit are done. */
+static void
+unit_position(const Unit *unit, size_t items, Position *out)
+{
+    int64_t skip = unit->start.skip;
+
+    if (items == unit->count) {
+        *out = unit->end;
+        return;
+    }
+    for (size_t i = 0; i < items; i++) {
+        skip += unit_item_step(unit, i);
+    }
+    position_set(out, str_c(unit->start.offset), skip);
+}
+
+/* Takes items of one unit while there is room.  False when something stopped it before the end. */
+static bool
+part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *limits)
+{
+    int64_t seq_first = part->lane->checkpoint.next_seq;
+
+    for (size_t i = first; i < unit->count; i++) {
+        size_t len = unit->items[i].len;
+
+        if (part->items == limits->rows_max ||
+            (part->items > 0 && part->bytes + len > limits->bytes_max)) {
+            return false;
+        }
+        if (unit->items[i].poison != POISON_NONE) {
+            if (!poison_window_add(&part->lane->window, seq_first + part->steps)) {
+                part->too_poisonous = true;
+                return false;
+            }
+            part->letters++;
+        }
+        part->items++;
+        part->items_rest = i + 1;
+        part->bytes += len;
+        part->steps += unit_item_step(unit, i);
+    }
+    return true;
+}
+
+bool
+part_compose(Lane *lane, const PartLimits *limits, Part *out)
+{
+    size_t first = lane->head_items;
+    const Unit *last = NULL; /* the unit that part->items_rest belongs to */
+    const Unit *unit;
+
+    *out = (Part){.lane = lane, .end = lane->checkpoint.position, .items_rest = first};
+    if (lane_is_empty(lane) || limits->rows_max == 0) {
+        return false;
+    }
+    UnitKind kind = lane_kind(lane);
+    STAILQ_FOREACH (unit, &lane->units, link) {
+        if (unit->kind != kind) {
+            break;
+        }
+        out->items_rest = first;
+        last = unit;
+        if (!part_take_unit(out, unit, first, limits)) {
+            break;
+        }
+        out->units_whole++;
+        out->items_rest = 0;
+        out->end = unit->end;
+        out->closed = unit->closed;
+        first = 0;
+        last = NULL;
+    }
+    if (last != NULL && out->items_rest > 0) {
+        unit_position(last, out->items_rest, &out->end);
+    }
+    return out->units_whole > 0 || out->items > 0;
+}
+
+void
+part_committed(const Part *part)
+{
+    Lane *lane = part->lane;
+
+    for (size_t i = 0; i < part->units_whole; i++) {
+        lane_pop(lane);
+    }
+    lane->head_items = part->items_rest;
+    lane->checkpoint.position = part->end;
+    lane->checkpoint.next_seq += part->steps;
+    lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
+    lane->clashes = 0;
+    lane->failures = 0;
+    lane_forget_faults(lane, lane->checkpoint.next_seq);
+}
+
+bool
+lane_mark_fault(Lane *lane, Unit *unit, size_t item, int64_t seq, const Error *err)
+{
+    RowFault *fault;
+    RowFault *before = NULL;
+    RowFault *next;
+
+    if (!poison_window_add(&lane->window, seq)) {
+        return false;
+    }
+    fault = mem_zalloc(sizeof(*fault));
+    fault->seq = seq;
+    (void)strlcpy(fault->sqlstate, err->sqlstate, sizeof(fault->sqlstate));
+    (void)strlcpy(fault->message, err->text,
+                  sizeof(fault->message)); /* text for people: may be cut */
+    unit->items[item].poison = POISON_ROW_FAULT;
+    STAILQ_FOREACH (next, &lane->faults, link) {
+        if (next->seq > seq) {
+            break;
+        }
+        before = next;
+    }
+    if (before == NULL) {
+        STAILQ_INSERT_HEAD(&lane->faults, fault, link);
+    } else {
+        STAILQ_INSERT_AFTER(&lane->faults, before, fault, link);
+    }
+    return true;
+}
+
+const RowFault *
+lane_find_fault(const Lane *lane, int64_t seq)
+{
+    const RowFault *fault;
+
+    STAILQ_FOREACH (fault, &lane->faults, link) {
+        if (fault->seq == seq) {
+            return fault;
+        }
+    }
+    return NULL;
+}
+
+PartCursor
+part_cursor(const Part *part)
+{
+    return (PartCursor){
+        .unit = STAILQ_FIRST(&part->lane->units),
+        .item = part->lane->head_items,
+        .left = part->items,
+        .seq = part->lane->checkpoint.next_seq,
+    };
+}
+
+bool
+part_cursor_valid(PartCursor *cursor)
+{
+    if (cursor->left == 0) {
+        return false;
+    }
+    while (cursor->item == cursor->unit->count) {
+        cursor->unit = STAILQ_NEXT(cursor->unit, link);
+        cursor->item = 0;
+    }
+    return true;
+}
+
+void
+part_cursor_next(PartCursor *cursor)
+{
+    cursor->seq += unit_item_step(cursor->unit, cursor->item);
+    cursor->item++;
+    cursor->left--;
+}

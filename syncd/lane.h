@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/lane.h -- one stream's way into its writer: what is read and not yet committed, and how far
+ * Postgres is.
+ *
+ * The session fills the queue at its end, the writer takes a Part from its front.  A part stays in
+ * the queue until Postgres has it; one that failed is simply composed again.  A lane is embedded in
+ * its session and belongs to one writer; everything happens on the loop's thread.
+ */
+#pragma once
+
+#include "syncd/checkpoint.h"
+#include "syncd/unit.h"
+
+typedef STAILQ_HEAD(UnitQueue, Unit) UnitQueue;
+
+/* A row that Postgres refused, by its seq; the item is marked POISON_ROW_FAULT. */
+typedef struct RowFault {
+    STAILQ_ENTRY(RowFault) link;
+    int64_t seq;
+    char sqlstate[6];
+    char message[512];
+} RowFault;
+
+/* Why a lane's work came back. */
+typedef enum LaneTrouble {
+    LANE_FENCED,  /* another epoch owns the stream */
+    LANE_MOVED,   /* own epoch, but Postgres stands elsewhere: load again */
+    LANE_REFUSED, /* only somebody who acts can mend it: *err says what */
+    LANE_DELAYED, /* unknown trouble with this stream alone: try again later, not forever */
+} LaneTrouble;
+
+typedef struct LaneCallbacks {
+    void (*on_loaded)(void *arg); /* the checkpoint is fresh and the queue empty */
+    void (*on_committed)(void *arg, size_t rows, size_t letters);
+    /* The part in flight, if any, was given back before. */
+    void (*on_trouble)(void *arg, LaneTrouble trouble, const Error *err);
+    void (*on_down)(void *arg); /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
+} LaneCallbacks;
+
+#define LANE_WANTS_LOAD       DS_BIT(0)
+#define LANE_WANTS_GENERATION DS_BIT(1)
+#define LANE_WANTS_STATE      DS_BIT(2)
+
+typedef struct Lane {
+    TAILQ_ENTRY(Lane) ready_link; /* in the writer's ready list while is_ready */
+    TAILQ_ENTRY(Lane) job_link;   /* in its job list while wants != 0 */
+    TAILQ_ENTRY(Lane) all_link;
+    const LaneCallbacks *callbacks;
+    void *arg;
+    Str name;   /* of the stream; borrowed from the session */
+    Str source; /* name of the server */
+    Str owner;  /* this instance */
+    Checkpoint checkpoint;
+    bool loaded; /* the checkpoint is ours: rows may be written */
+    bool is_ready;
+    bool in_flight; /* a part of it is in the writer's transaction */
+    unsigned wants; /* LANE_WANTS_* */
+    Str state;      /* for LANE_WANTS_STATE: static words */
+    Buf reason;
+    Buf content_type;
+    UnitQueue units;
+    size_t units_bytes;
+    size_t head_items; /* items of the first unit that are committed */
+    STAILQ_HEAD(, RowFault) faults;
+    PoisonWindow window;
+    unsigned clashes;  /* rows that were there already, since the last commit */
+    unsigned failures; /* unknown errors since the last commit */
+} Lane;
+
+void lane_init(Lane *lane, Str source, Str name, Str owner, const LaneCallbacks *callbacks,
+               void *arg);
+void lane_done(Lane *lane);
+
+void lane_push(Lane *lane, Unit *unit); /* steals the unit */
+void lane_clear(Lane *lane);            /* drops the queue; not while in flight */
+bool lane_is_empty(const Lane *lane);
+
+typedef struct PartLimits {
+    size_t rows_max;
+    size_t bytes_max;
+} PartLimits;
+
+/* A run of items at the front of a lane's queue, and where the stream stands behind it. */
+typedef struct Part {
+    Lane *lane;
+    Position end;
+    int64_t steps; /* what seq grows by */
+    bool closed;
+    size_t items;   /* rows and dead letters */
+    size_t letters; /* dead letters among them */
+    size_t bytes;
+    size_t units_whole; /* units that are done with it */
+    size_t items_rest;  /* of the unit behind those, items that are done */
+    bool too_poisonous; /* cut before a dead letter that would be one too many */
+} Part;
+
+/* False when there is nothing to write; then only too_poisonous may be set. */
+bool part_compose(Lane *lane, const PartLimits *limits, Part *out);
+/* Postgres has it: moves the checkpoint and frees what is done. */
+void part_committed(const Part *part);
+UnitKind lane_kind(const Lane *lane); /* of its first unit; the lane is not empty */
+
+/* Marks the item with that seq as refused; it must be in the queue.  False: one too many. */
+DS_MUST_CHECK bool lane_mark_fault(Lane *lane, Unit *unit, size_t item, int64_t seq,
+                                   const Error *err);
+const RowFault *lane_find_fault(const Lane *lane, int64_t seq); /* NULL when none */
+
+/* Walks the items of a part. */
+typedef struct PartCursor {
+    Unit *unit;
+    size_t item;
+    size_t left;
+    int64_t seq; /* of this item */
+} PartCursor;
+
+PartCursor part_cursor(const Part *part);
+/* False behind the last item; else the cursor stands on one, and part_cursor_next goes on. */
+bool part_cursor_valid(PartCursor *cursor);
+void part_cursor_next(PartCursor *cursor);

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd: loads Durable Streams into Postgres, exactly once.  Wires up, runs until a signal, ends.
+ */
+#include "common/log.h"
+#include "syncd/check.h"
+#include "syncd/notify.h"
+#include "syncd/startup.h"
+#include "syncd/status.h"
+#include "syncd/supervisor.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static const LogScope scope = {.name = "syncd"};
+
+typedef struct Program {
+    SyncdConfig config;
+    Loop *loop;
+    Metrics *metrics;
+    Stats stats;
+    Startup *startup;
+    Supervisor *supervisor;
+    Status *status;
+    LoopSignal *signals[3];
+    LoopTimer *watchdog;
+    bool stopping;
+    ExitCode exit_code;
+} Program;
+
+static void
+program_stopped(void *arg)
+{
+    Program *program = arg;
+
+    loop_stop(program->loop);
+}
+
+static void
+program_stop(Program *program)
+{
+    program->stopping = true;
+    notify_send("STOPPING=1");
+    supervisor_stop(program->supervisor, program_stopped, program);
+}
+
+static void
+program_on_signal(void *arg)
+{
+    Program *program = arg;
+
+    if (program->stopping) {
+        _exit(EXIT_RUNTIME); /* the second one: whoever asks twice does not want to wait */
+    }
+    log_info(&scope, LOG_FIELDS(), "stopping: finishing what is gathered");
+    program_stop(program);
+}
+
+static void
+program_on_watchdog(void *arg)
+{
+    (void)arg; /* that this runs is the message */
+    notify_send("WATCHDOG=1");
+}
+
+static void
+program_on_startup(void *arg, const StartupResult *result)
+{
+    Program *program = arg;
+
+    startup_free(program->startup);
+    program->startup = NULL;
+    if (program->stopping) {
+        return;
+    }
+    if (!result->ok) {
+        log_error(&scope, EVENT_POSTGRES_SCHEMA,
+                  LOG_FIELDS(log_str("sqlstate", str_c(result->err.sqlstate))), "%s",
+                  result->err.text);
+        program->exit_code = EXIT_POSTGRES;
+        program_stop(program);
+        return;
+    }
+    supervisor_start(program->supervisor);
+}
+
+static void
+program_start_parts(Program *program)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    int64_t watchdog_ms = notify_watchdog_ms();
+
+    for (size_t i = 0; i < 2; i++) {
+        program->signals[i] = signal_new(program->loop, numbers[i], program_on_signal, program);
+    }
+    if (watchdog_ms > 0) {
+        program->watchdog = timer_new(program->loop, program_on_watchdog, program);
+        timer_repeat(program->watchdog, watchdog_ms);
+    }
+    program->startup = startup_new(program->loop, &program->config, 0, program_on_startup, program);
+    notify_send("READY=1");
+}
+
+static ExitCode
+program_run(Program *program)
+{
+    Error err;
+
+    (void)signal(SIGPIPE, SIG_IGN); /* a peer that left is an error of its write */
+    program->loop = loop_new();
+    program->metrics = metrics_new();
+    stats_init(&program->stats, program->metrics);
+    program->supervisor = supervisor_new(program->loop, &program->config, &program->stats);
+    if (strcmp(program->config.listen, "off") != 0) {
+        program->status = status_new(program->loop,
+                                     &(StatusConfig){
+                                         .listen = program->config.listen,
+                                         .supervisor = program->supervisor,
+                                         .metrics = program->metrics,
+                                         .instance = program->config.instance,
+                                     },
+                                     &err);
+        if (program->status == NULL) {
+            log_error(&scope, EVENT_START_FAILED, LOG_FIELDS(), "%s", err.text);
+            program->exit_code = EXIT_USAGE;
+        }
+    }
+    if (program->exit_code == EXIT_OK) {
+        log_info(&scope,
+                 LOG_FIELDS(log_str("version", STR(DS_VERSION)),
+                            log_str("instance", str_c(program->config.instance)),
+                            log_u64("streams", program->config.stream_count)),
+                 "started");
+        program_start_parts(program);
+        loop_run(program->loop);
+        log_info(&scope, LOG_FIELDS(), "stopped");
+    }
+    startup_free(program->startup);
+    status_free(program->status);
+    supervisor_free(program->supervisor);
+    for (size_t i = 0; i < DS_COUNT(program->signals); i++) {
+        signal_free(program->signals[i]);
+    }
+    timer_free(program->watchdog);
+    loop_free(program->loop);
+    metrics_free(program->metrics);
+    return program->exit_code;
+}
+
+static ExitCode
+print_buffer(bool made, Buf *text, const Error *err)
+{
+    if (!made) {
+        (void)fprintf(stderr, "syncd: %s\n", err->text);
+    } else {
+        (void)fwrite(text->data, 1, text->len, stdout); /* who closed stdout does not want it */
+    }
+    buf_done(text);
+    return made ? EXIT_OK : EXIT_RUNTIME;
+}
+
+static ExitCode
+print_states(void)
+{
+    Buf out;
+    Error err;
+
+    buf_init(&out, 65536);
+    bool made = buf_append(&out, STR("stateDiagram-v2\n    state session {\n"), &err) &&
+                session_print_states(&out, &err) &&
+                buf_append(&out, STR("    }\n    state writer {\n"), &err) &&
+                writer_print_states(&out, &err) && buf_append(&out, STR("    }\n"), &err);
+    return print_buffer(made, &out, &err);
+}
+
+/* Ours beside the standard flags; taken out of argv. */
+static bool
+take_flag(int *argc, char **argv, const char *flag)
+{
+    for (int i = 1; i < *argc; i++) {
+        if (strcmp(argv[i], flag) == 0) {
+            memmove(&argv[i], &argv[i + 1], (size_t)(*argc - i) * sizeof(*argv));
+            (*argc)--;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+warn_unknown(const ConfigLoad *load)
+{
+    Str rest = buf_str(&load->unknown);
+
+    while (rest.len > 0) {
+        Str name;
+
+        (void)str_cut(rest, '\n', &name, &rest); /* the last line has no end */
+        if (name.len > 0) {
+            log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
+                     "no setting of that name");
+        }
+    }
+}
+
+static ExitCode
+print_help(void)
+{
+    static const char more[] =
+        "\n  --check        try Postgres and the stream server, and say what is wrong\n"
+        "  --print-states the state machines, as a Mermaid diagram\n";
+    Buf out;
+    Error err;
+
+    buf_init(&out, 1u << 20);
+    return print_buffer(config_help(&syncd_config_table, &out, &err) &&
+                            buf_append(&out, str_c(more), &err),
+                        &out, &err);
+}
+
+static ExitCode
+print_config(const SyncdConfig *config, const ConfigLoad *load)
+{
+    Buf out;
+    Error err;
+
+    buf_init(&out, 1u << 20);
+    return print_buffer(config_print(&syncd_config_table, config, load, &out, &err), &out, &err);
+}
+
+static ExitCode
+run_loaded(Program *program, const ConfigLoad *load, bool check)
+{
+    const SyncdConfig *config = &program->config;
+    LogConfig log = {
+        .program = "syncd",
+        .json = config->log_format == 1,
+        .fd = config->log_output == 1 ? STDERR_FILENO : STDOUT_FILENO,
+        .filter = config->log_filter,
+    };
+    Error err;
+
+    if (!log_init(&log, &err)) {
+        (void)fprintf(stderr, "syncd: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    if (load->check_config) {
+        puts("syncd: the settings are good");
+        return EXIT_OK;
+    }
+    if (check) {
+        return check_run(&program->config);
+    }
+    warn_unknown(load);
+    return program_run(program);
+}
+
+int
+main(int argc, char **argv)
+{
+    static Program program; /* large, and there is one */
+    bool states = take_flag(&argc, argv, "--print-states");
+    bool check = take_flag(&argc, argv, "--check");
+    ConfigLoad load = {.argc = argc, .argv = argv, .environ_ = environ};
+    ExitCode code;
+    Error err;
+
+    if (states) {
+        return print_states();
+    }
+    if (!syncd_config_load(&program.config, &load, &err)) {
+        (void)fprintf(stderr, "syncd: %s\n", err.text);
+        code = EXIT_USAGE;
+    } else if (load.help) {
+        code = print_help();
+    } else if (load.version) {
+        puts("syncd " DS_VERSION);
+        code = EXIT_OK;
+    } else if (load.print_config) {
+        code = print_config(&program.config, &load);
+    } else {
+        code = run_loaded(&program, &load, check);
+    }
+    syncd_config_done(&program.config);
+    config_load_done(&load);
+    return code;
+}

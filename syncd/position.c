@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/position.h"
+
+#include "common/ds_proto.h"
+
+void
+position_set(Position *position, Str offset, int64_t skip)
+{
+    DS_ASSERT(offset.len < sizeof(position->offset) && skip >= 0);
+    memmove(position->offset, offset.ptr, offset.len);
+    position->offset[offset.len] = '\0';
+    position->skip = skip;
+}
+
+bool
+position_equal(const Position *a, const Position *b)
+{
+    return a->skip == b->skip && strcmp(a->offset, b->offset) == 0;
+}
+
+bool
+position_at_start(const Position *position)
+{
+    return position->skip == 0 && strcmp(position->offset, DS_OFFSET_START) == 0;
+}
+
+static bool
+is_digit_or_letter(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Of one length, with separators at the same places: schemes of other lengths are not ours to
+ * judge. */
+static bool
+offset_same_scheme(Str a, Str b)
+{
+    if (a.len != b.len) {
+        return false;
+    }
+    for (size_t i = 0; i < a.len; i++) {
+        bool word_a = is_digit_or_letter(a.ptr[i]);
+
+        if (word_a != is_digit_or_letter(b.ptr[i]) || (!word_a && a.ptr[i] != b.ptr[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+offset_went_back(Str ours, Str theirs)
+{
+    return offset_same_scheme(ours, theirs) && str_cmp(theirs, ours) < 0;
+}

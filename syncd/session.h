@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/session.h -- one stream on its way into Postgres: a state machine over a source and a lane.
+ *
+ * Load the checkpoint (which fences whoever held it), probe the stream, read and hand over; after
+ * an error back off and probe again.  A connection that the server ends in order is opened again
+ * from memory; Postgres is read only after an error of its side.  Sessions live as long as the
+ * program.
+ */
+#pragma once
+
+#include "syncd/budget.h"
+#include "syncd/source.h"
+#include "syncd/stats.h"
+#include "syncd/syncd_config.h"
+#include "syncd/writer.h"
+
+typedef enum SessionState {
+    SESSION_LOAD,    /* waits for the checkpoint */
+    SESSION_PROBE,   /* asks the server what the stream is, and where it ends */
+    SESSION_STREAM,  /* reads; what is read is written meanwhile */
+    SESSION_BACKOFF, /* after an error that time may mend */
+    SESSION_WAITING, /* the stream does not exist yet */
+    SESSION_DRAIN,   /* reading is over; what is gathered is still being written */
+    SESSION_CLOSED,  /* the stream is closed, and all of it is loaded */
+    SESSION_STOPPED, /* the stream is gone or another one: the operator decides */
+    SESSION_FAILED,  /* somebody must mend something */
+    SESSION_FENCED,  /* another instance has taken over */
+    SESSION_ENDED,   /* the program is stopping */
+    SESSION_STATE_COUNT
+} SessionState;
+
+typedef struct Session Session;
+
+/* What all sessions share; borrowed. */
+typedef struct SessionShared {
+    Loop *loop;
+    HttpClient *client;
+    Budget *budget;
+    const SyncdConfig *config;
+    const Stats *stats;
+    void (*on_refused)(void *arg); /* the server refused our credentials: read them again */
+    void (*on_ended)(void *arg);   /* a session reached SESSION_ENDED */
+    void *arg;
+} SessionShared;
+
+Session *session_new(const SessionShared *shared, const char *name, Writer *writer);
+void session_free(Session *session); /* accepts NULL; after the loop has stopped */
+void session_start(Session *session);
+void session_end(Session *session); /* stops reading, writes what is gathered, then SESSION_ENDED */
+
+/* For /status and /readyz. */
+typedef struct SessionView {
+    const char *name;
+    SessionState state;
+    const char *state_word;       /* "running", "waiting", ... */
+    const char *reason;           /* "" or why it is not running */
+    const Checkpoint *checkpoint; /* zeroed before the first load */
+    uint64_t rows;                /* committed by this process */
+    uint64_t letters;
+    size_t queue_bytes;
+    bool up_to_date;
+    bool reached;              /* the server answered lately */
+    int64_t committed_wall_ms; /* of the last commit, 0 before */
+} SessionView;
+
+void session_resume(void *session); /* Budget.on_resume */
+
+SessionView session_view(const Session *session);
+
+DS_MUST_CHECK bool session_print_states(Buf *out, Error *err); /* the edge table in Mermaid */
+bool session_edge_is_legal(SessionState from, SessionState to);

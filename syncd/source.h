@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/source.h -- reads one Durable Stream and hands over units, each with the position behind
+ * it.
+ *
+ * JSON streams and byte streams come over SSE, text streams by GET and long-poll: SSE is not
+ * byte-exact for text (a CR, a character cut in two).  A data event counts only with its control
+ * event; what was committed of an event is read again and dropped.  The source keeps its place in
+ * memory between connections; it decides nothing: how a read ended goes to the session, which opens
+ * it again or not.
+ */
+#pragma once
+
+#include "common/http_client.h"
+#include "syncd/unit.h"
+
+typedef struct Source Source;
+
+typedef struct SourceConfig {
+    const char *url; /* of the stream, without a query; copied */
+    HttpClient *client;
+    int64_t idle_ms_max;    /* a connection without a byte for this long is dead */
+    int64_t request_ms_max; /* of a HEAD */
+    UnitLimits limits;
+} SourceConfig;
+
+typedef enum SourceEndKind {
+    SOURCE_END_CYCLE,     /* the server ended the read in order: open again */
+    SOURCE_END_CLOSED,    /* the stream is closed, and read to its end */
+    SOURCE_END_MISSING,   /* 404 */
+    SOURCE_END_GONE,      /* 410 */
+    SOURCE_END_WENT_BACK, /* its end is before what we have: another stream, or one that lost data
+                           */
+    SOURCE_END_RETRY,     /* network, 5xx and the like */
+    SOURCE_END_AUTH,      /* 401, 403 */
+    SOURCE_END_PROTOCOL,  /* the server does not follow the protocol */
+    SOURCE_END_FATAL,     /* no retry can mend it */
+} SourceEndKind;
+
+typedef struct SourceEnd {
+    SourceEndKind kind;
+    Error err;              /* for all but CYCLE and CLOSED */
+    int64_t retry_after_ms; /* 0: not asked for */
+    int64_t open_ms;        /* how long this read took */
+    bool moved;             /* the position moved during it */
+    bool waits_next;        /* the next read will wait at the server: open it at once */
+} SourceEnd;
+
+typedef struct SourceProbe {
+    Str content_type; /* borrowed until the callback returns */
+    Str next_offset;  /* "" when absent */
+    bool closed;
+} SourceProbe;
+
+typedef struct SourceCallbacks {
+    void (*on_probe)(void *arg, const SourceProbe *probe); /* HEAD was answered with 200 */
+    void (*on_unit)(void *arg, Unit *unit);                /* the unit is the callee's */
+    /* Once per source_probe or source_open, unless on_probe came or it was closed; nothing runs
+     * then. */
+    void (*on_end)(void *arg, const SourceEnd *end);
+} SourceCallbacks;
+
+Source *source_new(const SourceConfig *config, const SourceCallbacks *callbacks, void *arg);
+void source_free(Source *source); /* accepts NULL */
+
+void source_probe(Source *source);                              /* HEAD */
+void source_seek(Source *source, const Position *position);     /* where the next open begins */
+void source_set_content_type(Source *source, Str content_type); /* decides how it is read */
+void source_open(Source *source);
+void source_close(Source *source); /* no callback comes; the place is kept, half a unit is not */
+
+void source_pause(Source *source); /* back-pressure; what is under way may still come */
+void source_resume(Source *source);
+
+bool source_is_paused(const Source *source);
+bool source_is_up_to_date(const Source *source);
+const Position *source_position(const Source *source);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading by GET, then long-poll (protocol 5.6, 5.7): byte-exact.  The position behind a reply is
+ * in its head, so pieces of a long reply are handed over while it comes.
+ */
+#include "syncd/source_internal.h"
+
+#include "common/ds_proto.h"
+
+static void
+poll_on_head(void *arg, const HttpHead *head)
+{
+    Source *source = arg;
+    Error err;
+
+    if (!source_head_judge(source, head)) {
+        return;
+    }
+    source_read_head(source, head);
+    if (source->next_offset[0] == '\0') {
+        (void)error_set(&err, ERR_PROTOCOL, "the answer has no %s that may be resumed from",
+                        DS_H_STREAM_NEXT_OFFSET);
+        source_fail(source, SOURCE_END_PROTOCOL, &err);
+    } else if (offset_went_back(str_c(source->position.offset), str_c(source->next_offset))) {
+        (void)error_set(&err, ERR_GONE, "the offset went back from %s to %s",
+                        source->position.offset, source->next_offset);
+        source_fail(source, SOURCE_END_WENT_BACK, &err);
+    }
+}
+
+static void
+poll_on_body(void *arg, Str bytes)
+{
+    Source *source = arg;
+    Error err;
+
+    if (source->failure.kind != SOURCE_END_CYCLE) {
+        return; /* the body of an error */
+    }
+    Unit *unit = source_unit(source);
+    if (!unit_add_bytes(unit, bytes, &source->drop, &err) ||
+        !source_check_next(source, str_c(source->next_offset), &err)) {
+        source_fail(source, SOURCE_END_PROTOCOL, &err);
+        return;
+    }
+    if (unit->data.len >= UNIT_CHUNK_BYTES_MAX) {
+        Position position = source->position;
+        int64_t skip = unit->start.skip + (int64_t)unit->data.len;
+
+        source_deliver(source, str_c(position.offset), skip, false);
+    }
+}
+
+void
+source_poll_open(Source *source)
+{
+    static const HttpCallbacks callbacks = {
+        .on_head = poll_on_head, .on_body = poll_on_body, .on_done = source_on_done};
+    Buf query;
+    Error err;
+
+    buf_init(&query, 4096);
+    bool built = source_query(source, source->live ? "long-poll" : "", &query, &err);
+    DS_ASSERT(built); /* offset and cursor are bounded */
+    source_start(source, "GET", buf_str(&query), &callbacks, 0);
+    buf_done(&query);
+}
+
+void
+source_poll_done(Source *source, SourceEnd *end)
+{
+    bool at_end = source->head_up_to_date || source->closed;
+
+    if (source->drop > 0 && at_end) {
+        end->kind = SOURCE_END_WENT_BACK;
+        (void)error_set(
+            &end->err, ERR_GONE,
+            "the stream ends %lld bytes before what is loaded already: it lost its end or "
+            "is another one",
+            (long long)source->drop);
+        return;
+    }
+    if (source->drop > 0) {
+        unit_free(source->unit);
+        source->unit = NULL;
+        position_set(&source->position, str_c(source->next_offset), source->drop);
+        return;
+    }
+    source->up_to_date = at_end;
+    end->waits_next = at_end && !source->live;
+    source->live = at_end;
+    source_deliver(source, str_c(source->next_offset), 0, source->closed);
+    if (source->closed) {
+        end->kind = SOURCE_END_CLOSED;
+    }
+}

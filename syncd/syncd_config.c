@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/syncd_config.h"
+
+#include "common/ds_proto.h"
+#include "common/mem.h"
+#include "common/parse.h"
+
+#include <unistd.h>
+
+#define FIELD(member) offsetof(SyncdConfig, member)
+#define MIB           (INT64_C(1) << 20)
+
+static const char *const recreate_choices[] = {"stop", "new_generation", NULL};
+static const char *const format_choices[] = {"logfmt", "json", NULL};
+static const char *const output_choices[] = {"stdout", "stderr", NULL};
+static const char *const log_aliases[] = {"RUST_LOG", NULL};
+
+static const Setting settings[] = {
+    {.name = "DS_SERVER_URL",
+     .flag = "server",
+     .type = SETTING_STRING,
+     .field = FIELD(server_url),
+     .fallback = "http://127.0.0.1:4437",
+     .help = "Origin of the stream server; /v1/stream/<name> is appended."},
+    {.name = "SYNCD_SOURCE",
+     .type = SETTING_STRING,
+     .field = FIELD(source),
+     .fallback = "default",
+     .help = "Name of that server in ds_sync.stream, so that its URL may change."},
+    {.name = "SYNCD_STREAMS",
+     .flag = "streams",
+     .type = SETTING_STRING,
+     .field = FIELD(streams_text),
+     .help = "Comma separated names of the streams to load."},
+    {.name = "SYNCD_DS_TOKEN_FILE",
+     .type = SETTING_STRING,
+     .field = FIELD(token_file),
+     .help = "File with a bearer token for the stream server; read again when it is refused."},
+    {.name = "SYNCD_DS_CA_FILE",
+     .type = SETTING_STRING,
+     .field = FIELD(ca_file),
+     .help = "CA certificates for the stream server instead of the system's."},
+    {.name = "SYNCD_DS_CERT_FILE",
+     .type = SETTING_STRING,
+     .field = FIELD(cert_file),
+     .help = "Client certificate for the stream server."},
+    {.name = "SYNCD_DS_KEY_FILE",
+     .type = SETTING_STRING,
+     .field = FIELD(key_file),
+     .help = "Key of the client certificate."},
+    {.name = "POSTGRES_URL",
+     .type = SETTING_SECRET,
+     .field = FIELD(postgres_url),
+     .help = "Connection string or URI; unset: libpq's own environment."},
+    {.name = "POSTGRES_URL_FILE",
+     .type = SETTING_STRING,
+     .field = FIELD(postgres_url_file),
+     .help = "File that holds POSTGRES_URL."},
+    {.name = "SYNCD_MIGRATE",
+     .flag = "migrate",
+     .type = SETTING_BOOL,
+     .field = FIELD(migrate),
+     .fallback = "false",
+     .help = "Bring the schema up to date at the start; otherwise it is only checked."},
+    {.name = "SYNCD_INSTANCE",
+     .flag = "instance",
+     .type = SETTING_STRING,
+     .field = FIELD(instance),
+     .help = "Name of this instance; unset: host name and process id."},
+    {.name = "SYNCD_WRITERS",
+     .type = SETTING_INT,
+     .field = FIELD(writers),
+     .fallback = "2",
+     .min = 1,
+     .max = 64,
+     .unit = "connections",
+     .help = "Postgres connections that write."},
+    {.name = "SYNCD_BATCH_ROWS_MAX",
+     .type = SETTING_INT,
+     .field = FIELD(limits.batch_rows),
+     .fallback = "5000",
+     .min = 2,
+     .max = 100000,
+     .unit = "rows",
+     .help = "Rows of a transaction."},
+    {.name = "SYNCD_BATCH_BYTES_MAX",
+     .type = SETTING_SIZE,
+     .field = FIELD(limits.batch_bytes),
+     .fallback = "8MiB",
+     .min = 1024,
+     .max = 128 * MIB,
+     .unit = "bytes",
+     .help = "Bytes of a transaction; a longer message goes alone."},
+    {.name = "SYNCD_QUEUE_BYTES_MAX",
+     .type = SETTING_SIZE,
+     .field = FIELD(limits.queue_bytes),
+     .fallback = "64MiB",
+     .min = MIB,
+     .max = 65536 * MIB,
+     .unit = "bytes",
+     .help = "What is read and not committed, of all streams; beyond it reading pauses."},
+    {.name = "SYNCD_STREAM_QUEUE_BYTES_MAX",
+     .type = SETTING_SIZE,
+     .field = FIELD(limits.stream_queue_bytes),
+     .fallback = "16MiB",
+     .min = 65536,
+     .max = 65536 * MIB,
+     .unit = "bytes",
+     .help = "The same of one stream."},
+    {.name = "SYNCD_EVENT_BYTES_MAX",
+     .type = SETTING_SIZE,
+     .field = FIELD(limits.event_bytes),
+     .fallback = "64MiB",
+     .min = MIB,
+     .max = 1024 * MIB,
+     .unit = "bytes",
+     .help = "One data event of the server; a larger one fails the stream."},
+    {.name = "SYNCD_MESSAGE_BYTES_MAX",
+     .type = SETTING_SIZE,
+     .field = FIELD(limits.message_bytes),
+     .fallback = "8MiB",
+     .min = 1024,
+     .max = 128 * MIB,
+     .unit = "bytes",
+     .help = "One message; a larger one becomes a dead letter."},
+    {.name = "SYNCD_IDLE_TIMEOUT",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.idle_ms),
+     .fallback = "75s",
+     .min = 100,
+     .max = 3600000,
+     .bare_unit_ms = 1000,
+     .help = "A read without a byte for this long is given up and opened again."},
+    {.name = "SYNCD_BACKOFF_BASE",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.backoff_base_ms),
+     .fallback = "250ms",
+     .min = 1,
+     .max = 60000,
+     .bare_unit_ms = 1000,
+     .help = "Longest wait after a first failure; it doubles with each one."},
+    {.name = "SYNCD_BACKOFF_MAX",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.backoff_max_ms),
+     .fallback = "30s",
+     .min = 1,
+     .max = 3600000,
+     .bare_unit_ms = 1000,
+     .help = "Longest wait between two tries."},
+    {.name = "SYNCD_POSTGRES_PATIENCE",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.patience_ms),
+     .fallback = "10s",
+     .min = 1,
+     .max = 3600000,
+     .bare_unit_ms = 1000,
+     .help = "Postgres out of reach for this long: reading stops until it is back."},
+    {.name = "SYNCD_STOP_TIMEOUT",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.stop_ms),
+     .fallback = "10s",
+     .min = 0,
+     .max = 3600000,
+     .bare_unit_ms = 1000,
+     .help = "After SIGTERM, how long what is gathered may take to be committed."},
+    {.name = "SYNCD_ON_RECREATE",
+     .type = SETTING_CHOICE,
+     .field = FIELD(on_recreate),
+     .fallback = "stop",
+     .choices = recreate_choices,
+     .help = "What a stream that was made anew or lost its end means: stop it, or read it from its "
+             "start as a new generation."},
+    {.name = "ELECTRIC_VERSION",
+     .type = SETTING_STRING,
+     .field = FIELD(electric_version),
+     .help = "Version of Electric; before 1.4.3 (or unset) transactions keep off multiples of 100 "
+             "published rows, which it would lose."},
+    {.name = "SYNCD_LISTEN",
+     .flag = "listen",
+     .type = SETTING_STRING,
+     .field = FIELD(listen),
+     .fallback = "127.0.0.1:4438",
+     .help = "Address of /livez, /readyz, /metrics and /status; off: none."},
+    {.name = "SYNCD_LOG",
+     .aliases = log_aliases,
+     .flag = "log",
+     .type = SETTING_STRING,
+     .field = FIELD(log_filter),
+     .fallback = "info",
+     .help = "Level, also per scope: info,syncd.session=debug."},
+    {.name = "SYNCD_LOG_FORMAT",
+     .flag = "log-format",
+     .type = SETTING_CHOICE,
+     .field = FIELD(log_format),
+     .fallback = "logfmt",
+     .choices = format_choices,
+     .help = "Form of the log lines."},
+    {.name = "SYNCD_LOG_OUTPUT",
+     .flag = "log-output",
+     .type = SETTING_CHOICE,
+     .field = FIELD(log_output),
+     .fallback = "stdout",
+     .choices = output_choices,
+     .help = "Where the log goes."},
+    {.name = NULL},
+};
+
+static const char *const owned_prefixes[] = {"SYNCD_", NULL};
+static const char *const foreign[] = {"SYNCD_DB_PASSWORD", NULL};
+
+const ConfigTable syncd_config_table = {
+    .program = "syncd",
+    .summary = "load Durable Streams into Postgres, exactly once",
+    .settings = settings,
+    .owned_prefixes = owned_prefixes,
+    .foreign = foreign,
+};
+
+/* The server's rules for names (protocol 5): non-empty segments, no dot segments. */
+static bool
+stream_name_check(Str name, Error *err)
+{
+    Str rest = name;
+    bool more = true;
+
+    if (name.len == 0 || name.len > DS_STREAM_NAME_BYTES_MAX || str_contains_ctl(name) ||
+        !str_is_utf8(name)) {
+        return error_set(err, ERR_CONFIG, "SYNCD_STREAMS: \"%.*s\" is no name of a stream",
+                         STR_ARG(str_head(name, 64)));
+    }
+    while (more) {
+        Str segment;
+
+        more = str_cut(rest, '/', &segment, &rest);
+        if (segment.len == 0 || str_eq(segment, STR(".")) || str_eq(segment, STR(".."))) {
+            return error_set(err, ERR_CONFIG,
+                             "SYNCD_STREAMS: \"%.*s\" has an empty, \".\" or \"..\" segment",
+                             STR_ARG(str_head(name, 64)));
+        }
+    }
+    return true;
+}
+
+static bool
+streams_add(SyncdConfig *config, Str name, Error *err)
+{
+    if (!stream_name_check(name, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < config->stream_count; i++) {
+        if (str_eq(name, str_c(config->streams[i]))) {
+            return error_set(err, ERR_CONFIG, "SYNCD_STREAMS names %s twice", config->streams[i]);
+        }
+    }
+    if (config->stream_count == SYNCD_STREAMS_MAX) {
+        return error_set(err, ERR_CONFIG, "SYNCD_STREAMS names more than %d streams",
+                         SYNCD_STREAMS_MAX);
+    }
+    config->streams =
+        mem_regrow(config->streams, config->stream_count + 1, sizeof(*config->streams));
+    config->streams[config->stream_count++] = str_dup(name);
+    return true;
+}
+
+static bool
+streams_split(SyncdConfig *config, Error *err)
+{
+    Str rest = str_trim(str_c(config->streams_text));
+    bool more = rest.len > 0;
+
+    while (more) {
+        Str name;
+
+        more = str_cut(rest, ',', &name, &rest);
+        if (!streams_add(config, str_trim(name), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+electric_needs_pads(Str version, bool *out, Error *err)
+{
+    static const uint64_t mended[3] = {1, 4, 3};
+    Str rest = version;
+
+    *out = true;
+    for (size_t i = 0; i < DS_COUNT(mended) && version.len > 0; i++) {
+        Str part;
+        uint64_t number;
+
+        (void)str_cut(rest, '.', &part, &rest); /* a missing part is "", which is no number */
+        if (!parse_u64(part, UINT32_MAX, &number)) {
+            return error_set(err, ERR_CONFIG,
+                             "ELECTRIC_VERSION is \"%.*s\"; it must be a version like 1.4.2",
+                             STR_ARG(str_head(version, 32)));
+        }
+        if (number != mended[i]) {
+            *out = number < mended[i];
+            return true;
+        }
+    }
+    *out = version.len == 0;
+    return true;
+}
+
+static bool
+server_url_check(SyncdConfig *config, Error *err)
+{
+    Str url = str_c(config->server_url);
+
+    while (str_ends(url, STR("/"))) {
+        url.len--;
+    }
+    config->server_url[url.len] = '\0';
+    if (!str_starts(url, STR("http://")) && !str_starts(url, STR("https://"))) {
+        return error_set(err, ERR_CONFIG, "DS_SERVER_URL must begin with http:// or https://");
+    }
+    if (memchr(url.ptr, '@', url.len) != NULL || memchr(url.ptr, '?', url.len) != NULL) {
+        return error_set(
+            err, ERR_CONFIG,
+            "DS_SERVER_URL must be an origin like http://host:4437, without user or query; "
+            "a token goes into SYNCD_DS_TOKEN_FILE");
+    }
+    return true;
+}
+
+static void
+instance_default(SyncdConfig *config)
+{
+    char host[64] = "host";
+    char name[96];
+
+    if (config->instance == NULL) {
+        (void)gethostname(host, sizeof(host) - 1); /* without a name, "host" stays */
+        (void)snprintf(name, sizeof(name), "%s-%ld", host, (long)getpid());
+        config->instance = mem_strdup(name);
+    }
+}
+
+bool
+syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
+{
+    if (!config_load(&syncd_config_table, out, load, err)) {
+        return false;
+    }
+    if (load->help || load->version) {
+        return true;
+    }
+    if (out->postgres_url_file != NULL) {
+        if (secret_is_set(&out->postgres_url)) {
+            return error_set(err, ERR_CONFIG, "POSTGRES_URL and POSTGRES_URL_FILE are both set");
+        }
+        if (!secret_read_file(&out->postgres_url, out->postgres_url_file, err)) {
+            return error_wrap(err, "POSTGRES_URL_FILE");
+        }
+    }
+    if (out->token_file != NULL && !secret_read_file(&out->token, out->token_file, err)) {
+        return error_wrap(err, "SYNCD_DS_TOKEN_FILE");
+    }
+    if ((out->cert_file == NULL) != (out->key_file == NULL)) {
+        return error_set(err, ERR_CONFIG,
+                         "SYNCD_DS_CERT_FILE and SYNCD_DS_KEY_FILE are set both or not at all");
+    }
+    if (out->limits.stream_queue_bytes > out->limits.queue_bytes) {
+        out->limits.stream_queue_bytes = out->limits.queue_bytes;
+    }
+    if (out->timeouts.backoff_base_ms > out->timeouts.backoff_max_ms) {
+        return error_set(err, ERR_CONFIG, "SYNCD_BACKOFF_BASE is above SYNCD_BACKOFF_MAX");
+    }
+    instance_default(out);
+    return server_url_check(out, err) &&
+           electric_needs_pads(str_c(out->electric_version), &out->electric_pads, err) &&
+           streams_split(out, err);
+}
+
+void
+syncd_config_done(SyncdConfig *config)
+{
+    for (size_t i = 0; i < config->stream_count; i++) {
+        free(config->streams[i]);
+    }
+    free(config->streams);
+    config->streams = NULL;
+    config->stream_count = 0;
+    secret_done(&config->token);
+    config_done(&syncd_config_table, config);
+}

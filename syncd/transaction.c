@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/transaction.h"
+
+#include "common/mem.h"
+#include "syncd/event_map.h"
+
+#define ROWS_FIRST      256
+#define BUFFER_KEEP_MAX (16u << 20) /* memory kept between transactions, per buffer */
+
+void
+transaction_init(Transaction *transaction)
+{
+    *transaction = (Transaction){0};
+    for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
+        buf_init(&transaction->arrays[i], TRANSACTION_TEXT_BYTES_MAX);
+    }
+    buf_init(&transaction->copy, TRANSACTION_TEXT_BYTES_MAX);
+    buf_init(&transaction->scratch, TRANSACTION_TEXT_BYTES_MAX);
+}
+
+void
+transaction_done(Transaction *transaction)
+{
+    for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
+        buf_done(&transaction->arrays[i]);
+    }
+    buf_done(&transaction->copy);
+    buf_done(&transaction->scratch);
+    free(transaction->rows);
+}
+
+static void
+arrays_reset(Transaction *transaction, size_t count)
+{
+    DS_ASSERT(count <= TRANSACTION_ARRAYS_MAX);
+    transaction->array_count = count;
+    for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
+        buf_reset(&transaction->arrays[i]);
+        buf_shrink(&transaction->arrays[i], BUFFER_KEEP_MAX);
+    }
+}
+
+void
+transaction_reset(Transaction *transaction)
+{
+    transaction->part_count = 0;
+    transaction->items = 0;
+    transaction->letters = 0;
+    transaction->bytes = 0;
+    transaction->row_count = 0;
+    buf_reset(&transaction->copy);
+    buf_shrink(&transaction->copy, BUFFER_KEEP_MAX);
+    arrays_reset(transaction, 0);
+}
+
+bool
+transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits,
+                bool *out_too_poisonous)
+{
+    PartLimits left = {
+        .rows_max = limits->rows_max - DS_MIN(transaction->items, limits->rows_max),
+        .bytes_max = limits->bytes_max - DS_MIN(transaction->bytes, limits->bytes_max),
+    };
+    Part *part = &transaction->parts[transaction->part_count];
+
+    *out_too_poisonous = false;
+    if (transaction->part_count == TRANSACTION_PARTS_MAX || lane_is_empty(lane) ||
+        (transaction->part_count > 0 &&
+         (left.bytes_max == 0 || lane_kind(lane) != transaction->kind))) {
+        return false;
+    }
+    UnitKind kind = lane_kind(lane);
+    if (!part_compose(lane, &left, part)) {
+        *out_too_poisonous = part->too_poisonous;
+        return false;
+    }
+    transaction->kind = kind;
+    transaction->part_count++;
+    transaction->items += part->items;
+    transaction->letters += part->letters;
+    transaction->bytes += part->bytes;
+    return true;
+}
+
+static int
+part_order(const void *a, const void *b)
+{
+    int64_t id_a = ((const Part *)a)->lane->checkpoint.stream_id;
+    int64_t id_b = ((const Part *)b)->lane->checkpoint.stream_id;
+
+    return (id_a > id_b) - (id_a < id_b);
+}
+
+void
+transaction_sort(Transaction *transaction)
+{
+    qsort(transaction->parts, transaction->part_count, sizeof(Part), part_order);
+}
+
+bool
+transaction_is_small(const Transaction *transaction)
+{
+    return transaction->items <= TRANSACTION_SMALL_ROWS_MAX && transaction->letters == 0 &&
+           transaction->bytes <= TRANSACTION_SMALL_BYTES_MAX;
+}
+
+Checkpoint
+part_after(const Part *part)
+{
+    Checkpoint after = part->lane->checkpoint;
+
+    after.position = part->end;
+    after.next_seq += part->steps;
+    after.closed = after.closed || part->closed;
+    return after;
+}
+
+Part *
+transaction_find(Transaction *transaction, int64_t stream_id)
+{
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        if (transaction->parts[i].lane->checkpoint.stream_id == stream_id) {
+            return &transaction->parts[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+add_number(Buf *array, int64_t number, Error *err)
+{
+    return buf_printf(array, err, "%s%lld", array->len == 0 ? "{" : ",", (long long)number);
+}
+
+static bool
+add_text(Buf *array, Str text, Error *err)
+{
+    bool first = array->len == 0;
+
+    return (!first || buf_append_char(array, '{', err)) && pg_array_append(array, text, first, err);
+}
+
+/* A JSON string as it stands becomes its text; without one, NULL. */
+static bool
+add_json_text(Transaction *transaction, Buf *array, Str json, Error *err)
+{
+    if (json.ptr == NULL) {
+        return buf_append(array, array->len == 0 ? STR("{NULL") : STR(",NULL"), err);
+    }
+    buf_reset(&transaction->scratch);
+    return json_unescape(json, &transaction->scratch, err) &&
+           add_text(array, buf_str(&transaction->scratch), err);
+}
+
+static bool
+append_hex(Buf *out, Str bytes, Error *err)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *room;
+
+    if (!buf_reserve(out, bytes.len * 2, &room, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < bytes.len; i++) {
+        unsigned char byte = (unsigned char)bytes.ptr[i];
+
+        room[2 * i] = digits[byte >> 4];
+        room[2 * i + 1] = digits[byte & 15];
+    }
+    buf_commit(out, bytes.len * 2);
+    return true;
+}
+
+static bool
+add_bytes(Buf *array, Str bytes, Error *err)
+{
+    return buf_append(array, array->len == 0 ? STR("{\"\\\\x") : STR(",\"\\\\x"), err) &&
+           append_hex(array, bytes, err) && buf_append_char(array, '"', err);
+}
+
+/* An array without an element is "{}". */
+static bool
+arrays_close(Transaction *transaction, Error *err)
+{
+    for (size_t i = 0; i < transaction->array_count; i++) {
+        Buf *array = &transaction->arrays[i];
+
+        if (!buf_append(array, array->len == 0 ? STR("{}") : STR("}"), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+encode_guard(Transaction *transaction, Error *err)
+{
+    Buf *a = transaction->arrays;
+
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        const Part *part = &transaction->parts[i];
+        const Checkpoint *at = &part->lane->checkpoint;
+
+        if (!add_number(&a[0], at->stream_id, err) || !add_number(&a[1], at->epoch, err) ||
+            !add_number(&a[2], at->generation, err) ||
+            !add_text(&a[3], str_c(at->position.offset), err) ||
+            !add_number(&a[4], at->position.skip, err) || !add_number(&a[5], at->next_seq, err) ||
+            !add_text(&a[6], str_c(part->end.offset), err) ||
+            !add_number(&a[7], part->end.skip, err) || !add_number(&a[8], part->steps, err) ||
+            !add_text(&a[9], part->closed ? STR("t") : STR("f"), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool
+transaction_encode_guard(Transaction *transaction, Error *err)
+{
+    arrays_reset(transaction, 10);
+    return encode_guard(transaction, err) && arrays_close(transaction, err);
+}
+
+bool
+transaction_encode_ids(Transaction *transaction, Error *err)
+{
+    arrays_reset(transaction, 1);
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        if (!add_number(&transaction->arrays[0], transaction->parts[i].lane->checkpoint.stream_id,
+                        err)) {
+            return false;
+        }
+    }
+    return arrays_close(transaction, err);
+}
+
+static bool
+encode_small_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+{
+    Buf *a = transaction->arrays + 10;
+    Str text = unit_item_text(at->unit, at->item);
+
+    if (!add_number(&a[0], part->lane->checkpoint.stream_id, err) ||
+        !add_text(&a[1], part->lane->name, err) || !add_number(&a[2], at->seq, err) ||
+        !add_text(&a[3], str_c(at->unit->start.offset), err)) {
+        return false;
+    }
+    if (transaction->kind == UNIT_BYTES) {
+        return add_bytes(&a[4], text, err);
+    }
+    EventColumns columns = event_columns(text);
+    return add_json_text(transaction, &a[4], columns.key, err) &&
+           add_json_text(transaction, &a[5], columns.type, err) &&
+           add_json_text(transaction, &a[6], columns.operation, err) && add_text(&a[7], text, err);
+}
+
+bool
+transaction_encode_small(Transaction *transaction, Error *err)
+{
+    DS_ASSERT(transaction->letters == 0);
+    arrays_reset(transaction, transaction->kind == UNIT_BYTES ? 15 : 18);
+    if (!encode_guard(transaction, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        const Part *part = &transaction->parts[i];
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            if (!encode_small_row(transaction, part, &at, err)) {
+                return false;
+            }
+        }
+    }
+    return arrays_close(transaction, err);
+}
+
+static bool
+add_letter_cause(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+{
+    Buf *a = transaction->arrays;
+    PoisonReason reason = at->unit->items[at->item].poison;
+    const char *sqlstate = poison_sqlstate(reason);
+    const char *message = poison_message(reason);
+    const RowFault *fault =
+        reason == POISON_ROW_FAULT ? lane_find_fault(part->lane, at->seq) : NULL;
+
+    if (fault != NULL) {
+        sqlstate = fault->sqlstate;
+        message = fault->message;
+    }
+    return add_text(&a[5], str_c(poison_name(reason)), err) &&
+           (sqlstate != NULL
+                ? add_text(&a[6], str_c(sqlstate), err)
+                : buf_append(&a[6], a[6].len == 0 ? STR("{NULL") : STR(",NULL"), err)) &&
+           add_text(&a[7], str_c(message), err);
+}
+
+bool
+transaction_encode_letters(Transaction *transaction, Error *err)
+{
+    Buf *a = transaction->arrays;
+
+    arrays_reset(transaction, 9);
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        const Part *part = &transaction->parts[i];
+        const Checkpoint *checkpoint = &part->lane->checkpoint;
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            if (at.unit->items[at.item].poison == POISON_NONE) {
+                continue;
+            }
+            if (!add_number(&a[0], checkpoint->stream_id, err) ||
+                !add_text(&a[1], part->lane->name, err) ||
+                !add_number(&a[2], checkpoint->generation, err) ||
+                !add_number(&a[3], at.seq, err) ||
+                !add_text(&a[4], str_c(at.unit->start.offset), err) ||
+                !add_letter_cause(transaction, part, &at, err) ||
+                !add_bytes(&a[8], unit_item_text(at.unit, at.item), err)) {
+                return false;
+            }
+        }
+    }
+    return arrays_close(transaction, err);
+}
+
+static bool
+copy_json_text(Transaction *transaction, Str json, Error *err)
+{
+    if (json.ptr == NULL) {
+        return buf_append(&transaction->copy, STR("\\N\t"), err);
+    }
+    buf_reset(&transaction->scratch);
+    return json_unescape(json, &transaction->scratch, err) &&
+           pg_copy_escape(&transaction->copy, buf_str(&transaction->scratch), err) &&
+           buf_append_char(&transaction->copy, '\t', err);
+}
+
+static bool
+encode_copy_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+{
+    Buf *copy = &transaction->copy;
+    Str text = unit_item_text(at->unit, at->item);
+
+    if (!pg_copy_escape(copy, part->lane->name, err) ||
+        !buf_printf(copy, err, "\t%lld\t%lld\t", (long long)part->lane->checkpoint.generation,
+                    (long long)at->seq) ||
+        !pg_copy_escape(copy, str_c(at->unit->start.offset), err) ||
+        !buf_append_char(copy, '\t', err)) {
+        return false;
+    }
+    if (transaction->kind == UNIT_BYTES) {
+        return buf_append(copy, STR("\\\\x"), err) && append_hex(copy, text, err) &&
+               buf_append_char(copy, '\n', err);
+    }
+    EventColumns columns = event_columns(text);
+    return copy_json_text(transaction, columns.key, err) &&
+           copy_json_text(transaction, columns.type, err) &&
+           copy_json_text(transaction, columns.operation, err) && pg_copy_escape(copy, text, err) &&
+           buf_append_char(copy, '\n', err);
+}
+
+static TransactionRow *
+transaction_add_row(Transaction *transaction)
+{
+    if (transaction->row_count == transaction->row_room) {
+        transaction->row_room = DS_MAX(transaction->row_room * 2, (size_t)ROWS_FIRST);
+        transaction->rows =
+            mem_regrow(transaction->rows, transaction->row_room, sizeof(*transaction->rows));
+    }
+    return &transaction->rows[transaction->row_count++];
+}
+
+bool
+transaction_encode_copy(Transaction *transaction, Error *err)
+{
+    buf_reset(&transaction->copy);
+    transaction->row_count = 0;
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        Part *part = &transaction->parts[i];
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            if (at.unit->items[at.item].poison != POISON_NONE) {
+                continue;
+            }
+            *transaction_add_row(transaction) = (TransactionRow){
+                .copy_at = transaction->copy.len,
+                .part = part,
+                .unit = at.unit,
+                .item = at.item,
+                .seq = at.seq,
+            };
+            if (!encode_copy_row(transaction, part, &at, err)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+Str
+transaction_copy_slice(const Transaction *transaction, size_t first, size_t end)
+{
+    size_t from;
+    size_t to = transaction->copy.len;
+
+    DS_ASSERT(first <= end && end <= transaction->row_count);
+    from = first < transaction->row_count ? transaction->rows[first].copy_at : to;
+    to = end < transaction->row_count ? transaction->rows[end].copy_at : to;
+    return str_slice(buf_str(&transaction->copy), from, to);
+}
+
+void
+transaction_params(Transaction *transaction, PgParam *out)
+{
+    for (size_t i = 0; i < transaction->array_count; i++) {
+        out[i] = (PgParam){.value = buf_cstr(&transaction->arrays[i])};
+    }
+}

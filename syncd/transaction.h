@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/transaction.h -- what one Postgres transaction writes: parts of several lanes, and their
+ * text.
+ *
+ * Holds messages or chunks, never both, so that the number of published row changes is known
+ * (Electric 1.4.2, design 6).  Composed anew for each try.  Pure: the writer sends what is encoded
+ * here.
+ */
+#pragma once
+
+#include "common/pg.h"
+#include "syncd/lane.h"
+
+#define TRANSACTION_PARTS_MAX      256
+#define TRANSACTION_ARRAYS_MAX     18
+#define TRANSACTION_TEXT_BYTES_MAX ((size_t)1 << 30) /* Postgres's own limit of a value */
+
+/* Below this the rows go with the guard in one statement: fewer than 100, so that the Electric rule
+ * never applies to it. */
+#define TRANSACTION_SMALL_ROWS_MAX  99
+#define TRANSACTION_SMALL_BYTES_MAX (256u * 1024)
+
+typedef struct TransactionRow {
+    size_t copy_at; /* where its COPY line begins */
+    Part *part;
+    Unit *unit;
+    size_t item;
+    int64_t seq;
+} TransactionRow;
+
+typedef struct Transaction {
+    Part parts[TRANSACTION_PARTS_MAX]; /* in stream_id order */
+    size_t part_count;
+    UnitKind kind;
+    size_t items;
+    size_t letters;
+    size_t bytes;
+    Buf arrays[TRANSACTION_ARRAYS_MAX]; /* array literals, the parameters of the statement encoded
+                                           last */
+    size_t array_count;
+    Buf copy;
+    TransactionRow *rows; /* the lines of copy */
+    size_t row_count;
+    size_t row_room;
+    Buf scratch;
+} Transaction;
+
+void transaction_init(Transaction *transaction);
+void transaction_done(Transaction *transaction);
+void transaction_reset(Transaction *transaction); /* forgets the parts, keeps memory */
+
+/* Adds what fits of a lane.  The first part decides the kind; a lane of another kind adds nothing.
+ * False when nothing was added; *out_too_poisonous says that the lane must stop instead. */
+bool transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits,
+                     bool *out_too_poisonous);
+void transaction_sort(Transaction *transaction); /* by stream_id; before anything is encoded */
+bool transaction_is_small(const Transaction *transaction);
+
+/* Fill arrays with the parameters of guard.sql, small_events.sql or small_chunks.sql,
+ * read_positions.sql and dead_letters.sql.  ERR_LIMIT: too large for one value. */
+DS_MUST_CHECK bool transaction_encode_guard(Transaction *transaction, Error *err);
+DS_MUST_CHECK bool transaction_encode_small(Transaction *transaction, Error *err);
+DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);
+DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *err);
+/* Fills copy and rows with everything that is not a dead letter. */
+DS_MUST_CHECK bool transaction_encode_copy(Transaction *transaction, Error *err);
+
+/* The COPY lines of rows first .. end - 1. */
+Str transaction_copy_slice(const Transaction *transaction, size_t first, size_t end);
+/* The arrays as parameters; count is array_count. */
+void transaction_params(Transaction *transaction, PgParam *out);
+/* NULL when no part has that stream. */
+Part *transaction_find(Transaction *transaction, int64_t stream_id);
+/* The checkpoint that the part leads to. */
+Checkpoint part_after(const Part *part);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/unit.h -- what was read between two offsets, cut into what becomes rows.
+ *
+ * A unit is one data event of SSE with its control event (protocol 5.8), or a piece of a reply to
+ * GET. Its items are messages of a JSON stream or chunks of another one.  Until unit_end it grows;
+ * then it is only read, but for the poison mark of an item.  A unit owns its bytes.  Pure.
+ */
+#pragma once
+
+#include "common/buf.h"
+#include "syncd/poison.h"
+#include "syncd/position.h"
+
+#include <sys/queue.h>
+
+#define UNIT_CHUNK_BYTES_MAX (1u << 20) /* a row of a byte stream */
+
+typedef enum UnitKind { UNIT_JSON, UNIT_BYTES } UnitKind;
+
+typedef struct UnitItem {
+    uint32_t at; /* into data */
+    uint32_t len;
+    uint8_t poison; /* PoisonReason */
+} UnitItem;
+
+typedef struct Unit {
+    STAILQ_ENTRY(Unit) link;
+    UnitKind kind;
+    Position start; /* of the first item: what was dropped before it is counted in skip */
+    Position end;   /* behind the last item */
+    bool closed;    /* the stream ends here */
+    Buf data;
+    UnitItem *items;
+    size_t count;
+    size_t room;
+} Unit;
+
+typedef struct UnitLimits {
+    size_t bytes_max;         /* of a unit; at most UINT32_MAX */
+    size_t message_bytes_max; /* a longer message is poison */
+} UnitLimits;
+
+/* start_skip: what is done behind that offset before anything of this unit is looked at. */
+Unit *unit_new(UnitKind kind, Str start_offset, int64_t start_skip, const UnitLimits *limits);
+void unit_free(Unit *unit); /* accepts NULL */
+
+/* The messages of one data event: an array, or one value.  The first *drop of them are passed over
+ * and taken off *drop.  ERR_PROTOCOL: not JSON; ERR_LIMIT: too large.  Failed: the unit is of no
+ * use. */
+DS_MUST_CHECK bool unit_add_json(Unit *unit, Str event, const UnitLimits *limits, int64_t *drop,
+                                 Error *err);
+/* As above, counting bytes. */
+DS_MUST_CHECK bool unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *err);
+
+void unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed);
+
+Str unit_item_text(const Unit *unit, size_t item);
+/* How far an item moves seq and skip: 1, or its bytes. */
+int64_t unit_item_step(const Unit *unit, size_t item);
+size_t unit_memory(const Unit *unit); /* bytes it holds */

@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/writer.h"
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "sql/queries.h"
+#include "syncd/writer_internal.h"
+
+static const LogScope scope = {.name = "syncd.writer"};
+
+static const char *const state_names[WRITER_STATE_COUNT] = {
+    [WRITER_OFF] = "off",         [WRITER_CONNECT] = "connect",
+    [WRITER_WAIT] = "wait",       [WRITER_SETTLE] = "settle",
+    [WRITER_IDLE] = "idle",       [WRITER_JOB] = "job",
+    [WRITER_SMALL] = "small",     [WRITER_BEGIN] = "begin",
+    [WRITER_GUARD] = "guard",     [WRITER_SAVEPOINT] = "savepoint",
+    [WRITER_ROWS] = "rows",       [WRITER_UNDO] = "undo",
+    [WRITER_LETTERS] = "letters", [WRITER_PAD] = "pad",
+    [WRITER_COMMIT] = "commit",   [WRITER_ROLLBACK] = "rollback",
+};
+
+/* Inside a transaction every state may lose its connection (wait) or fail (rollback). */
+#define BROKEN (DS_BIT(WRITER_WAIT) | DS_BIT(WRITER_ROLLBACK))
+
+/* Every legal edge and no other.  "syncd --print-states" prints it. */
+static const uint32_t writer_edges[WRITER_STATE_COUNT] = {
+    [WRITER_OFF] = DS_BIT(WRITER_CONNECT),
+    [WRITER_CONNECT] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | DS_BIT(WRITER_WAIT),
+    [WRITER_WAIT] = DS_BIT(WRITER_CONNECT) | DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE),
+    [WRITER_SETTLE] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
+    [WRITER_IDLE] =
+        DS_BIT(WRITER_JOB) | DS_BIT(WRITER_SMALL) | DS_BIT(WRITER_BEGIN) | DS_BIT(WRITER_WAIT),
+    [WRITER_JOB] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
+    [WRITER_SMALL] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
+    [WRITER_BEGIN] = DS_BIT(WRITER_GUARD) | BROKEN,
+    [WRITER_GUARD] = DS_BIT(WRITER_SAVEPOINT) | DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) |
+                     DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_SAVEPOINT] = DS_BIT(WRITER_ROWS) | BROKEN,
+    [WRITER_ROWS] = DS_BIT(WRITER_SAVEPOINT) | DS_BIT(WRITER_UNDO) | DS_BIT(WRITER_LETTERS) |
+                    DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_UNDO] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
+                    DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_LETTERS] = DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_PAD] = DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_COMMIT] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
+    [WRITER_ROLLBACK] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | DS_BIT(WRITER_WAIT),
+};
+
+bool
+writer_print_states(Buf *out, Error *err)
+{
+    for (size_t from = 0; from < WRITER_STATE_COUNT; from++) {
+        for (size_t to = 0; to < WRITER_STATE_COUNT; to++) {
+            if ((writer_edges[from] & DS_BIT(to)) != 0 &&
+                !buf_printf(out, err, "    %s --> %s\n", state_names[from], state_names[to])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void
+writer_enter(Writer *writer, WriterState state)
+{
+    DS_ASSERT((writer_edges[writer->state] & DS_BIT(state)) != 0);
+    writer->state = state;
+}
+
+/* Why Postgres does not take our rows: an event and what happens next. */
+static EventId
+trouble_event(const PgReply *reply, const char **out_next)
+{
+    const char *sqlstate = reply->err.sqlstate;
+
+    *out_next = "tries again; nothing is lost";
+    if (strcmp(sqlstate, "25006") == 0) {
+        *out_next = "connects again until it finds a server that takes writes; nothing is lost";
+        return EVENT_POSTGRES_READ_ONLY;
+    }
+    if (strcmp(sqlstate, "53100") == 0) {
+        *out_next = "tries again until there is room; nothing is lost";
+        return EVENT_POSTGRES_FULL;
+    }
+    switch (reply->error_class) {
+    case PG_ERROR_CONNECTION:
+        *out_next = "connects again, and reads the positions before it writes; nothing is lost";
+        return EVENT_POSTGRES_DOWN;
+    case PG_ERROR_SCHEMA:
+        *out_next = "tries again until the schema is there: run dsctl db migrate, and grant "
+                    "ds_sync_writer to this role";
+        return EVENT_POSTGRES_SCHEMA;
+    case PG_ERROR_PERMANENT:
+        *out_next = "tries again until somebody has mended it";
+        return EVENT_POSTGRES_REFUSED;
+    case PG_ERROR_NONE:
+    case PG_ERROR_TRANSIENT:
+    case PG_ERROR_ROW:
+    case PG_ERROR_UNKNOWN:
+        break;
+    }
+    return EVENT_POSTGRES_RETRY;
+}
+
+void
+writer_wait(Writer *writer, const PgReply *reply)
+{
+    int64_t delay_ms = backoff_next_ms(&writer->backoff, 0);
+    const char *next;
+    EventId event = trouble_event(reply, &next);
+    bool act = reply->error_class == PG_ERROR_SCHEMA || reply->error_class == PG_ERROR_PERMANENT;
+
+    metric_add(writer->config.stats->postgres_errors, 1);
+    log_write(act ? LOG_ERROR : LOG_WARN, &scope, event,
+              LOG_FIELDS(log_i64("writer", writer->config.number),
+                         log_str("sqlstate", str_c(reply->err.sqlstate)),
+                         log_i64("retry_ms", delay_ms)),
+              "Postgres: %s; syncd %s", reply->err.text, next);
+    writer->up = false;
+    if (!timer_active(writer->patience) && !writer->down) {
+        timer_start(writer->patience, writer->config.patience_ms);
+    }
+    /* A read-only server may be the old half of a failover: look for another one. */
+    if (strcmp(reply->err.sqlstate, "25006") == 0) {
+        pg_disconnect(writer->pg);
+    }
+    writer_enter(writer, WRITER_WAIT);
+    timer_start(writer->retry, delay_ms);
+}
+
+void
+writer_lost(Writer *writer, const PgReply *reply)
+{
+    pg_disconnect(writer->pg);
+    writer_wait(writer, reply);
+}
+
+void
+writer_succeeded(Writer *writer)
+{
+    backoff_reset(&writer->backoff);
+    timer_stop(writer->patience);
+    writer->up = true;
+    writer->down = false;
+}
+
+void
+writer_command_started(Writer *writer)
+{
+    timer_start(writer->deadline, WRITER_COMMAND_MS_MAX);
+}
+
+static void
+lane_want(Writer *writer, Lane *lane, unsigned want)
+{
+    if (lane->wants == 0) {
+        TAILQ_INSERT_TAIL(&writer->jobs, lane, job_link);
+    }
+    lane->wants |= want;
+    writer_schedule(writer);
+}
+
+static void
+lane_unwant(Writer *writer, Lane *lane, unsigned want)
+{
+    DS_ASSERT((lane->wants & want) != 0);
+    lane->wants &= ~want;
+    TAILQ_REMOVE(&writer->jobs, lane, job_link);
+    if (lane->wants != 0) {
+        TAILQ_INSERT_TAIL(&writer->jobs, lane, job_link);
+    }
+}
+
+static void
+writer_out_of_patience(void *arg)
+{
+    Writer *writer = arg;
+    Lane *lane;
+
+    writer->down = true;
+    TAILQ_FOREACH (lane, &writer->lanes, all_link) {
+        lane->callbacks->on_down(lane->arg);
+    }
+}
+
+static void
+writer_reply_lost(Writer *writer, const char *what)
+{
+    PgReply reply = {.error_class = PG_ERROR_CONNECTION};
+
+    (void)error_set(&reply.err, ERR_RETRY, "%s", what);
+    if (writer->state == WRITER_JOB) {
+        lane_want(writer, writer->job_lane, writer->job);
+    }
+    writer_lost(writer, &reply);
+}
+
+static void
+writer_deadline(void *arg)
+{
+    writer_reply_lost(arg, "no answer within 60 s");
+}
+
+static void
+writer_on_lost(void *arg, const Error *err)
+{
+    Writer *writer = arg;
+
+    /* Who waits will see for himself that there is no connection. */
+    if (writer->state != WRITER_WAIT) {
+        writer_reply_lost(writer, err->text);
+    }
+}
+
+static void
+writer_connect(Writer *writer)
+{
+    writer_enter(writer, WRITER_CONNECT);
+    pg_connect(writer->pg, writer_on_reply, writer);
+}
+
+static void
+writer_connected(Writer *writer, const PgReply *reply)
+{
+    if (!reply->ok) {
+        writer_lost(writer, reply);
+        return;
+    }
+    metric_add(writer->config.stats->postgres_connects, 1);
+    log_info(&scope,
+             LOG_FIELDS(log_i64("writer", writer->config.number),
+                        log_i64("backend", pg_backend_pid(writer->pg)),
+                        log_i64("server_version", pg_server_version(writer->pg))),
+             "connected to Postgres");
+    if (writer->transaction.part_count > 0) {
+        writer_settle(writer);
+        return;
+    }
+    writer_enter(writer, WRITER_IDLE);
+    writer_schedule(writer);
+}
+
+static void
+writer_retry(void *arg)
+{
+    Writer *writer = arg;
+
+    if (!pg_connected(writer->pg)) {
+        writer_connect(writer);
+    } else if (writer->transaction.part_count > 0) {
+        writer_settle(writer);
+    } else {
+        writer_enter(writer, WRITER_IDLE);
+        writer_schedule(writer);
+    }
+}
+
+/* --- jobs: what is asked of Postgres for one lane --- */
+
+static void
+number_text(char *out, size_t size, int64_t number)
+{
+    (void)snprintf(out, size, "%lld", (long long)number); /* 24 bytes hold any */
+}
+
+/* Each parameter is terminated: the names come from the session as C strings. */
+static void
+job_start_load(Writer *writer, Lane *lane)
+{
+    PgParam params[3] = {
+        {.value = lane->source.ptr}, {.value = lane->name.ptr}, {.value = lane->owner.ptr}};
+
+    lane->loaded = false;
+    pg_query(writer->pg, sql_load_checkpoint, params, DS_COUNT(params), writer_on_reply, writer);
+}
+
+static void
+job_start_generation(Writer *writer, Lane *lane)
+{
+    char id[24];
+    char epoch[24];
+    char generation[24];
+    PgParam params[3] = {{.value = id}, {.value = epoch}, {.value = generation}};
+
+    number_text(id, sizeof(id), lane->checkpoint.stream_id);
+    number_text(epoch, sizeof(epoch), lane->checkpoint.epoch);
+    number_text(generation, sizeof(generation), lane->checkpoint.generation);
+    lane->loaded = false;
+    pg_query(writer->pg, sql_new_generation, params, DS_COUNT(params), writer_on_reply, writer);
+}
+
+static void
+job_start_state(Writer *writer, Lane *lane)
+{
+    char id[24];
+    char epoch[24];
+    PgParam params[5] = {
+        {.value = id},
+        {.value = epoch},
+        {.value = lane->state.ptr},
+        {.value = lane->reason.len > 0 ? buf_cstr(&lane->reason) : NULL},
+        {.value = lane->content_type.len > 0 ? buf_cstr(&lane->content_type) : NULL},
+    };
+
+    number_text(id, sizeof(id), lane->checkpoint.stream_id);
+    number_text(epoch, sizeof(epoch), lane->checkpoint.epoch);
+    pg_query(writer->pg, sql_set_state, params, DS_COUNT(params), writer_on_reply, writer);
+}
+
+static void
+job_start(Writer *writer)
+{
+    Lane *lane = TAILQ_FIRST(&writer->jobs);
+
+    DS_ASSERT(!lane->in_flight);
+    writer_enter(writer, WRITER_JOB);
+    writer_command_started(writer);
+    writer->job_lane = lane;
+    if (lane->wants & LANE_WANTS_LOAD) {
+        writer->job = LANE_WANTS_LOAD;
+        job_start_load(writer, lane);
+    } else if (lane->wants & LANE_WANTS_GENERATION) {
+        writer->job = LANE_WANTS_GENERATION;
+        job_start_generation(writer, lane);
+    } else {
+        writer->job = LANE_WANTS_STATE;
+        job_start_state(writer, lane);
+    }
+    lane_unwant(writer, lane, writer->job); /* what is asked for meanwhile is asked for anew */
+}
+
+/* The lane's position is fresh: what was read from elsewhere is of no use. */
+static void
+job_loaded(Lane *lane)
+{
+    lane_clear(lane);
+    lane->loaded = true;
+    if (FAULT("checkpoint.loaded")) {
+        log_debug(&scope, LOG_FIELDS(), "fault point passed");
+    }
+    lane->callbacks->on_loaded(lane->arg);
+}
+
+/* False: the connection is in trouble and the job is wanted again. */
+static bool
+job_failed(Writer *writer, Lane *lane, const PgReply *reply)
+{
+    if (reply->error_class != PG_ERROR_ROW) {
+        lane_want(writer, lane, writer->job);
+        if (reply->error_class == PG_ERROR_CONNECTION) {
+            writer_lost(writer, reply);
+        } else {
+            writer_wait(writer, reply);
+        }
+        return false;
+    }
+    writer_trouble(writer, lane, LANE_REFUSED, &reply->err);
+    return true;
+}
+
+static void
+job_reply(Writer *writer, const PgReply *reply)
+{
+    Lane *lane = writer->job_lane;
+    unsigned job = writer->job;
+    Checkpoint checkpoint;
+    Error err;
+
+    if (!reply->ok) {
+        if (job_failed(writer, lane, reply)) {
+            writer_enter(writer, WRITER_IDLE);
+            writer_schedule(writer);
+        }
+        return;
+    }
+    writer_succeeded(writer);
+    writer_enter(writer, WRITER_IDLE);
+    writer_schedule(writer);
+    if (job == LANE_WANTS_STATE) {
+        return;
+    }
+    if (reply->rows == 0) {
+        /* A generation that is not the one we knew: an answer of ours was lost, or we are fenced.
+         */
+        lane_want(writer, lane, LANE_WANTS_LOAD);
+        return;
+    }
+    if (!checkpoint_read(reply, 0, &checkpoint, &err)) {
+        writer_trouble(writer, lane, LANE_REFUSED, &err);
+        return;
+    }
+    lane->checkpoint = checkpoint;
+    job_loaded(lane);
+}
+
+void
+writer_load(Writer *writer, Lane *lane)
+{
+    lane_want(writer, lane, LANE_WANTS_LOAD);
+}
+
+void
+writer_new_generation(Writer *writer, Lane *lane)
+{
+    lane_want(writer, lane, LANE_WANTS_GENERATION);
+}
+
+void
+writer_set_state(Writer *writer, Lane *lane, Str state, Str reason, Str content_type)
+{
+    Error err;
+
+    lane->state = state;
+    buf_reset(&lane->reason);
+    buf_reset(&lane->content_type);
+    /* For people: what does not fit is cut. */
+    if (!buf_append(&lane->reason, str_head(reason, lane->reason.max - 1), &err) ||
+        !buf_append(&lane->content_type, str_head(content_type, lane->content_type.max - 1),
+                    &err)) {
+        log_debug(&scope, LOG_FIELDS(), "%s", err.text);
+    }
+    lane_want(writer, lane, LANE_WANTS_STATE);
+}
+
+/* --- lanes --- */
+
+void
+writer_trouble(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err)
+{
+    lane->loaded = false;
+    if (trouble == LANE_FENCED && lane->wants != 0) {
+        lane->wants = 0; /* a load would take the stream back */
+        TAILQ_REMOVE(&writer->jobs, lane, job_link);
+    }
+    if (lane->is_ready) {
+        lane->is_ready = false;
+        TAILQ_REMOVE(&writer->ready, lane, ready_link);
+    }
+    lane->callbacks->on_trouble(lane->arg, trouble, err);
+}
+
+void
+writer_attach(Writer *writer, Lane *lane)
+{
+    TAILQ_INSERT_TAIL(&writer->lanes, lane, all_link);
+}
+
+void
+writer_lane_filled(Writer *writer, Lane *lane)
+{
+    if (!lane->is_ready && !lane->in_flight && lane->loaded && !lane_is_empty(lane)) {
+        lane->is_ready = true;
+        TAILQ_INSERT_TAIL(&writer->ready, lane, ready_link);
+        writer_schedule(writer);
+    }
+}
+
+static void
+writer_pick(void *arg)
+{
+    Writer *writer = arg;
+
+    writer->pick_scheduled = false;
+    if (writer->state != WRITER_IDLE) {
+        return;
+    }
+    if (!TAILQ_EMPTY(&writer->jobs)) {
+        job_start(writer);
+    } else if (writer_compose(writer)) {
+        writer_begin(writer);
+    }
+}
+
+/* At the end of the turn, so that what comes in one read goes in one transaction. */
+void
+writer_schedule(Writer *writer)
+{
+    if (writer->state == WRITER_IDLE && !writer->pick_scheduled) {
+        writer->pick_scheduled = true;
+        loop_defer(writer->loop, writer_pick, writer);
+    }
+}
+
+void
+writer_on_reply(void *arg, const PgReply *reply)
+{
+    Writer *writer = arg;
+
+    timer_stop(writer->deadline);
+    switch (writer->state) {
+    case WRITER_CONNECT:
+        writer_connected(writer, reply);
+        break;
+    case WRITER_JOB:
+        job_reply(writer, reply);
+        break;
+    case WRITER_SETTLE:
+    case WRITER_SMALL:
+    case WRITER_BEGIN:
+    case WRITER_GUARD:
+    case WRITER_SAVEPOINT:
+    case WRITER_ROWS:
+    case WRITER_UNDO:
+    case WRITER_LETTERS:
+    case WRITER_PAD:
+    case WRITER_COMMIT:
+    case WRITER_ROLLBACK:
+        writer_write_reply(writer, reply);
+        break;
+    case WRITER_OFF:
+    case WRITER_WAIT:
+    case WRITER_IDLE:
+    case WRITER_STATE_COUNT:
+        DS_ASSERT(!"a reply without a command");
+        break;
+    }
+}
+
+Writer *
+writer_new(Loop *loop, const WriterConfig *config)
+{
+    Writer *writer = mem_zalloc(sizeof(*writer));
+
+    writer->loop = loop;
+    writer->config = *config;
+    writer->pg = pg_new(loop, &(PgConfig){
+                                  .url = config->postgres_url,
+                                  .application_name = config->application_name,
+                                  .connect_ms_max = 10000,
+                                  .on_lost = writer_on_lost,
+                                  .arg = writer,
+                              });
+    writer->retry = timer_new(loop, writer_retry, writer);
+    writer->deadline = timer_new(loop, writer_deadline, writer);
+    writer->patience = timer_new(loop, writer_out_of_patience, writer);
+    backoff_init(&writer->backoff, config->backoff_base_ms, config->backoff_max_ms);
+    TAILQ_INIT(&writer->lanes);
+    TAILQ_INIT(&writer->ready);
+    TAILQ_INIT(&writer->jobs);
+    transaction_init(&writer->transaction);
+    buf_init(&writer->scratch, 1u << 20);
+    return writer;
+}
+
+void
+writer_free(Writer *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    pg_free(writer->pg);
+    timer_free(writer->retry);
+    timer_free(writer->deadline);
+    timer_free(writer->patience);
+    transaction_done(&writer->transaction);
+    buf_done(&writer->scratch);
+    free(writer);
+}
+
+void
+writer_start(Writer *writer)
+{
+    writer_connect(writer);
+}
+
+bool
+writer_is_up(const Writer *writer)
+{
+    return writer->up;
+}
+
+bool
+writer_is_quiet(const Writer *writer)
+{
+    return writer->state == WRITER_IDLE && TAILQ_EMPTY(&writer->jobs) &&
+           TAILQ_EMPTY(&writer->ready);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/writer_internal.h -- what writer.c (connection, jobs, trouble) and writer_write.c (the
+ * transaction) share.
+ */
+#pragma once
+
+#include "common/backoff.h"
+#include "syncd/transaction.h"
+#include "syncd/writer.h"
+
+#define WRITER_COMMAND_MS_MAX 60000 /* no answer for this long: the connection is given up */
+#define WRITER_FAILURES_MAX   10    /* unknown errors in a row before a stream is failed */
+#define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
+#define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before savepoints are used */
+#define WRITER_RANGES_MAX     64    /* depth of the search: rows_max is far below 2^64 */
+
+typedef enum WriterState {
+    WRITER_OFF,
+    WRITER_CONNECT,
+    WRITER_WAIT,   /* trouble: until the timer says to try again */
+    WRITER_SETTLE, /* reads the positions of a transaction whose outcome is unknown */
+    WRITER_IDLE,
+    WRITER_JOB,   /* load, new generation or state of one lane */
+    WRITER_SMALL, /* guard and rows in one statement */
+    WRITER_BEGIN,
+    WRITER_GUARD,
+    WRITER_SAVEPOINT, /* before rows that may be bad */
+    WRITER_ROWS,
+    WRITER_UNDO, /* back to the savepoint */
+    WRITER_LETTERS,
+    WRITER_PAD,
+    WRITER_COMMIT,
+    WRITER_ROLLBACK,
+    WRITER_STATE_COUNT
+} WriterState;
+
+/* What follows a ROLLBACK. */
+typedef enum WriterAfter {
+    WRITER_AFTER_RETRY,  /* compose again at once */
+    WRITER_AFTER_WAIT,   /* compose again when the timer says so */
+    WRITER_AFTER_SETTLE, /* read the positions first */
+    WRITER_AFTER_BLAME,  /* the only lane of the transaction is in trouble */
+} WriterAfter;
+
+typedef struct RowRange {
+    size_t first;
+    size_t end;
+} RowRange;
+
+struct Writer {
+    Loop *loop;
+    WriterConfig config;
+    Pg *pg;
+    WriterState state;
+    LoopTimer *retry;    /* WRITER_WAIT */
+    LoopTimer *deadline; /* of the running command */
+    LoopTimer *patience; /* runs from the first trouble on */
+    Backoff backoff;
+    bool pick_scheduled;
+    bool up;
+    bool down; /* lanes were told */
+    TAILQ_HEAD(, Lane) lanes;
+    TAILQ_HEAD(, Lane) ready;
+    TAILQ_HEAD(, Lane) jobs;
+    Lane *job_lane;
+    unsigned job; /* LANE_WANTS_* that runs */
+    Transaction transaction;
+    int64_t begun_ns;
+    Buf scratch;
+
+    /* How the next transactions are made, after trouble. */
+    size_t solo;         /* so many transactions hold one lane only, to see whose fault it is */
+    bool force_long;     /* no small statement: COPY says which line is bad */
+    unsigned line_tries; /* rows marked bad since the last commit */
+    bool clashed;        /* rows were there already: settle knows why it was called */
+
+    WriterAfter after;
+    PgReply waits_for; /* WRITER_AFTER_WAIT: class and error only */
+    Lane *blame_lane;  /* WRITER_AFTER_BLAME */
+    LaneTrouble blame;
+    Error blame_err;
+
+    RowRange ranges[WRITER_RANGES_MAX]; /* rows still to be sent, the next one last */
+    size_t range_count;
+    RowRange range;       /* being sent */
+    bool savepoint;       /* there is one */
+    bool savepoint_clean; /* and nothing was done since */
+    size_t rows_sent;
+};
+
+/* writer.c */
+void writer_enter(Writer *writer, WriterState state);
+void writer_on_reply(void *arg, const PgReply *reply); /* every command's callback */
+void writer_command_started(Writer *writer);
+void writer_succeeded(Writer *writer); /* Postgres answered well: trouble is over */
+void writer_schedule(Writer *writer);  /* pick work at the end of this turn */
+void writer_lost(Writer *writer, const PgReply *reply); /* the connection; it is made again */
+void writer_wait(Writer *writer, const PgReply *reply); /* logs, and tries again later */
+void writer_trouble(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+
+/* writer_write.c */
+bool writer_compose(Writer *writer); /* false: nothing to write */
+void writer_begin(Writer *writer);
+void writer_settle(Writer *writer);
+void writer_write_reply(Writer *writer, const PgReply *reply);
