@@ -83,6 +83,7 @@ Test(arena, reset_keeps_an_ordinary_block_and_gives_back_large_ones)
     cr_assert_not_null(arena_alloc(&arena, 100000, &err));
     arena_reset(&arena);
     cr_expect_eq(arena.bytes_used, 0);
+    cr_assert_not_null(arena.head);
     cr_expect_eq(arena_alloc(&arena, 100, &err), first, "the same memory again");
     arena_reset(&arena);
     arena_reset(&arena);
@@ -103,6 +104,8 @@ Test(arena, a_copy_is_terminated_and_a_refused_one_leaves_the_output)
     Str copy = STR("before");
 
     arena_init(&arena, 64);
+    memset(arena_alloc(&arena, 64, &err), 'x', 64);
+    arena_reset(&arena);
     cr_expect(arena_copy(&arena, STR("a\0b"), &copy, &err));
     cr_expect(str_eq(copy, STR("a\0b")));
     cr_expect_eq(copy.ptr[3], '\0');

@@ -188,6 +188,7 @@ Test(json_scan, everything_else_is_refused)
     }
     cr_expect_not(accepts(str_n("1\0", 2)));
     cr_expect_not(accepts(str_n("\"\0\"", 3)));
+    cr_expect_not(accepts(str_n("\"\xc3\xa9\0\"", 5)));
     cr_expect_not(accepts(str_n(NULL, 0)));
 }
 
@@ -434,11 +435,15 @@ Test(json_scan, what_jsonb_cannot_hold_is_marked)
         {"\"\\ud800\\udc00\\udc00\"", JSON_HAS_LONE_SURROGATE},
         {"\"\\ud800x\\udc00\"", JSON_HAS_LONE_SURROGATE},
         {"\"\\ud800\\n\"", JSON_HAS_LONE_SURROGATE},
+        {"\"\\ud800xudc00\"", JSON_HAS_LONE_SURROGATE},
+        {"\"\\ud800\\tdc00\"", JSON_HAS_LONE_SURROGATE},
         {"\"\\ud800\\u0000\"", JSON_HAS_LONE_SURROGATE | JSON_HAS_NUL},
         {"{\"\\ud800\":\"\\u0000\"}", JSON_HAS_LONE_SURROGATE | JSON_HAS_NUL},
         {"1e400", 0},
         {"1e401", JSON_HAS_HUGE_NUMBER},
         {"1E+401", JSON_HAS_HUGE_NUMBER},
+        {"1e4000", JSON_HAS_HUGE_NUMBER},
+        {"1e40", 0},
         {"1e-400", 0},
         {"-1.5e-401", JSON_HAS_HUGE_NUMBER},
         {"1e0000000000000000000400", 0},

@@ -53,6 +53,8 @@ Test(json_string, a_lone_surrogate_or_no_string_is_refused_and_nothing_is_append
         "\"x\\ud800\\n\"",
         "\"x\\ud800\\u0041\"",
         "\"x\\ud800\\ud800\"",
+        "\"x\\ud800xudc00\"",
+        "\"x\\ud800\\xdc00\"",
         "\"x\\ud800\\u",
         "",
         "\"",

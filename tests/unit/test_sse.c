@@ -2,6 +2,7 @@
 #include "common/sse.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 
 /* Writes down each event as "name=data#id|". */
 typedef struct Recorder {
@@ -248,6 +249,40 @@ Test(sse, a_callback_that_says_no_stops_the_parser_with_its_error)
     sse_free(parser);
 }
 
+Test(sse, freeing_nothing_is_allowed)
+{
+    sse_free(NULL);
+}
+
+Test(sse, feeding_a_parser_that_failed_is_our_bug, .signal = SIGABRT)
+{
+    Recorder rec = {0};
+    Error err = {0};
+    SseParser *parser = sse_new(4, record, &rec);
+
+    cr_assert_not(sse_feed(parser, STR("data: too long"), &err));
+    cr_assert_not(sse_feed(parser, STR("\n"), &err));
+}
+
+static bool
+free_parser(void *arg, const SseEvent *event, Error *err)
+{
+    SseParser **parser = arg;
+
+    (void)event;
+    (void)err;
+    sse_free(*parser);
+    return true;
+}
+
+Test(sse, freeing_the_parser_from_its_own_callback_is_our_bug, .signal = SIGABRT)
+{
+    Error err = {0};
+    SseParser *parser = sse_new(100, free_parser, &parser);
+
+    cr_assert(sse_feed(parser, STR("data: a\n\n"), &err));
+}
+
 static void
 expect_encoded(Str name, Str id, Str data, const char *wire)
 {
@@ -268,6 +303,7 @@ Test(sse, encoding_has_the_bytes_that_clients_expect)
     expect_encoded(STR(""), STR(""), STR(""), "data:\n\n");
     expect_encoded(STR("data"), STR(""), STR("a\nb\rc\r\nd\n"),
                    "event: data\ndata:a\ndata:b\ndata:c\ndata:d\ndata:\n\n");
+    expect_encoded(STR("data"), STR(""), str_n("a\r\n", 2), "event: data\ndata:a\ndata:\n\n");
     expect_encoded(STR("data"), STR(""), STR("\n\revent: x"),
                    "event: data\ndata:\ndata:\ndata:event: x\n\n");
 }
@@ -321,6 +357,9 @@ Test(sse, an_output_that_is_too_small_is_left_as_it_was)
         cr_expect_eq(sse_encode(&out, STR("e"), STR("1"), STR("x\ny"), &err), max == needed, "%zu",
                      max);
         cr_expect_str_eq(buf_cstr(&out), max == needed ? whole : "kept:");
+        buf_truncate(&out, 5);
+        cr_expect_eq(sse_encode_comment(&out, STR("a\nb"), &err), max >= 12, "%zu", max);
+        cr_expect_str_eq(buf_cstr(&out), max >= 12 ? "kept::a\n:b\n\n" : "kept:");
         buf_done(&out);
     }
 }

@@ -54,6 +54,8 @@ Test(str, prefixes_and_suffixes_are_found)
 {
     cr_expect(str_starts(STR("abc"), STR("ab")));
     cr_expect(str_starts(STR("abc"), STR("")));
+    cr_expect(str_starts(STR("abc"), STR("abc")));
+    cr_expect(str_starts_nocase(STR("ABC"), STR("abc")));
     cr_expect_not(str_starts(STR("ab"), STR("abc")));
     cr_expect_not(str_starts(STR("abc"), STR("b")));
     cr_expect(str_starts_nocase(STR("Bearer x"), STR("bearer ")));
@@ -166,6 +168,32 @@ Test(str, every_code_point_is_utf8_in_its_shortest_form_only_and_surrogates_neve
                 cr_assert_fail("U+%04X in %zu bytes", code, length);
             }
         }
+    }
+}
+
+Test(str, only_a_continuation_byte_continues_a_character)
+{
+    static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf1\x9f\x98\x80"};
+
+    for (size_t i = 0; i < DS_COUNT(characters); i++) {
+        size_t length = strlen(characters[i]);
+
+        for (size_t at = 1; at < length; at++) {
+            for (unsigned byte = 0; byte < 256; byte++) {
+                char changed[4];
+                size_t expected = byte >= 0x80 && byte <= 0xbf ? length : 0;
+
+                memcpy(changed, characters[i], length);
+                changed[at] = (char)byte;
+                cr_expect_eq(str_utf8_sequence(str_n(changed, length)), expected,
+                             "%02x at byte %zu of %zu", byte, at, length);
+            }
+        }
+    }
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char alone = (char)byte;
+
+        cr_expect_eq(str_utf8_sequence(str_n(&alone, 1)), byte < 0x80 ? 1 : 0, "%02x", byte);
     }
 }
 
