@@ -14,6 +14,7 @@
 #include <curl/curl.h>
 
 #define HTTP_CONNECT_MS_DEFAULT 10000
+#define HTTP_TURN_BYTES_MAX     131072 /* of a body, before others on the loop have their turn */
 #define HTTP_RETRY_AFTER_MS_MAX (24 * 3600 * INT64_C(1000)) /* longer waits are cut to this */
 
 typedef enum HttpTransferState {
@@ -49,6 +50,7 @@ struct HttpTransfer {
     HttpHeadStore head;
     bool paused;      /* the caller wants no bytes */
     bool curl_paused; /* libcurl was told so, and must be told to go on */
+    size_t turn_bytes;
 
     LoopTimer *timer; /* at the earlier of the two limits */
     int64_t idle_ms_max;

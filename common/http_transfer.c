@@ -127,6 +127,8 @@ on_header(char *data, size_t size, size_t count, void *arg)
     return transfer->state == HTTP_TRANSFER_ENDED ? 0 : size * count;
 }
 
+static void on_resume(void *arg);
+
 static size_t
 on_write(char *data, size_t size, size_t count, void *arg)
 {
@@ -141,6 +143,15 @@ on_write(char *data, size_t size, size_t count, void *arg)
         return CURL_WRITEFUNC_PAUSE;
     }
     transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
+    if (transfer->turn_bytes >= HTTP_TURN_BYTES_MAX) {
+        /* libcurl reads a hundred times in a row while there is something to read; a connection to
+         * Postgres would starve meanwhile. */
+        transfer->turn_bytes = 0;
+        transfer->curl_paused = true;
+        loop_defer(transfer->client->loop, on_resume, transfer);
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    transfer->turn_bytes += size * count;
     if (transfer->callbacks.on_body != NULL) {
         transfer->callbacks.on_body(transfer->arg, str_n(data, size * count));
     }

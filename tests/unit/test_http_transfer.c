@@ -2,6 +2,7 @@
 #include "tests/support/http_peer.h"
 
 #include "common/clock.h"
+#include "common/http_client_internal.h"
 
 #include <criterion/criterion.h>
 #include <sys/socket.h>
@@ -149,6 +150,41 @@ Test(http_transfer, a_transfer_may_be_paused_before_it_begins)
     http_transfer_resume(outcome.transfer);
     outcome_wait(&outcome);
     cr_expect_eq(outcome.body.len, LARGE_BYTES);
+    outcome_done(&outcome);
+    peer_stop(&peer);
+}
+
+typedef struct Turns {
+    Outcome *outcome;
+    size_t seen;
+    size_t most;
+} Turns;
+
+static void
+on_turn(void *arg)
+{
+    Turns *turns = arg;
+
+    turns->most = DS_MAX(turns->most, turns->outcome->body.len - turns->seen);
+    turns->seen = turns->outcome->body.len;
+    if (turns->outcome->done == 0) {
+        loop_defer(turns->outcome->loop, on_turn, turns);
+    }
+}
+
+Test(http_transfer, a_fast_transfer_lets_others_on_the_loop_have_their_turn)
+{
+    Peer peer;
+    Outcome outcome;
+    Turns turns = {.outcome = &outcome};
+
+    peer_start(&peer, serve_large);
+    outcome_init(&outcome, NULL);
+    outcome_start(&outcome, &peer, (HttpRequest){.method = "GET", .url = "/"});
+    on_turn(&turns);
+    outcome_wait(&outcome);
+    cr_expect_eq(outcome.body.len, LARGE_BYTES);
+    cr_expect_leq(turns.most, 2 * HTTP_TURN_BYTES_MAX);
     outcome_done(&outcome);
     peer_stop(&peer);
 }
