@@ -188,8 +188,8 @@ admin_streams(App *app, HttpExchange *exchange)
         admin_changes(app, exchange, since, limit);
         return;
     }
-    buf_init(&prefix, DS_STREAM_NAME_BYTES_MAX);
-    buf_init(&after, DS_STREAM_NAME_BYTES_MAX);
+    buf_init(&prefix, HTTP_TARGET_BYTES_MAX);
+    buf_init(&after, HTTP_TARGET_BYTES_MAX);
     if (take_parameter(exchange, STR("prefix"), &prefix) &&
         take_parameter(exchange, STR("after"), &after)) {
         list(app, exchange, buf_str(&prefix), buf_str(&after), limit);
@@ -278,7 +278,7 @@ admin_trim(App *app, HttpExchange *exchange)
     TrimRequest request;
     Error err;
 
-    buf_init(&request.name, DS_STREAM_NAME_BYTES_MAX);
+    buf_init(&request.name, ADMIN_BODY_BYTES_MAX);
     if (parse_trim(exchange_request(exchange)->body, &request, &err)) {
         trim(app, exchange, buf_str(&request.name), request.before);
     } else {

@@ -179,16 +179,16 @@ sse_cut(LiveReader *reader)
     reader_end(reader);
 }
 
-/* False: the connection would hold too much. */
+/* The data event, if there are bytes, and its control event.  False: the connection cannot take
+ * them now, and nothing happened. */
 static bool
 sse_write(LiveReader *reader, const StoreRead *read)
 {
-    bool final = read->closed && read->at_tail;
     SseControl control = {
         .next = stream_offset(reader->stream, read->range.to),
         .cursor = reader_cursor(reader),
         .up_to_date = read->at_tail,
-        .closed = final,
+        .closed = read->closed && read->at_tail,
     };
     char text[SSE_CONTROL_BYTES_MAX];
     HttpPiece pieces[2];
@@ -205,70 +205,75 @@ sse_write(LiveReader *reader, const StoreRead *read)
     if (frame != NULL) {
         http_hold_drop(&frame->hold);
     }
-    reader->begun = true;
-    reader->position = read->range.to;
-    reader->written_ms = loop_now_ms(net_loop_loop(reader->net));
-    metric_add(reader->app->metrics.reads, 1);
-    metric_add(reader->app->metrics.read_bytes, read->range.bytes);
+    if (ok) {
+        reader->begun = true;
+        reader->position = read->range.to;
+        reader->written_ms = loop_now_ms(net_loop_loop(reader->net));
+        metric_add(reader->app->metrics.reads, 1);
+        metric_add(reader->app->metrics.read_bytes, read->range.bytes);
+    }
     return ok;
 }
 
-/* True: the connection has enough to send for now.  What is larger than a usual event goes out on
- * an empty connection only, so that no message is too large to be sent at all. */
+/* Large events wait until the connection is empty; then it takes any. */
 static bool
-sse_is_stalled(LiveReader *reader, const StoreRead *read)
+sse_has_room(const LiveReader *reader, size_t bytes)
 {
     size_t backlog = stream_backlog(reader->exchange);
 
-    if (backlog == 0 || backlog + read->range.bytes <= SSE_BACKLOG_PAUSE) {
-        reader->stalled = false;
-    } else if (!reader->stalled) {
-        reader->stalled = true;
-        reader->stalled_bytes = read->bytes_ever;
-    }
-    return reader->stalled;
+    return backlog == 0 || backlog + bytes <= SSE_BACKLOG_PAUSE;
 }
 
-/* Sends what there is: at most one event more than the connection takes.  The reader may be gone
- * afterwards. */
+typedef enum SseProgress {
+    SSE_MORE,  /* there is more to send */
+    SSE_WAIT,  /* for the stream, or for the connection */
+    SSE_FINAL, /* the end of the stream was sent */
+    SSE_LAGS,  /* too much passed by while the connection took nothing */
+} SseProgress;
+
+static SseProgress
+sse_send(LiveReader *reader, const StoreRead *read)
+{
+    uint64_t lag_max = (uint64_t)reader->app->config->limits.subscriber_backlog_bytes;
+    bool final = read->closed && read->at_tail;
+
+    if (read->range.bytes == 0 && !final && reader->begun) {
+        return SSE_WAIT;
+    }
+    if (!sse_has_room(reader, read->range.bytes) || !sse_write(reader, read)) {
+        if (!reader->stalled) {
+            reader->stalled = true;
+            reader->stalled_bytes = read->bytes_ever;
+        }
+        return read->bytes_ever - reader->stalled_bytes > lag_max ? SSE_LAGS : SSE_WAIT;
+    }
+    reader->stalled = false;
+    if (final) {
+        return SSE_FINAL;
+    }
+    return read->at_tail ? SSE_WAIT : SSE_MORE;
+}
+
+/* Sends what there is and the connection has room for.  The reader may be gone afterwards. */
 static void
 sse_step(LiveReader *reader)
 {
-    uint64_t lag_max = (uint64_t)reader->app->config->limits.subscriber_backlog_bytes;
-    bool again = true;
+    SseProgress progress = SSE_MORE;
 
-    while (again) {
+    while (progress == SSE_MORE) {
         StoreRead read = {.from = reader->position, .bytes_max = SSE_EVENT_BYTES_MAX};
-        bool final;
-        bool sent = true;
 
         if (store_read(reader->app->store, reader->stream, &read) != READ_OK) {
-            sse_end(reader); /* deleted, or trimmed past it: the next request says which */
-            return;
+            progress = SSE_FINAL; /* deleted, or trimmed past it: the next request says which */
+            break;
         }
-        if (sse_is_stalled(reader, &read)) {
-            bool cut = read.bytes_ever - reader->stalled_bytes > lag_max;
-
-            range_done(&read.range);
-            if (cut) {
-                sse_cut(reader);
-            }
-            return;
-        }
-        final = read.closed && read.at_tail;
-        again = !read.at_tail;
-        if (read.range.bytes > 0 || final || !reader->begun) {
-            sent = sse_write(reader, &read);
-        }
+        progress = sse_send(reader, &read);
         range_done(&read.range);
-        if (!sent) {
-            sse_cut(reader);
-            return;
-        }
-        if (final) {
-            sse_end(reader);
-            return;
-        }
+    }
+    if (progress == SSE_FINAL) {
+        sse_end(reader);
+    } else if (progress == SSE_LAGS) {
+        sse_cut(reader);
     }
 }
 
@@ -315,11 +320,9 @@ sse_timer(void *arg)
         return;
     }
     if (now_ms - reader->written_ms >= SSE_KEEP_ALIVE_MS) {
+        /* A connection too full for a comment is not idle. */
+        (void)!stream_write(reader->exchange, &comment, 1);
         reader->written_ms = now_ms;
-        if (!stream_write(reader->exchange, &comment, 1)) {
-            sse_cut(reader);
-            return;
-        }
     }
     sse_arm(reader, now_ms);
 }
