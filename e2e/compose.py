@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 import lib
-from local import ROOT, SCENARIO_TIMES, SERVER_TIMES, StackError, ds
+from local import ROOT, SCENARIO_TIMES, SERVER_TIMES, SYNCD_TIMES, StackError, ds
 
 UP_SECS = 900                                     # the first run builds the images
 READY_SECS = 120
@@ -30,7 +30,7 @@ class ComposeStack:
         if self.profile == "sync":
             command += ["--profile", "sync"]
         environment = {**os.environ, **self.ports, "SYNCD_STREAMS": self.streams,
-                       "POSTGRES_PASSWORD": DATABASE_PASSWORD, **SERVER_TIMES}
+                       "POSTGRES_PASSWORD": DATABASE_PASSWORD, **SERVER_TIMES, **SYNCD_TIMES}
         return subprocess.run([*command, *arguments], env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
                               timeout=timeout)

@@ -25,6 +25,7 @@ LONG_POLL_SECS = 2                                # shorter than in life, so tha
 SSE_SECS = 4
 SERVER_TIMES = {"DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": str(LONG_POLL_SECS),
                 "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS": str(SSE_SECS)}
+SYNCD_TIMES = {"SYNCD_BACKOFF_MAX": "1s"}          # also how often it asks for a stream that is not there
 SCENARIO_TIMES = {"E2E_LONG_POLL_SECS": str(LONG_POLL_SECS), "E2E_SSE_SECS": str(SSE_SECS)}
 LOG_LINES = 30
 
@@ -133,7 +134,7 @@ class LocalStack:
             raise StackError(f"`dsctl db migrate` ended with {migrated.returncode}:\n{migrated.stdout}")
         streams = [f"e2e-{self.run_id}-{kind}" for kind in ("single", "batch", "late")]
         syncd = self._keep(ds.Syncd(self.folder, f"http://{upstream[0]}:{upstream[1]}", syncd_url, streams,
-                                    environment={"SYNCD_MIGRATE": "false"}))
+                                    environment={"SYNCD_MIGRATE": "false", **SYNCD_TIMES}))
         syncd.wait_http(f"{syncd.url}/livez")     # not /readyz: the streams do not exist yet
         return {"E2E_POSTGRES_URL": admin_url, "E2E_SYNC_STREAMS": ",".join(streams)}
 
