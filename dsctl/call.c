@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 #include "dsctl/output.h"
@@ -41,10 +43,13 @@ call_wait(Call *call, int64_t limit_ms, Error *err)
     if (limit_ms > 0) {
         timer_start(call->timer, limit_ms);
     }
-    while (!call->done && !call->interrupted) {
+    while (!call->done && !call->interrupted && !call->reader_left) {
         loop_run(call->loop);
     }
     timer_stop(call->timer);
+    if (call->reader_left) {
+        return error_set(err, ERR_CANCELED, "the reader of the output left");
+    }
     return !call->interrupted || error_set(err, ERR_CANCELED, "interrupted");
 }
 
@@ -80,6 +85,29 @@ void
 call_set_exit(Call *call, ExitCode code)
 {
     call->exit = code;
+}
+
+/* A pipe's write end is never readable: what comes is the error that its reader closed it. */
+static void
+on_reader(void *arg, unsigned events)
+{
+    Call *call = arg;
+
+    (void)events;
+    fd_watch(call->reader, 0);
+    call->reader_left = true;
+    loop_stop(call->loop);
+}
+
+void
+call_watch_reader(Call *call)
+{
+    struct stat info;
+
+    if (call->reader == NULL && fstat(STDOUT_FILENO, &info) == 0 && S_ISFIFO(info.st_mode)) {
+        call->reader = fd_new(call->loop, STDOUT_FILENO, on_reader, call);
+        fd_watch(call->reader, LOOP_READABLE);
+    }
 }
 
 void
@@ -119,6 +147,9 @@ call_free(Call *call)
     if (call->pg != NULL) {
         pg_free(call->pg);
     }
+    if (call->reader != NULL) {
+        fd_free(call->reader);
+    }
     timer_free(call->timer);
     for (size_t i = 0; i < CALL_SIGNALS; i++) {
         signal_free(call->signals[i]);
@@ -139,7 +170,8 @@ call_is_no_schema(const Error *err)
            str_eq(state, STR("3F000"));
 }
 
-/* Postgres's SQLSTATE says more than the code: 28 and 42501 are about rights, 55 about locks. */
+/* Postgres's SQLSTATE says more than the code: 28 and 42501 are about rights, 55 about
+ * locks, 3D about the database. */
 static ExitCode
 postgres_exit(const Error *err)
 {
@@ -153,6 +185,9 @@ postgres_exit(const Error *err)
     }
     if (state.len == 0 && err->code == ERR_CONFIG) {
         return DSCTL_USAGE; /* the connection string */
+    }
+    if (str_starts(state, STR("3D"))) {
+        return DSCTL_NOT_FOUND;
     }
     return err->code == ERR_RETRY ? DSCTL_NO_POSTGRES : DSCTL_FAILURE;
 }

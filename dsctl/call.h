@@ -25,6 +25,9 @@ int call_main(CallRun run, const CliCall *cli);
 
 /* The status when the command itself succeeds, for "done, but". */
 void call_set_exit(Call *call, ExitCode code);
+/* For commands that may wait long between two lines: when stdout is a pipe and its reader goes
+ * away, what is waited for fails with ERR_CANCELED. */
+void call_watch_reader(Call *call);
 /* To stderr, behind "dsctl: ". */
 void call_note(const char *fmt, ...) DS_PRINTF(1, 2);
 

@@ -18,7 +18,9 @@ struct Call {
     Secret pg_url;
     Pg *pg;
     ExitCode exit;
+    LoopFd *reader; /* of our output, watched by call_watch_reader */
     bool interrupted;
+    bool reader_left;
     bool postgres_failed; /* the last error came from there */
     ExitCode failed_exit; /* of the last error, where its code does not say enough; 0 = it does */
     /* the wait under way */

@@ -17,13 +17,13 @@ static const Option migrate_options[] = {
 };
 
 static const OutputColumn columns[] = {
-    {"version", "VERSION", COLUMN_NUMBER},
-    {"name", "NAME", COLUMN_TEXT},
-    {"state", "STATE", COLUMN_TEXT},
-    {"applied_at", "APPLIED", COLUMN_TEXT},
-    {"applied_by", "BY", COLUMN_TEXT},
-    {"min_compatible", NULL, COLUMN_NUMBER},
-    {NULL, NULL, COLUMN_TEXT},
+    {"version", "VERSION", COLUMN_NUMBER, NULL},
+    {"name", "NAME", COLUMN_TEXT, NULL},
+    {"state", "STATE", COLUMN_TEXT, NULL},
+    {"applied_at", "APPLIED", COLUMN_TEXT, NULL},
+    {"applied_by", "BY", COLUMN_TEXT, NULL},
+    {"min_compatible", NULL, COLUMN_NUMBER, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static const Field fields[] = {

@@ -30,11 +30,11 @@ static const Option ls_options[] = {
 };
 
 static const OutputColumn ls_columns[] = {
-    {"stream", "STREAM", COLUMN_TEXT},      {"generation", "GEN", COLUMN_NUMBER},
-    {"seq", "SEQ", COLUMN_NUMBER},          {"reason", "REASON", COLUMN_TEXT},
-    {"sqlstate", "SQLSTATE", COLUMN_TEXT},  {"bytes", "BYTES", COLUMN_NUMBER},
-    {"created_at", "CREATED", COLUMN_TEXT}, {"message", "MESSAGE", COLUMN_TEXT},
-    {"offset", NULL, COLUMN_TEXT},          {NULL, NULL, COLUMN_TEXT},
+    {"stream", "STREAM", COLUMN_TEXT, NULL},      {"generation", "GEN", COLUMN_NUMBER, NULL},
+    {"seq", "SEQ", COLUMN_NUMBER, NULL},          {"reason", "REASON", COLUMN_TEXT, NULL},
+    {"sqlstate", "SQLSTATE", COLUMN_TEXT, NULL},  {"bytes", "BYTES", COLUMN_NUMBER, NULL},
+    {"created_at", "CREATED", COLUMN_TEXT, NULL}, {"message", "MESSAGE", COLUMN_TEXT, NULL},
+    {"offset", NULL, COLUMN_TEXT, NULL},          {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static bool
@@ -79,12 +79,12 @@ static const Option show_options[] = {
 };
 
 static const OutputColumn show_columns[] = {
-    {"stream", "stream", COLUMN_TEXT},   {"generation", "generation", COLUMN_NUMBER},
-    {"seq", "seq", COLUMN_NUMBER},       {"offset", "offset", COLUMN_TEXT},
-    {"reason", "reason", COLUMN_TEXT},   {"sqlstate", "sqlstate", COLUMN_TEXT},
-    {"message", "message", COLUMN_TEXT}, {"created_at", "created", COLUMN_TEXT},
-    {"bytes", "bytes", COLUMN_NUMBER},   {"payload", "payload", COLUMN_TEXT},
-    {"payload_hex", NULL, COLUMN_TEXT},  {NULL, NULL, COLUMN_TEXT},
+    {"stream", "stream", COLUMN_TEXT, NULL},   {"generation", "generation", COLUMN_NUMBER, NULL},
+    {"seq", "seq", COLUMN_NUMBER, NULL},       {"offset", "offset", COLUMN_TEXT, NULL},
+    {"reason", "reason", COLUMN_TEXT, NULL},   {"sqlstate", "sqlstate", COLUMN_TEXT, NULL},
+    {"message", "message", COLUMN_TEXT, NULL}, {"created_at", "created", COLUMN_TEXT, NULL},
+    {"bytes", "bytes", COLUMN_NUMBER, NULL},   {"payload", "payload", COLUMN_TEXT, NULL},
+    {"payload_hex", NULL, COLUMN_TEXT, NULL},  {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static bool

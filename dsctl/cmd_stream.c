@@ -26,12 +26,18 @@ static const Option ls_options[] = {
 };
 
 static const OutputColumn ls_columns[] = {
-    {"name", "NAME", COLUMN_TEXT},           {"content_type", "CONTENT-TYPE", COLUMN_TEXT},
-    {"messages", "MESSAGES", COLUMN_NUMBER}, {"bytes", "BYTES", COLUMN_NUMBER},
-    {"closed", "CLOSED", COLUMN_TEXT},       {"next_offset", "NEXT-OFFSET", COLUMN_TEXT},
-    {"start_offset", NULL, COLUMN_TEXT},     {"updated_at", "UPDATED", COLUMN_TEXT},
-    {"created_at", NULL, COLUMN_TEXT},       {"ttl_seconds", NULL, COLUMN_NUMBER},
-    {"expires_at", NULL, COLUMN_TEXT},       {NULL, NULL, COLUMN_TEXT},
+    {"name", "NAME", COLUMN_TEXT, NULL},
+    {"content_type", "CONTENT-TYPE", COLUMN_TEXT, NULL},
+    {"messages", "MESSAGES", COLUMN_NUMBER, NULL},
+    {"bytes", "BYTES", COLUMN_NUMBER, NULL},
+    {"closed", "CLOSED", COLUMN_TEXT, NULL},
+    {"next_offset", "NEXT-OFFSET", COLUMN_TEXT, NULL},
+    {"start_offset", NULL, COLUMN_TEXT, NULL},
+    {"updated_at", "UPDATED", COLUMN_TEXT, NULL},
+    {"created_at", NULL, COLUMN_TEXT, NULL},
+    {"ttl_seconds", NULL, COLUMN_NUMBER, NULL},
+    {"expires_at", NULL, COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static bool
@@ -125,21 +131,21 @@ cmd_ls(const CliCall *cli)
 /* ---- one stream ---- */
 
 static const OutputColumn head_columns[] = {
-    {"name", "name", COLUMN_TEXT},
-    {"result", NULL, COLUMN_TEXT},
-    {"content_type", "content type", COLUMN_TEXT},
-    {"next_offset", "next offset", COLUMN_TEXT},
-    {"closed", "closed", COLUMN_TEXT},
-    {"ttl_seconds", "ttl (s)", COLUMN_NUMBER},
-    {"expires_at", "expires at", COLUMN_TEXT},
-    {NULL, NULL, COLUMN_TEXT},
+    {"name", "name", COLUMN_TEXT, NULL},
+    {"result", NULL, COLUMN_TEXT, NULL},
+    {"content_type", "content type", COLUMN_TEXT, NULL},
+    {"next_offset", "next offset", COLUMN_TEXT, NULL},
+    {"closed", "closed", COLUMN_TEXT, NULL},
+    {"ttl_seconds", "ttl (s)", COLUMN_NUMBER, NULL},
+    {"expires_at", "expires at", COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static const OutputColumn change_columns[] = {
-    {"result", "RESULT", COLUMN_TEXT},
-    {"name", "NAME", COLUMN_TEXT},
-    {"next_offset", "NEXT-OFFSET", COLUMN_TEXT},
-    {NULL, NULL, COLUMN_TEXT},
+    {"result", "RESULT", COLUMN_TEXT, NULL},
+    {"name", "NAME", COLUMN_TEXT, NULL},
+    {"next_offset", "NEXT-OFFSET", COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static json_t *

@@ -53,10 +53,14 @@ const char stream_append_details[] =
     "says \"duplicate\".";
 
 static const OutputColumn columns[] = {
-    {"result", "RESULT", COLUMN_TEXT},       {"name", "NAME", COLUMN_TEXT},
-    {"requests", "REQUESTS", COLUMN_NUMBER}, {"messages", "MESSAGES", COLUMN_NUMBER},
-    {"bytes", "BYTES", COLUMN_NUMBER},       {"next_offset", "NEXT-OFFSET", COLUMN_TEXT},
-    {"producer_seq", NULL, COLUMN_NUMBER},   {NULL, NULL, COLUMN_TEXT},
+    {"result", "RESULT", COLUMN_TEXT, NULL},
+    {"name", "NAME", COLUMN_TEXT, NULL},
+    {"requests", "REQUESTS", COLUMN_NUMBER, NULL},
+    {"messages", "MESSAGES", COLUMN_NUMBER, NULL},
+    {"bytes", "BYTES", COLUMN_NUMBER, NULL},
+    {"next_offset", "NEXT-OFFSET", COLUMN_TEXT, NULL},
+    {"producer_seq", NULL, COLUMN_NUMBER, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 typedef struct Append {

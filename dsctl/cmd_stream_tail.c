@@ -288,6 +288,7 @@ run_tail(Call *call, const CliCall *cli, Error *err)
     if (arg_idle_ms > 0) {
         timer_start(tail->idle, arg_idle_ms);
     }
+    call_watch_reader(call);
     bool ok = tail_begin(tail, cli->args[0], err) && tail_follow(tail, cli->args[0], err) &&
               emit_end(&tail->emit, err);
     timer_free(tail->idle);

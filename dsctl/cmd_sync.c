@@ -42,34 +42,34 @@ static const Field fields[] = {
 };
 
 static const OutputColumn columns[] = {
-    {"name", "STREAM", COLUMN_TEXT},
-    {"state", "STATE", COLUMN_TEXT},
-    {"offset", "OFFSET", COLUMN_TEXT},
-    {"rows", "ROWS", COLUMN_NUMBER},
-    {"dead_letters", "DEAD", COLUMN_NUMBER},
-    {"lag", "LAG", COLUMN_NUMBER},
-    {"age_ms", "COMMITTED", COLUMN_AGE},
-    {"owner", "OWNER", COLUMN_TEXT},
-    {"reason", "REASON", COLUMN_TEXT},
-    {"source", NULL, COLUMN_TEXT},
-    {"content_type", NULL, COLUMN_TEXT},
-    {"bytes", NULL, COLUMN_NUMBER},
-    {"head_offset", NULL, COLUMN_TEXT},
-    {"lag_state", NULL, COLUMN_TEXT},
-    {"skip", NULL, COLUMN_NUMBER},
-    {"next_seq", NULL, COLUMN_NUMBER},
-    {"generation", NULL, COLUMN_NUMBER},
-    {"epoch", NULL, COLUMN_NUMBER},
-    {"closed", NULL, COLUMN_TEXT},
-    {"updated_at", NULL, COLUMN_TEXT},
-    {NULL, NULL, COLUMN_TEXT},
+    {"name", "STREAM", COLUMN_TEXT, NULL},
+    {"state", "STATE", COLUMN_TEXT, NULL},
+    {"offset", "OFFSET", COLUMN_TEXT, NULL},
+    {"rows", "ROWS", COLUMN_NUMBER, NULL},
+    {"dead_letters", "DEAD", COLUMN_NUMBER, NULL},
+    {"lag", "LAG", COLUMN_NUMBER, "lag_state"},
+    {"age_ms", "COMMITTED", COLUMN_AGE, NULL},
+    {"owner", "OWNER", COLUMN_TEXT, NULL},
+    {"reason", "REASON", COLUMN_TEXT, NULL},
+    {"source", NULL, COLUMN_TEXT, NULL},
+    {"content_type", NULL, COLUMN_TEXT, NULL},
+    {"bytes", NULL, COLUMN_NUMBER, NULL},
+    {"head_offset", NULL, COLUMN_TEXT, NULL},
+    {"lag_state", NULL, COLUMN_TEXT, NULL},
+    {"skip", NULL, COLUMN_NUMBER, NULL},
+    {"next_seq", NULL, COLUMN_NUMBER, NULL},
+    {"generation", NULL, COLUMN_NUMBER, NULL},
+    {"epoch", NULL, COLUMN_NUMBER, NULL},
+    {"closed", NULL, COLUMN_TEXT, NULL},
+    {"updated_at", NULL, COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static const char details[] = "ROWS counts messages that are rows (next_seq less dead letters); "
                               "streams of bytes have none, JSON\n"
                               "output says their bytes.  LAG is in messages or bytes when server "
                               "and offset tell it; otherwise\n"
-                              "\"behind\"; \"new era\" means that the stream was made anew.  "
+                              "the word for it; \"new era\" means that the stream was made anew.  "
                               "COMMITTED is the age of the last commit.\n"
                               "Status 8 when the stream server could not be asked.";
 
@@ -86,8 +86,7 @@ set_lag(Status *status, json_t *row, const char *state, Lag lag)
 {
     bool counted = lag.kind == LAG_NONE || lag.kind == LAG_COUNTED;
 
-    json_object_set_new(row, "lag",
-                        counted ? json_integer((json_int_t)lag.behind) : json_string(state));
+    json_object_set_new(row, "lag", counted ? json_integer((json_int_t)lag.behind) : json_null());
     json_object_set_new(row, "lag_state", json_string(state));
     if (arg_lag_max >= 0 && (!counted || lag.behind > (uint64_t)arg_lag_max)) {
         status->lag_exceeded = true;

@@ -71,10 +71,10 @@ static int
 cmd_version(const CliCall *call)
 {
     static const OutputColumn columns[] = {
-        {"program", "program", COLUMN_TEXT},
-        {"version", "version", COLUMN_TEXT},
-        {"database_schema", "schema", COLUMN_NUMBER},
-        {NULL, NULL, COLUMN_TEXT},
+        {"program", "program", COLUMN_TEXT, NULL},
+        {"version", "version", COLUMN_TEXT, NULL},
+        {"database_schema", "schema", COLUMN_NUMBER, NULL},
+        {NULL, NULL, COLUMN_TEXT, NULL},
     };
     json_t *record = json_pack("{s:s, s:s, s:i}", "program", "dsctl", "version", DS_VERSION,
                                "database_schema", migrate_program_version());

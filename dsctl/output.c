@@ -132,9 +132,16 @@ append_cell(Buf *out, const json_t *value, ColumnForm form, const char *none, Er
 
 /* Safe for a terminal. */
 static bool
-append_shown(Buf *out, const json_t *value, ColumnForm form, Error *err)
+append_shown(Buf *out, const json_t *row, const OutputColumn *column, Error *err)
 {
+    const json_t *value = json_object_get(row, column->key);
+    ColumnForm form = column->form;
     Buf cell;
+
+    if ((value == NULL || json_is_null(value)) && column->or_key != NULL) {
+        value = json_object_get(row, column->or_key);
+        form = COLUMN_TEXT;
+    }
 
     buf_init(&cell, CELL_BYTES_MAX);
     bool ok =
@@ -170,9 +177,8 @@ table_fill(Table *table, const OutputColumn *columns, const json_t *rows, Error 
         Buf *cell = &table->cells[i];
 
         buf_init(cell, CELL_BYTES_MAX);
-        bool ok = row == NULL
-                      ? buf_append(cell, str_c(column->title), err)
-                      : append_shown(cell, json_object_get(row, column->key), column->form, err);
+        bool ok = row == NULL ? buf_append(cell, str_c(column->title), err)
+                              : append_shown(cell, row, column, err);
         if (!ok) {
             return false;
         }
@@ -376,8 +382,8 @@ output_lines(const OutputColumn *columns, const json_t *record, Error *err)
         ok =
             (is_terminal ? buf_printf(&line, err, "%-*s", (int)width + COLUMN_GAP, columns[i].title)
                          : buf_printf(&line, err, "%s\t", columns[i].title)) &&
-            append_shown(&line, json_object_get(record, columns[i].key), columns[i].form, err) &&
-            buf_append_char(&line, '\n', err) && output_bytes(buf_str(&line), err);
+            append_shown(&line, record, &columns[i], err) && buf_append_char(&line, '\n', err) &&
+            output_bytes(buf_str(&line), err);
     }
     buf_done(&line);
     return ok;

@@ -28,6 +28,7 @@ typedef struct OutputColumn {
     const char *key;   /* member of the row; NULL ends the table */
     const char *title; /* over the column; NULL: only in CSV */
     ColumnForm form;
+    const char *or_key; /* shown in a table when the member is null; may be NULL */
 } OutputColumn;
 
 /* kind names the rows in JSON: {"schema_version":1,"streams":[...]}.  Borrows rows, an array. */
