@@ -118,7 +118,7 @@ struct NetLoop {
     HttpRequestHead head;
     HttpRequestView view;
     /* The fields every reply carries, made anew each second. */
-    int64_t common_second;
+    int64_t common_until_ms;
     size_t common_len;
     char common[256];
     char input[HTTP_INPUT_BYTES_MAX];

@@ -133,22 +133,29 @@ tick_ms(const ServerTimeouts *timeouts)
                   (int64_t)NET_LOOP_TICK_MS_MIN);
 }
 
+static void
+make_common_fields(NetLoop *loop, int64_t now_ms)
+{
+    int64_t wall_ms = clock_wall_ms();
+    time_t now = (time_t)(wall_ms / 1000);
+    struct tm utc;
+
+    (void)gmtime_r(&now, &utc);
+    loop->common_len = strftime(loop->common, sizeof(loop->common),
+                                "Date: %a, %d %b %Y %H:%M:%S GMT\r\n"
+                                "X-Content-Type-Options: nosniff\r\n"
+                                "Cross-Origin-Resource-Policy: cross-origin\r\n",
+                                &utc);
+    loop->common_until_ms = now_ms + 1000 - wall_ms % 1000;
+}
+
 Str
 net_loop_common_fields(NetLoop *loop)
 {
-    int64_t second = clock_wall_ms() / 1000;
+    int64_t now_ms = loop_now_ms(loop->loop);
 
-    if (second != loop->common_second) {
-        time_t now = (time_t)second;
-        struct tm utc;
-
-        loop->common_second = second;
-        (void)gmtime_r(&now, &utc);
-        loop->common_len = strftime(loop->common, sizeof(loop->common),
-                                    "Date: %a, %d %b %Y %H:%M:%S GMT\r\n"
-                                    "X-Content-Type-Options: nosniff\r\n"
-                                    "Cross-Origin-Resource-Policy: cross-origin\r\n",
-                                    &utc);
+    if (loop->common_len == 0 || now_ms >= loop->common_until_ms) {
+        make_common_fields(loop, now_ms);
     }
     return str_n(loop->common, loop->common_len);
 }
