@@ -42,18 +42,18 @@ split_address(const char *address, char *host, uint64_t *out_port)
 }
 
 static bool
-open_socket(const struct addrinfo *info, const char *address, int *out_fd, Error *err)
+open_socket(const struct addrinfo *info, const char *host, const char *port, int *out_fd,
+            Error *err)
 {
     int on = 1;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0) {
-        return error_set(err, ERR_CONFIG, "cannot make a socket for %.100s: %s", address,
-                         strerror(errno));
+        return error_set(err, ERR_CONFIG, "cannot make a socket for %s: %s", host, strerror(errno));
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-        error_set(err, ERR_CONFIG, "cannot listen on %.100s: %s", address, strerror(errno));
+        error_set(err, ERR_CONFIG, "cannot listen on %s port %s: %s", host, port, strerror(errno));
         (void)close(fd);
         return false;
     }
@@ -81,7 +81,7 @@ listener_open(const char *address, int64_t port, int *out_fd, Error *err)
         return error_set(err, ERR_CONFIG, "cannot resolve %.100s: %s", address,
                          gai_strerror(status));
     }
-    bool ok = open_socket(found, address, out_fd, err);
+    bool ok = open_socket(found, host, service, out_fd, err);
     freeaddrinfo(found);
     return ok;
 }
