@@ -59,7 +59,7 @@ class Wire:
     def _more(self):
         data = self.socket.recv(65536)
         if not data:
-            raise Closed(bytes(self.buffer))
+            raise Closed(f"{len(self.buffer)} bytes came before: {bytes(self.buffer[:100])!r}")
         self.buffer += data
 
     def take(self, count):
