@@ -2,6 +2,7 @@
 /* A command's life: waiting, signals, and the status it ends with. */
 #include "dsctl/call_internal.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -9,6 +10,8 @@
 
 #include "common/mem.h"
 #include "dsctl/output.h"
+
+#define READER_CHECK_MS 200
 
 /* ---- waiting ---- */
 
@@ -87,16 +90,18 @@ call_set_exit(Call *call, ExitCode code)
     call->exit = code;
 }
 
-/* A pipe's write end is never readable: what comes is the error that its reader closed it. */
+/* Looked at from time to time: a watch of the loop would make stdout non-blocking, for every
+ * process that shares it. */
 static void
-on_reader(void *arg, unsigned events)
+on_reader_timer(void *arg)
 {
     Call *call = arg;
+    struct pollfd output = {.fd = STDOUT_FILENO, .events = 0};
 
-    (void)events;
-    fd_watch(call->reader, 0);
-    call->reader_left = true;
-    loop_stop(call->loop);
+    if (poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0) {
+        call->reader_left = true;
+        loop_stop(call->loop);
+    }
 }
 
 void
@@ -105,8 +110,8 @@ call_watch_reader(Call *call)
     struct stat info;
 
     if (call->reader == NULL && fstat(STDOUT_FILENO, &info) == 0 && S_ISFIFO(info.st_mode)) {
-        call->reader = fd_new(call->loop, STDOUT_FILENO, on_reader, call);
-        fd_watch(call->reader, LOOP_READABLE);
+        call->reader = timer_new(call->loop, on_reader_timer, call);
+        timer_repeat(call->reader, READER_CHECK_MS);
     }
 }
 
@@ -147,9 +152,7 @@ call_free(Call *call)
     if (call->pg != NULL) {
         pg_free(call->pg);
     }
-    if (call->reader != NULL) {
-        fd_free(call->reader);
-    }
+    timer_free(call->reader);
     timer_free(call->timer);
     for (size_t i = 0; i < CALL_SIGNALS; i++) {
         signal_free(call->signals[i]);

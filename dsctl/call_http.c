@@ -139,6 +139,7 @@ status_code(int status)
     case 507:
         return ERR_LIMIT;
     case 429:
+    case 500:
     case 502:
     case 503:
     case 504:

@@ -18,7 +18,7 @@ struct Call {
     Secret pg_url;
     Pg *pg;
     ExitCode exit;
-    LoopFd *reader; /* of our output, watched by call_watch_reader */
+    LoopTimer *reader; /* looks whether our output still has one */
     bool interrupted;
     bool reader_left;
     bool postgres_failed; /* the last error came from there */

@@ -88,8 +88,14 @@ on_data(Tail *tail, Str data, Error *err)
     if (arg_idle_ms > 0) {
         timer_start(tail->idle, arg_idle_ms);
     }
-    return tail->is_base64 ? base64_decode(&tail->batch, data, err)
-                           : buf_append(&tail->batch, data, err);
+    if (!tail->is_base64) {
+        return buf_append(&tail->batch, data, err);
+    }
+    if (!base64_decode(&tail->batch, data, err)) {
+        err->code = ERR_PROTOCOL; /* not this program's input */
+        return error_wrap(err, "the server sent bad base64");
+    }
+    return true;
 }
 
 static bool

@@ -89,6 +89,13 @@ emit_message(Emit *emit, Str message, Str offset, Error *err)
     return ok;
 }
 
+static bool
+bad_json(Error *err)
+{
+    err->code = ERR_PROTOCOL; /* not this program's input */
+    return error_wrap(err, "the server sent bad JSON");
+}
+
 /* One behind: the last message of the batch carries the offset.  When count_left ends inside the
  * batch no line has it, because resuming there would skip messages. */
 static bool
@@ -99,14 +106,14 @@ emit_messages(Emit *emit, Str array, Str offset, Error *err)
     bool is_held = false;
 
     if (!json_elements_init(&elements, array, JSON_DEPTH_MAX, err)) {
-        return error_wrap(err, "the server sent bad JSON");
+        return bad_json(err);
     }
     while (emit->count_left > 0) {
         JsonValue value;
         bool more = false;
 
         if (!json_elements_next(&elements, &value, &more, err)) {
-            return error_wrap(err, "the server sent bad JSON");
+            return bad_json(err);
         }
         if (is_held && !emit_message(emit, held.text, more ? STR_EMPTY : offset, err)) {
             return false;

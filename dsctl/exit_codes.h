@@ -13,7 +13,7 @@
     X(DSCTL_NOT_FOUND, 3, "what was named does not exist, or is gone")                             \
     X(DSCTL_AUTH, 4, "credentials refused")                                                        \
     X(DSCTL_CONFLICT, 5, "the state of things forbids it: closed, exists, schema not migrated")    \
-    X(DSCTL_NO_SOURCE, 6, "the stream server cannot be reached, or is overloaded")                 \
+    X(DSCTL_NO_SOURCE, 6, "the stream server cannot be reached, fails or is overloaded")           \
     X(DSCTL_NO_POSTGRES, 7, "Postgres cannot be reached, or the connection was lost")              \
     X(DSCTL_PARTIAL, 8, "a part of it is missing; stderr says which")                              \
     X(DSCTL_WARNING, 9, "a threshold that was asked for is passed")                                \
