@@ -329,15 +329,17 @@ static void
 begin_exchange(HttpConn *conn, const HttpRequestHead *head)
 {
     HttpServer *server = conn->loop->server;
+    int64_t requests_max = server->config->limits.requests_per_connection;
     Str origin = STR_EMPTY;
 
     http_fields_get(head->fields, head->field_count, STR("Origin"), &origin, NULL);
     conn->requests++;
+    bool last = requests_max > 0 && conn->requests >= requests_max;
     conn->scanned = 0;
     conn->exchange = (HttpExchange){
         .method = head->method,
         .minor = head->minor != 0,
-        .keep_alive = head->keep_alive && !conn->loop->draining,
+        .keep_alive = head->keep_alive && !conn->loop->draining && !last,
         .cors = conn->admin ? (CorsVerdict){.kind = CORS_NONE} : cors_judge(server->cors, origin),
     };
 }

@@ -72,7 +72,7 @@ struct HttpConn {
     uint64_t body_length; /* HTTP_BODY_LENGTH */
     int64_t since_ms;     /* when the state was entered */
     int64_t progress_ms;  /* when the kernel last took a byte */
-    uint64_t requests;
+    int64_t requests;
     uint64_t discarded;
     size_t scanned;      /* http_parse_head's memory */
     size_t body_counted; /* of server->inflight_body_bytes */

@@ -7,10 +7,13 @@
  */
 #include "server/http_reply.h"
 
+#include "common/log.h"
 #include "server/http_conn.h"
 #include "server/net_loop.h"
 
 #define PROBLEM_BYTES_MAX 32768
+
+static const LogScope scope = {.name = "server.http"};
 
 static const struct {
     int status;
@@ -136,6 +139,15 @@ reply_field_u64(HttpExchange *exchange, const char *name, uint64_t value)
     reply_field(exchange, name, decimal(value, room));
 }
 
+/* The request, while it is being handled; a late answer has no view of it any more. */
+static const HttpRequestView *
+view_of(const HttpConn *conn)
+{
+    static const HttpRequestView none = {.method_text = {"", 0}, .path = {"", 0}};
+
+    return conn->loop->current == conn ? &conn->loop->view : &none;
+}
+
 /* Connection and the empty line: from here on the head can be sent. */
 static void
 end_head(HttpExchange *exchange)
@@ -150,6 +162,11 @@ end_head(HttpExchange *exchange)
     put(exchange, STR("\r\n"));
     exchange->head_open = false;
     metric_add(conn->loop->server->metrics.replies[exchange->status / 100], 1);
+    log_debug(&scope,
+              LOG_FIELDS(log_str("peer", str_c(conn->peer)), log_i64("status", exchange->status),
+                         log_str("method", view_of(conn)->method_text),
+                         log_str("path", view_of(conn)->path)),
+              "answered");
 }
 
 /* ---- complete replies ---- */
@@ -268,8 +285,7 @@ void
 reply_problem_send(HttpExchange *exchange, const char *code, const char *detail)
 {
     const HttpConn *conn = conn_of(exchange);
-    /* A late answer has no view of its request any more. */
-    Str instance = conn->loop->current == conn ? conn->loop->view.path : STR_EMPTY;
+    Str instance = view_of(conn)->path;
     Error err;
     Buf body;
 

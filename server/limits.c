@@ -7,6 +7,8 @@
 
 const Limit limits_table[] = {
     {"connections", "DS_LIMITS__MAX_CONNECTIONS", 0, "", "503, then closed"},
+    {"requests of a connection", "DS_LIMITS__MAX_REQUESTS_PER_CONNECTION", 0, "",
+     "closed after the reply"},
     {"request head", NULL, HTTP_HEAD_BYTES_MAX, "bytes", "431"},
     {"request fields", NULL, HTTP_FIELDS_MAX, "", "431"},
     {"request target", NULL, HTTP_TARGET_BYTES_MAX, "bytes", "414"},

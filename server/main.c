@@ -72,11 +72,14 @@ start(Program *program, Error *err)
         return false;
     }
     options.handlers.app = program->app;
-    if (!http_server_new(&options, &program->server, err)) {
-        return false;
-    }
+    /* Before anybody can know that we are there, and acted upon when the loop runs. */
     program->terminate = signal_new(program->loop, SIGTERM, on_signal, program);
     program->interrupt = signal_new(program->loop, SIGINT, on_signal, program);
+    if (!http_server_new(&options, &program->server, err)) {
+        signal_free(program->terminate);
+        signal_free(program->interrupt);
+        return false;
+    }
     return true;
 }
 

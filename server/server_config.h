@@ -26,6 +26,7 @@ typedef struct ServerLimits {
     int64_t streams;
     int64_t producers_per_stream;
     int64_t connections;
+    int64_t requests_per_connection; /* 0: no limit */
     int64_t read_page_bytes;
     int64_t subscriber_backlog_bytes;
 } ServerLimits;

@@ -150,6 +150,14 @@ def test_a_connection_is_kept_when_both_want_it(shared, version, field, kept):
             assert wire.is_closed()
 
 
+def test_a_connection_ends_with_the_last_request_it_may_carry(probe):
+    server = probe(DS_LIMITS__MAX_REQUESTS_PER_CONNECTION="3")
+    with connect(server) as wire:
+        wire.send(get("/echo?x") * 5)
+        assert [wire.reply()["Connection"] for _ in range(3)] == [None, None, "close"]
+        assert wire.is_closed()
+
+
 def test_every_reply_carries_the_security_fields(shared):
     requests = [get("/echo"), get("/absent"), get("/status?204"), get("/healthz"), "GET / HTTP/1.1\r\n\r\n",
                 get("/", "Transfer-Encoding: x"), get("/x", method="OPTIONS"), get("/late")]

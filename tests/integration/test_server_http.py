@@ -239,6 +239,15 @@ def test_an_unknown_variable_is_a_warning(start):
     assert "DS_LIMITS__MAX_STREAM_BITES" in server.log_text()
 
 
+def test_requests_are_logged_when_asked_for(start):
+    server = start(DS_LOG__RUST_LOG="info,server.http=debug")
+    with connect(server) as wire:
+        wire.ask(get("/v1/stream/absent?offset=-1"))
+    server.wait_log("path=/v1/stream/absent")
+    line = next(line for line in server.log_text().splitlines() if "path=/v1/stream/absent" in line)
+    assert "status=404" in line and "method=GET" in line and "offset" not in line
+
+
 def test_the_ready_line_names_the_real_port(folder):
     server = ds.Process("ds-server", [ds.program("ds-server")], folder, {
         "DS_SERVER__BIND_ADDRESS": "127.0.0.1:0", "DS_ADMIN__LISTEN": "off"})
