@@ -66,6 +66,8 @@ payload_set_json(Payload *payload, Str body, Error *err)
     if (!json_elements_init(&it, body, JSON_DEPTH_MAX, err)) {
         return false;
     }
+    /* Whoever reads it back finds it in an array. */
+    it.depth_max = it.is_array ? JSON_DEPTH_MAX : JSON_DEPTH_MAX - 1;
     while (true) {
         if (!json_elements_next(&it, &value, &more, err)) {
             payload->view.count = 0;

@@ -27,5 +27,6 @@ void payload_done(Payload *payload);
 
 /* The body must live as long as the payload.  An empty one is no message. */
 void payload_set_bytes(Payload *payload, Str body);
-/* ERR_INPUT: the body is not JSON.  An empty array is no message. */
+/* ERR_INPUT: the body is not JSON; ERR_LIMIT: an array of its messages would be nested deeper than
+ * JSON_DEPTH_MAX.  An empty array is no message. */
 DS_MUST_CHECK bool payload_set_json(Payload *payload, Str body, Error *err);

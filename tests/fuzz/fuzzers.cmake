@@ -1,5 +1,8 @@
 # ds_fuzz(module library...), in alphabetical order.
 ds_fuzz(base64 ds_core)
+ds_fuzz(chunk_log ds_server)
 ds_fuzz(http_parse ds_core)
 ds_fuzz(json_scan ds_core)
+ds_fuzz(name ds_server)
+ds_fuzz(payload ds_server)
 ds_fuzz(sse ds_core)

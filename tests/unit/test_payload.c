@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 
+#include "common/json_scan.h"
 #include "common/mem.h"
 
 static void
@@ -73,6 +74,28 @@ Test(payload, every_truncation_of_a_document_is_refused)
         expect_refused(str_n(body, len));
     }
     expect_json(str_n(body, sizeof(body) - 1), "{\"a\":[1,{\"b\":\"x\\n\"}]},-1.5e3,true,", 3);
+}
+
+/* Between brackets, as readers get them, messages must not be deeper than readers read. */
+Test(payload, what_is_stored_can_be_read_back_as_an_array)
+{
+    for (size_t depth = JSON_DEPTH_MAX - 1; depth <= JSON_DEPTH_MAX; depth++) {
+        Payload payload;
+        Error err = {0};
+        char lone[JSON_DEPTH_MAX * 7];
+        size_t len = 0;
+
+        for (size_t i = 0; i < depth; i++, len += 5) {
+            memcpy(lone + len, "{\"a\":", 5);
+        }
+        lone[len++] = '1';
+        for (size_t i = 0; i < depth; i++) {
+            lone[len++] = '}';
+        }
+        payload_init(&payload);
+        cr_expect_eq(payload_set_json(&payload, str_n(lone, len), &err), depth < JSON_DEPTH_MAX);
+        payload_done(&payload);
+    }
 }
 
 /* Around the sizes that need no allocation. */
