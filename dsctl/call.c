@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "dsctl/output.h"
 
+#define NOTE_BYTES_MAX  2048
 #define READER_CHECK_MS 200
 
 /* ---- waiting ---- */
@@ -40,15 +41,28 @@ on_timer(void *arg)
     call_finish_wait(call);
 }
 
+/* Signals are caught only while the loop runs: a command that reads stdin or writes to a full pipe
+ * is ended by them as any other program. */
+static void
+call_run_loop(Call *call)
+{
+    LoopSignal *interrupt = signal_new(call->loop, SIGINT, on_signal, call);
+    LoopSignal *terminate = signal_new(call->loop, SIGTERM, on_signal, call);
+
+    while (!call->done && !call->interrupted && !call->reader_left) {
+        loop_run(call->loop);
+    }
+    signal_free(interrupt);
+    signal_free(terminate);
+}
+
 bool
 call_wait(Call *call, int64_t limit_ms, Error *err)
 {
     if (limit_ms > 0) {
         timer_start(call->timer, limit_ms);
     }
-    while (!call->done && !call->interrupted && !call->reader_left) {
-        loop_run(call->loop);
-    }
+    call_run_loop(call);
     timer_stop(call->timer);
     if (call->reader_left) {
         return error_set(err, ERR_CANCELED, "the reader of the output left");
@@ -118,28 +132,31 @@ call_watch_reader(Call *call)
 void
 call_note(const char *fmt, ...)
 {
+    Error full = {0};
+    char text[NOTE_BYTES_MAX];
     va_list args;
+    Buf shown;
 
     va_start(args, fmt);
-    (void)fprintf(stderr, "dsctl: ");
-    (void)vfprintf(stderr, fmt, args);
-    (void)fprintf(stderr, "\n");
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* cut: it is for people */
     va_end(args);
+    /* Servers, Postgres and the network have a say in these texts. */
+    buf_init(&shown, sizeof(text) * 4);
+    if (output_escape(&shown, str_c(text), false, &full)) {
+        (void)fprintf(stderr, "dsctl: %s\n", buf_cstr(&shown));
+    }
+    buf_done(&shown);
 }
 
 static Call *
 call_new(void)
 {
-    static const int numbers[CALL_SIGNALS] = {SIGINT, SIGTERM};
     Call *call = mem_zalloc(sizeof(*call));
 
     /* A peer or reader that goes away is an error to handle, not an end by signal. */
     (void)signal(SIGPIPE, SIG_IGN);
     call->loop = loop_new();
     call->timer = timer_new(call->loop, on_timer, call);
-    for (size_t i = 0; i < CALL_SIGNALS; i++) {
-        call->signals[i] = signal_new(call->loop, numbers[i], on_signal, call);
-    }
     return call;
 }
 
@@ -154,9 +171,6 @@ call_free(Call *call)
     }
     timer_free(call->reader);
     timer_free(call->timer);
-    for (size_t i = 0; i < CALL_SIGNALS; i++) {
-        signal_free(call->signals[i]);
-    }
     loop_free(call->loop);
     secret_done(&call->token);
     secret_done(&call->pg_url);
@@ -247,5 +261,5 @@ call_main(CallRun run, const CliCall *cli)
         }
     }
     call_free(call);
-    return code;
+    return (int)code;
 }

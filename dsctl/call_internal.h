@@ -11,7 +11,6 @@
 
 struct Call {
     Loop *loop;
-    LoopSignal *signals[CALL_SIGNALS];
     LoopTimer *timer;
     Secret token;
     HttpClient *http;

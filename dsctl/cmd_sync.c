@@ -121,7 +121,7 @@ ask_head(Status *status, json_t *row, Error *err)
 
     call_reply_init(&reply);
     buf_init(&url, OPTIONS_URL_BYTES_MAX);
-    if (!options_stream_url(name, &url, err)) {
+    if (!options_name_url(name, &url, err)) {
         ok = false;
         goto done;
     }

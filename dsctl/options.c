@@ -93,22 +93,28 @@ server_origin(Str *out, Error *err)
 }
 
 bool
-options_stream_url(const char *name, Buf *out, Error *err)
+options_name_url(const char *name, Buf *out, Error *err)
 {
     Str origin = STR_EMPTY;
-    Str text = str_c(name);
 
-    if (is_http(text)) {
-        return buf_append(out, text, err);
+    return server_origin(&origin, err) && buf_append(out, origin, err) &&
+           buf_append(out, STR(DS_STREAM_ROOT "/"), err) &&
+           http_url_encode(out, str_c(name), "/", err);
+}
+
+bool
+options_stream_url(const char *name, Buf *out, Error *err)
+{
+    if (is_http(str_c(name))) {
+        return buf_append(out, str_c(name), err);
     }
-    while (str_starts(text, STR("/"))) {
-        text = str_skip(text, 1);
+    while (*name == '/') {
+        name++;
     }
-    if (text.len == 0) {
+    if (*name == '\0') {
         return error_set(err, ERR_CONFIG, "a stream's name cannot be empty");
     }
-    return server_origin(&origin, err) && buf_append(out, origin, err) &&
-           buf_append(out, STR(DS_STREAM_ROOT "/"), err) && http_url_encode(out, text, "/", err);
+    return options_name_url(name, out, err);
 }
 
 /* "http://host:4437/x" is "http://host". */

@@ -29,6 +29,8 @@ const char *options_ca_file(void); /* NULL: the system's */
 /* The URL of a stream: its name percent-encoded behind the server's root; a name that is itself an
  * http(s) URL is taken as it is.  ERR_CONFIG when the server's URL or the name is no good. */
 DS_MUST_CHECK bool options_stream_url(const char *name, Buf *out, Error *err);
+/* The same for a name that no operator typed: it is never a URL, so no token goes elsewhere. */
+DS_MUST_CHECK bool options_name_url(const char *name, Buf *out, Error *err);
 /* A URL on the admin listener: path begins with '/'.  Unless set, the server's host, port 4439. */
 DS_MUST_CHECK bool options_admin_url(const char *path, Buf *out, Error *err);
 

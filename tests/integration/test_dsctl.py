@@ -301,6 +301,18 @@ def test_interrupt_ends_with_130_and_quietly(dsctl, server):
     assert (tail.stdout.read(), tail.stderr.read()) == (b"", b"")
 
 
+def test_interrupt_ends_a_command_that_reads_stdin(dsctl, server):
+    server.create("t/stdin")
+    process = subprocess.Popen([ds.program("dsctl"), "stream", "append", "t/stdin", "--json-lines", "--batch", "1"],
+                               env=dsctl.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process.stdin.write(b"1\n2\n")
+    process.stdin.flush()
+    ds.wait_until(lambda: server.read_json("t/stdin")[0] == [1], what="the first batch")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(ds.HANG_SECONDS) in (-signal.SIGINT, INTERRUPTED)
+    process.stdin.close()
+
+
 def test_a_reader_that_leaves_ends_it_quietly(dsctl, server):
     server.create("t/pipe")
     server.append("t/pipe", [{"n": n, "filler": "x" * 1000} for n in range(2000)])

@@ -82,6 +82,7 @@ run(char **given)
 
 Test(cli, options_stand_anywhere_and_in_every_spelling)
 {
+    cr_redirect_stderr();
     cr_assert_eq(RUN("-o", "json", "stream", "--from=-1", "tail", "a", "-qan5", "--idle-timeout",
                      "1.5s", "b", "--server", "http://x"),
                  2, "--from belongs to tail and stands before it");

@@ -97,6 +97,18 @@ Test(dsctl_options, names_are_encoded_and_urls_are_taken_as_they_are, .init = cl
     cr_expect_str_eq(url_of("https://b/v1/stream/x"), "https://b/v1/stream/x");
 }
 
+Test(dsctl_options, a_name_from_the_database_is_never_a_url, .init = clear)
+{
+    Error err = {0};
+    Buf url;
+
+    buf_init(&url, OPTIONS_URL_BYTES_MAX);
+    setenv("STREAM_URL", "http://a", 1);
+    cr_assert(options_name_url("http://evil/x", &url, &err), "%s", err.text);
+    cr_expect_str_eq(buf_cstr(&url), "http://a/v1/stream/http%3A//evil/x");
+    buf_done(&url);
+}
+
 Test(dsctl_options, bad_servers_and_empty_names_are_refused, .init = clear)
 {
     setenv("STREAM_URL", "http://a", 1);
