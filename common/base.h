@@ -14,15 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DS_MUST_CHECK __attribute__((warn_unused_result))
-#define DS_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
-#define DS_NORETURN __attribute__((noreturn))
-#define DS_UNUSED __attribute__((unused))
-#define DS_COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define DS_BIT(n) (1u << (n))
-#define DS_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define DS_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define DS_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define DS_MUST_CHECK                      __attribute__((warn_unused_result))
+#define DS_PRINTF(fmt, first)              __attribute__((format(printf, fmt, first)))
+#define DS_NORETURN                        __attribute__((noreturn))
+#define DS_UNUSED                          __attribute__((unused))
+#define DS_COUNT(array)                    (sizeof(array) / sizeof((array)[0]))
+#define DS_BIT(n)                          (1u << (n))
+#define DS_MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define DS_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define DS_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Aborts with the condition and its place on stderr. */
 DS_NORETURN void base_assert_failed(const char *condition, const char *file, int line);

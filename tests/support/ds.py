@@ -64,7 +64,7 @@ def port_is_free(port):
 
 def program(name):
     """One of ours: from DS_BIN_DIR, else the release build."""
-    path = Path(os.environ.get("DS_BIN_DIR") or ROOT / "build/release/bin") / name
+    path = ROOT / (os.environ.get("DS_BIN_DIR") or "build/release/bin") / name
     if not os.access(path, os.X_OK):
         raise StackError(f"{path} does not exist: run `make build`, or set DS_BIN_DIR")
     return str(path)
@@ -189,7 +189,7 @@ class Process:
 def postgres_folder():
     named = os.environ.get("DS_POSTGRES_BIN_DIR")
     if named:
-        return Path(named)
+        return (ROOT / named).resolve()
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"),
                    key=lambda path: int(path.parts[-3]))
     if not found:
