@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares the streams, read back over HTTP, with the table; shares no code with the programs.
 
-A window at a time: read the stream from where the last window ended, look up the same numbers in the
-table, compare message by message.  A compared window may be trimmed from the stream and, much later,
+A window at a time: read the stream from where the last window ended, wait until as many rows have come,
+look up the same numbers in the table, compare message by message.  A compared window may be trimmed from the stream and, much later,
 deleted from the table, so the demo can run for days.
 """
 import json
@@ -16,6 +16,7 @@ class StreamAudit:
     def __init__(self, name):
         self.name = name
         self.offset = "-1"     # compared up to here
+        self.window = None     # (messages, offset behind them): read, and not yet compared
         self.messages = 0      # compared so far = the number of the next message
         self.deleted = 0       # rows below this number are gone from the table
         self.lost = 0
@@ -23,11 +24,13 @@ class StreamAudit:
         self.examples = []
 
     def compare(self, server, cursor, rows_until):
-        """Compare what the stream holds behind self.offset and the table below number rows_until."""
-        messages, offset = server.read_json(self.name, self.offset)
-        complete = self.messages + len(messages) <= rows_until
-        if not messages or not complete:
+        """Compare the window with the table, once all of it lies below number rows_until."""
+        if self.window is None:
+            self.window = server.read_json(self.name, self.offset)
+        messages, offset = self.window
+        if self.messages + len(messages) > rows_until:
             return
+        self.window = None
         cursor.execute("SELECT seq, payload FROM ds_sync.session_events "
                        "WHERE stream_name = %s AND seq >= %s AND seq < %s ORDER BY seq",
                        (self.name, self.messages, self.messages + len(messages)))
