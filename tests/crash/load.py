@@ -62,7 +62,7 @@ class Load(threading.Thread):
             self.error = error
 
 
-def start(server, streams, seed, pause=0.02, limit=200_000):
+def start(server, streams, seed, pause=0.15, limit=200_000):
     """streams: name -> is_json.  Creates the streams and starts a thread for each."""
     loads = []
     for number, (name, is_json) in enumerate(streams.items()):
