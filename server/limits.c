@@ -2,7 +2,10 @@
 #include "server/limits.h"
 
 #include "common/http_parse.h"
+#include "common/json_scan.h"
+#include "server/admin.h"
 #include "server/http_internal.h"
+#include "server/live.h"
 #include "server/server_config.h"
 
 const Limit limits_table[] = {
@@ -33,16 +36,27 @@ const Limit limits_table[] = {
     {"requests under way after SIGTERM", "DS_SERVER__DRAIN_TIMEOUT", 0, "", "cut"},
     {"payload of all streams", "DS_LIMITS__MAX_MEMORY_BYTES", 0, "", "413"},
     {"payload of a stream", "DS_LIMITS__MAX_STREAM_BYTES", 0, "", "413"},
-    {"streams", "DS_LIMITS__MAX_STREAMS", 0, "", "413"},
-    {"producers of a stream", "DS_LIMITS__MAX_PRODUCERS_PER_STREAM", 0, "", "413"},
+    {"streams", "DS_LIMITS__MAX_STREAMS", 0, "", "429"},
+    {"producers of a stream", "DS_LIMITS__MAX_PRODUCERS_PER_STREAM", 0, "",
+     "the one silent for longest is forgotten"},
+    {"Producer-Id", NULL, PRODUCER_ID_BYTES_MAX, "bytes", "400"},
+    {"Stream-Seq", NULL, STREAM_SEQ_BYTES_MAX, "bytes", "400"},
+    {"content type of a stream", NULL, STREAM_CONTENT_TYPE_BYTES_MAX, "bytes", "400"},
+    {"nesting of a JSON message", NULL, JSON_DEPTH_MAX - 1, "levels", "400"},
     {"stream name", "DS_LIMITS__MAX_STREAM_NAME_BYTES", 0, "", "400"},
     {"segments of a stream name", "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS", 0, "", "400"},
     {"one page of a read", "DS_LIMITS__MAX_READ_PAGE_BYTES", 0, "", "the next page follows"},
+    {"payload of an SSE event", NULL, SSE_EVENT_BYTES_MAX, "bytes",
+     "the next event follows; a single message may be larger"},
     {"what an SSE client leaves untaken", "DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES", 0, "",
      "cut; it resumes by offset"},
     {"a long-poll", "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS", 0, "", "204"},
     {"an SSE response", "DS_TRANSPORT__CONNECTION__SSE_RECONNECT_INTERVAL_SECS", 0, "",
      "ends; the client comes again"},
+    {"streams in a listing", NULL, ADMIN_LIST_MAX, "", "400; the next page follows"},
+    {"body of an admin request", NULL, ADMIN_BODY_BYTES_MAX, "bytes", "400"},
+    {"changes that can be told", NULL, JOURNAL_ENTRIES_MAX, "", "410; list again"},
+    {"expired streams removed at once", NULL, EXPIRY_REMOVE_MAX, "", "the rest at the next tick"},
     {.what = NULL},
 };
 

@@ -5,7 +5,7 @@
 #include "server/cors.h"
 
 #define SIZE_MAX_SETTING ((int64_t)1 << 50)
-#define BODY_MAX_SETTING ((int64_t)1 << 32)
+#define BODY_MAX_SETTING ((int64_t)1 << 30) /* far below CHUNK_APPEND_BYTES_MAX */
 #define HOUR_MS          3600000
 
 static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS", NULL};

@@ -197,6 +197,7 @@ def test_a_bad_trim_is_refused(server):
     assert trim(server, "b", tail)[0] == 404
     assert trim(server, "a", "now")[0] == 400
     assert admin(server, "/admin/trim", {"before": tail})[0] == 400
+    assert trim(server, "a" * 20000, tail)[0] == 400
     assert ds.http("POST", server.admin_url + "/admin/trim", b"{")[0] == 400
     assert ds.http("GET", server.admin_url + "/admin/trim")[0] == 405
     assert ds.http("POST", server.url + "/admin/trim", b"{}")[0] == 404, "not on the main port"
@@ -237,6 +238,43 @@ def test_streams_are_limited(start_server):
     assert server.create("a", "text/plain")[0] == 200
     request(server, "DELETE", "a")
     create(server, "c")
+
+
+@pytest.mark.parametrize("field, limit", [("Producer-Id", 256), ("Stream-Seq", 1024)])
+def test_fields_of_an_append_are_limited(server, field, limit):
+    create(server, "a")
+    producer = {"Producer-Id": "p", "Producer-Epoch": "0", "Producer-Seq": "0"}
+    for length, expected in ((limit, 200), (limit + 1, 400)):
+        fields = {**TEXT, **producer, field: "x" * length}
+        assert request(server, "POST", "a", body=b"x", headers=fields)[0] == expected
+
+
+def test_a_content_type_is_limited(server):
+    assert server.create("a", "text/" + "x" * 251)[0] == 201
+    assert server.create("b", "text/" + "x" * 252)[0] == 400
+
+
+def test_a_json_message_is_limited_in_depth(server):
+    create(server, "a", "application/json")
+    for depth, expected in ((511, 204), (512, 400)):
+        body = b'{"a":' * depth + b"1" + b"}" * depth
+        fields = {"Content-Type": "application/json"}
+        assert request(server, "POST", "a", body=body, headers=fields)[0] == expected
+    assert read(server, "a")[2].count(b"{") == 511
+
+
+def test_a_forgotten_producer_is_told_of_a_gap(start_server):
+    server = start_server(DS_LIMITS__MAX_PRODUCERS_PER_STREAM="2")
+    create(server, "a")
+
+    def produce(producer, seq):
+        return request(server, "POST", "a", body=b"x", headers={
+            **TEXT, "Producer-Id": producer, "Producer-Epoch": "0", "Producer-Seq": str(seq)})
+
+    assert [produce(producer, 0)[0] for producer in "abc"] == [200, 200, 200]
+    status, headers, _ = produce("a", 1)
+    assert (status, headers["Producer-Expected-Seq"]) == (409, "0")
+    assert produce("b", 1)[0] == 200
 
 
 # ---- names ----
@@ -472,6 +510,32 @@ def test_an_sse_connection_ends_after_its_lifetime_and_is_used_again(start_serve
         assert 0.8 <= time.monotonic() - started < 10
         stream.connection.request("GET", "/v1/stream/a?offset=-1")
         assert stream.connection.getresponse().read() == b"[1]"
+
+
+def test_an_idle_sse_connection_is_kept_alive_by_a_comment(server):
+    create(server, "a")
+    with sse(server, "a") as stream:
+        stream.pair()
+        started = time.monotonic()
+        assert stream.reply.readline() == b":\n"
+        assert 14 < time.monotonic() - started < READ_SECONDS
+        append(server, "a", b"x")
+        assert stream.pair()[0] == "x"
+
+
+def test_an_sse_event_is_no_larger_than_its_limit(server):
+    create(server, "a", "application/json")
+    for _ in range(10):
+        append(server, "a", json.dumps(["x" * 1000] * 100).encode(), "application/json")
+    count = 0
+    with sse(server, "a") as stream:
+        up_to_date = False
+        while not up_to_date:
+            data, control = stream.pair()
+            assert len(data) < 256 * 1024 + 10
+            count += len(json.loads(data))
+            up_to_date = control.get("upToDate", False)
+    assert count == 1000
 
 
 def test_a_message_larger_than_the_backlog_limit_arrives(start_server):
