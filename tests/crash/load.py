@@ -32,7 +32,7 @@ class Load(threading.Thread):
         number = self.made
         self.made += 1
         kind = self.random.random()
-        if kind < 0.01:
+        if kind < 0.003:           # 1 % would be too many: syncd stops such a stream
             return self.random.choice(POISON) % number
         if kind < 0.03:
             return json.dumps({"n": number, "long": "x" * self.random.randrange(20_000)})
