@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -130,34 +131,34 @@ class Process:
     def log_end(self, lines=20):
         return "".join(f"    {line}\n" for line in self.log_text().splitlines()[-lines:])
 
-    def wait_log(self, text, seconds=HANG_SECONDS):
-        """Until its log contains text; StackError with the log's end when it dies or time is up."""
-        def found():
-            if text in self.log_text():
-                return True
-            if not self.alive():
-                raise StackError(f"{self.name} ended with {self.child.returncode} before it said "
-                                 f"{text!r}; the end of its log:\n{self.log_end()}")
-            return False
+    def wait_for(self, condition, what, seconds=HANG_SECONDS):
+        """The first true value of condition(); StackError with the log's end when it dies or time is up."""
+        def met():
+            value = condition()
+            if not value and not self.alive():
+                raise StackError(f"{self.name} ended with {self.child.returncode} while we waited for it "
+                                 f"{what}; the end of its log:\n{self.log_end()}")
+            return value
         try:
-            wait_until(found, seconds)
+            return wait_until(met, seconds)
         except StackError as error:
             if "in vain" not in str(error):
                 raise
-            raise StackError(f"{self.name} did not say {text!r} in {seconds} s; the end of its log:\n"
+            raise StackError(f"waited {seconds} s in vain for {self.name} {what}; the end of its log:\n"
                              f"{self.log_end()}") from None
+
+    def wait_log(self, text, seconds=HANG_SECONDS):
+        """Until its log contains text."""
+        self.wait_for(lambda: text in self.log_text(), f"to say {text!r}", seconds)
 
     def wait_http(self, url, seconds=HANG_SECONDS):
         """Until GET url is 200."""
         def answered():
-            if not self.alive():
-                raise StackError(f"{self.name} ended with {self.child.returncode}; the end of its "
-                                 f"log:\n{self.log_end()}")
             try:
                 return http("GET", url, timeout=2)[0] == 200
             except OSError:
                 return False
-        wait_until(answered, seconds, f"{self.name} to answer {url}; its log:\n{self.log_end()}")
+        self.wait_for(answered, f"to answer {url}", seconds)
 
     def kill(self):
         """SIGKILL, and reap."""
@@ -228,6 +229,7 @@ class Postgres:
         self.port = port or free_port()
         self.user = postgres_user()
         self.process = None
+        self.started = False
         self.settings = {**self.SETTINGS, **(settings or {})}
         self.folder.mkdir()
         if self.user:
@@ -244,21 +246,28 @@ class Postgres:
             raise StackError(f"{name} failed:\n{done.stdout}")
 
     def start(self):
+        """On another port where somebody was faster, as long as nobody knows the first."""
+        for last in (False, False, True):
+            self._launch()
+            try:
+                self.wait_ready()
+                break
+            except StackError:
+                if last or self.started or "Address already in use" not in self.process.log_text():
+                    raise
+                self.port = free_port()
+        self.started = True
+        return self
+
+    def _launch(self):
         options = [word for key, value in self.settings.items() for word in ("-c", f"{key}={value}")]
         self.process = Process("postgres", [postgres_folder() / "postgres", "-D", self.folder / "data",
                                             "-p", self.port, "-k", self.folder, *options],
                                self.folder.parent, user=self.user, stop_signal=signal.SIGINT)
-        self.wait_ready()
-        return self
 
     def wait_ready(self):
-        def ready():
-            if not self.process.alive():
-                raise StackError(f"postgres ended; the end of its log:\n{self.process.log_end()}")
-            done = subprocess.run([postgres_client("pg_isready"), "-q", "-h", "127.0.0.1", "-p",
-                                   str(self.port)])
-            return done.returncode == 0
-        wait_until(ready, what="Postgres to accept connections")
+        ready = [postgres_client("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        self.process.wait_for(lambda: subprocess.run(ready).returncode == 0, "to accept connections")
 
     def url(self, database="postgres", user="postgres"):
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
@@ -284,15 +293,41 @@ class Postgres:
         self.process.kill()
 
 
-class DsServer(Process):
+class Listener(Process):
+    """A process that says in its log where it listens.  Without a port of its own it takes one that the
+    kernel gives, so suites that run side by side cannot collide; it keeps it over a restart."""
+
+    def bind(self, variable, message, port=None):
+        """The variable that names the address, and the log message that says what became of it."""
+        self.bound = getattr(self, "bound", {})
+        self.bound[variable] = message
+        return {variable: f"127.0.0.1:{port or 0}"}
+
+    def bound_port(self, variable):
+        address = self.environment[variable]
+        if address.endswith(":0"):
+            said = re.compile(rf'"?msg"?[=:]"{self.bound[variable]}",? ?"?addr"?[=:]"?([0-9.]+:[0-9]+)')
+            address = self.wait_for(lambda: said.search(self.log_text()),
+                                    f"to say {self.bound[variable]!r}").group(1)
+            self.environment[variable] = address
+        return int(address.rpartition(":")[2])
+
+
+class DsServer(Listener):
     def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server",
                  binary=None):
-        self.port = port or free_port()
-        self.admin_port = admin_port or free_port()
         super().__init__(name, [binary or program("ds-server")], folder, {
-            "DS_SERVER__BIND_ADDRESS": f"127.0.0.1:{self.port}",
-            "DS_ADMIN__LISTEN": f"127.0.0.1:{self.admin_port}",
+            **self.bind("DS_SERVER__BIND_ADDRESS", "listening", port),
+            **self.bind("DS_ADMIN__LISTEN", "admin listening", admin_port),
             **(environment or {})})
+
+    @property
+    def port(self):
+        return self.bound_port("DS_SERVER__BIND_ADDRESS")
+
+    @property
+    def admin_port(self):
+        return self.bound_port("DS_ADMIN__LISTEN")
 
     @property
     def url(self):
@@ -335,14 +370,17 @@ class DsServer(Process):
                 return messages, offset
 
 
-class Syncd(Process):
+class Syncd(Listener):
     def __init__(self, folder, server_url, postgres_url, streams, port=None, environment=None,
                  name="syncd", binary=None):
-        self.port = port or free_port()
         super().__init__(name, [binary or program("syncd")], folder, {
             "DS_SERVER_URL": server_url, "POSTGRES_URL": postgres_url,
-            "SYNCD_STREAMS": ",".join(streams), "SYNCD_LISTEN": f"127.0.0.1:{self.port}",
-            "SYNCD_MIGRATE": "true", **(environment or {})})
+            "SYNCD_STREAMS": ",".join(streams), "SYNCD_MIGRATE": "true",
+            **self.bind("SYNCD_LISTEN", "listening", port), **(environment or {})})
+
+    @property
+    def port(self):
+        return self.bound_port("SYNCD_LISTEN")
 
     @property
     def url(self):
