@@ -102,5 +102,29 @@ void writer_trouble(Writer *writer, Lane *lane, LaneTrouble trouble, const Error
 /* writer_write.c */
 bool writer_compose(Writer *writer); /* false: nothing to write */
 void writer_begin(Writer *writer);
-void writer_settle(Writer *writer);
 void writer_write_reply(Writer *writer, const PgReply *reply);
+void writer_write_failed(Writer *writer, const PgReply *reply);
+void writer_send(Writer *writer, WriterState state, const char *sql);
+void writer_send_arrays(Writer *writer, WriterState state, const char *sql);
+void writer_send_letters(Writer *writer); /* what follows the rows */
+void writer_idle(Writer *writer);
+void writer_drop_if(Writer *writer, bool fault); /* a fault point drops the connection */
+void writer_give_up(Writer *writer, WriterAfter after);
+/* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
+void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
+void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */
+/* The reply's first column names the stream; *out_row is where. */
+bool writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row);
+/* 23505 on a primary key of ours: somebody wrote these rows, and it may have been us. */
+bool writer_is_own_key(const PgReply *reply);
+
+/* writer_rows.c */
+bool writer_searches(const Writer *writer); /* by savepoints: bad rows were found too often */
+void writer_push_range(Writer *writer, size_t first, size_t end);
+void writer_send_rows(Writer *writer); /* the next range of rows, or what follows the last one */
+void writer_rows_reply(Writer *writer, const PgReply *reply);
+
+/* writer_settle.c */
+void writer_settle(Writer *writer);
+void writer_settle_reply(Writer *writer, const PgReply *reply);

@@ -72,8 +72,8 @@ writer_compose(Writer *writer)
 
 /* --- giving lanes back --- */
 
-static void
-part_release(Writer *writer, const Part *part)
+void
+writer_release(Writer *writer, const Part *part)
 {
     part->lane->in_flight = false;
     writer_lane_filled(writer, part->lane);
@@ -84,13 +84,13 @@ static void
 transaction_release(Writer *writer)
 {
     for (size_t i = 0; i < writer->transaction.part_count; i++) {
-        part_release(writer, &writer->transaction.parts[i]);
+        writer_release(writer, &writer->transaction.parts[i]);
     }
     writer->transaction.part_count = 0;
 }
 
-static void
-part_acknowledge(Writer *writer, const Part *part)
+void
+writer_acknowledge_part(Writer *writer, const Part *part)
 {
     const Stats *stats = writer->config.stats;
     Lane *lane = part->lane;
@@ -99,7 +99,7 @@ part_acknowledge(Writer *writer, const Part *part)
     metric_add(stats->letters, part->letters);
     metric_add(stats->bytes, part->bytes);
     part_committed(part);
-    part_release(writer, part);
+    writer_release(writer, part);
     lane->callbacks->on_committed(lane->arg, part->items - part->letters, part->letters);
 }
 
@@ -118,14 +118,14 @@ transaction_acknowledge(Writer *writer, size_t missed)
     metric_observe(stats->transaction_rows, (double)transaction->items);
     metric_observe(stats->transaction_seconds, (double)(clock_mono_ns() - writer->begun_ns) / 1e9);
     for (size_t i = missed; i < count; i++) {
-        part_acknowledge(writer, &transaction->parts[i]);
+        writer_acknowledge_part(writer, &transaction->parts[i]);
     }
     if (FAULT("writer.acked")) {
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
 }
 
-static void
+void
 writer_idle(Writer *writer)
 {
     writer_enter(writer, WRITER_IDLE);
@@ -135,8 +135,8 @@ writer_idle(Writer *writer)
 /* --- sending --- */
 
 /* A fault point where the connection may be dropped with its command under way. */
-static void
-drop_if(Writer *writer, bool fault)
+void
+writer_drop_if(Writer *writer, bool fault)
 {
     if (fault) {
         PgReply reply = {.error_class = PG_ERROR_CONNECTION};
@@ -147,16 +147,16 @@ drop_if(Writer *writer, bool fault)
     }
 }
 
-static void
-send_exec(Writer *writer, WriterState state, const char *sql)
+void
+writer_send(Writer *writer, WriterState state, const char *sql)
 {
     writer_enter(writer, state);
     writer_command_started(writer);
     pg_exec(writer->pg, sql, writer_on_reply, writer);
 }
 
-static void
-send_arrays(Writer *writer, WriterState state, const char *sql)
+void
+writer_send_arrays(Writer *writer, WriterState state, const char *sql)
 {
     PgParam params[TRANSACTION_ARRAYS_MAX];
 
@@ -191,19 +191,19 @@ writer_after(Writer *writer)
     writer_idle(writer);
 }
 
-static void
+void
 writer_give_up(Writer *writer, WriterAfter after)
 {
     writer->after = after;
     if (writer->state == WRITER_SMALL) {
         writer_after(writer); /* one statement is its own transaction */
     } else {
-        send_exec(writer, WRITER_ROLLBACK, "ROLLBACK");
+        writer_send(writer, WRITER_ROLLBACK, "ROLLBACK");
     }
 }
 
 /* One lane is at fault; among several, each is tried alone first. */
-static void
+void
 writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err)
 {
     if (lane == NULL && writer->transaction.part_count > 1) {
@@ -218,23 +218,6 @@ writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err)
 }
 
 void
-writer_settle(Writer *writer)
-{
-    Error err;
-
-    bool encoded = transaction_encode_ids(&writer->transaction, &err);
-
-    DS_ASSERT(encoded); /* a few hundred numbers */
-    send_arrays(writer, WRITER_SETTLE, sql_read_positions);
-}
-
-static bool
-writer_breaks_atomicity(void)
-{
-    return MUTANT("offset_before_rows") || MUTANT("offset_without_rows");
-}
-
-void
 writer_begin(Writer *writer)
 {
     Transaction *transaction = &writer->transaction;
@@ -242,25 +225,25 @@ writer_begin(Writer *writer)
 
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
-    if (writer->force_long || !transaction_is_small(transaction) || writer_breaks_atomicity()) {
-        send_exec(writer, WRITER_BEGIN, sql_begin_write);
+    if (writer->force_long || !transaction_is_small(transaction)) {
+        writer_send(writer, WRITER_BEGIN, sql_begin_write);
         return;
     }
     if (!transaction_encode_small(transaction, &err)) {
         writer->force_long = true;
-        send_exec(writer, WRITER_BEGIN, sql_begin_write);
+        writer_send(writer, WRITER_BEGIN, sql_begin_write);
         return;
     }
     const char *sql = transaction->kind == UNIT_BYTES ? sql_small_chunks : sql_small_events;
-    send_arrays(writer, WRITER_SMALL, mutant_statement(sql, &writer->scratch));
-    drop_if(writer, FAULT("writer.small_sent"));
+    writer_send_arrays(writer, WRITER_SMALL, mutant_statement(sql, &writer->scratch));
+    writer_drop_if(writer, FAULT("writer.small_sent"));
 }
 
 static void
 send_commit(Writer *writer)
 {
-    send_exec(writer, WRITER_COMMIT, "COMMIT");
-    drop_if(writer, FAULT("writer.commit_sent"));
+    writer_send(writer, WRITER_COMMIT, "COMMIT");
+    writer_drop_if(writer, FAULT("writer.commit_sent"));
 }
 
 static void
@@ -271,14 +254,14 @@ send_pad_or_commit(Writer *writer)
     }
     if (writer->config.electric_pads && writer->rows_sent > 0 &&
         writer->rows_sent % ELECTRIC_BATCH == 0) {
-        send_exec(writer, WRITER_PAD, sql_electric_pad);
+        writer_send(writer, WRITER_PAD, sql_electric_pad);
     } else {
         send_commit(writer);
     }
 }
 
-static void
-send_letters(Writer *writer)
+void
+writer_send_letters(Writer *writer)
 {
     Error err;
 
@@ -287,73 +270,14 @@ send_letters(Writer *writer)
     } else if (!transaction_encode_letters(&writer->transaction, &err)) {
         writer_blame(writer, NULL, LANE_REFUSED, &err);
     } else {
-        send_arrays(writer, WRITER_LETTERS, sql_dead_letters);
-    }
-}
-
-/* Bad rows were found more often than COPY's line numbers are worth trying. */
-static bool
-writer_searches(const Writer *writer)
-{
-    return writer->line_tries >= WRITER_LINE_TRIES_MAX;
-}
-
-static void
-send_copy(Writer *writer)
-{
-    const Transaction *transaction = &writer->transaction;
-    const char *sql = transaction->kind == UNIT_BYTES ? sql_copy_chunks : sql_copy_events;
-
-    writer_enter(writer, WRITER_ROWS);
-    writer_command_started(writer);
-    pg_copy_in(writer->pg, sql,
-               transaction_copy_slice(transaction, writer->range.first, writer->range.end),
-               writer_on_reply, writer);
-    drop_if(writer, FAULT("writer.copy_sent"));
-}
-
-/* The next range of rows, or what follows the last one. */
-static void
-send_rows(Writer *writer)
-{
-    if (writer->range_count == 0) {
-        send_letters(writer);
-        return;
-    }
-    writer->range = writer->ranges[--writer->range_count];
-    if (MUTANT("offset_before_rows")) {
-        send_exec(writer, WRITER_SAVEPOINT, "COMMIT; BEGIN");
-    } else if (!writer_searches(writer) || writer->savepoint_clean) {
-        send_copy(writer);
-    } else if (writer->savepoint) {
-        send_exec(writer, WRITER_SAVEPOINT, "RELEASE SAVEPOINT rows; SAVEPOINT rows");
-    } else {
-        /* A deferred constraint is to speak up here, where its row can be found. */
-        send_exec(writer, WRITER_SAVEPOINT, "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT rows");
-    }
-}
-
-static void
-push_range(Writer *writer, size_t first, size_t end)
-{
-    DS_ASSERT(writer->range_count < WRITER_RANGES_MAX);
-    if (first < end) {
-        writer->ranges[writer->range_count++] = (RowRange){first, end};
+        writer_send_arrays(writer, WRITER_LETTERS, sql_dead_letters);
     }
 }
 
 /* --- what failed --- */
 
-/* 23505 on a primary key of ours: somebody wrote these rows, and it may have been us. */
-static bool
-is_own_key(const PgReply *reply)
-{
-    return strcmp(reply->err.sqlstate, "23505") == 0 &&
-           str_ends(str_c(reply->constraint), STR("_pkey"));
-}
-
-static void
-write_failed(Writer *writer, const PgReply *reply)
+void
+writer_write_failed(Writer *writer, const PgReply *reply)
 {
     Lane *only = writer->transaction.parts[0].lane;
 
@@ -380,183 +304,7 @@ write_failed(Writer *writer, const PgReply *reply)
     }
 }
 
-/* Marks a row as refused.  False: the stream has too many of them, and is given up. */
-static bool
-mark_row(Writer *writer, size_t index, const Error *why)
-{
-    TransactionRow *row = &writer->transaction.rows[index];
-    Error err;
-
-    if (lane_mark_fault(row->part->lane, row->unit, row->item, row->seq, why)) {
-        row->part->letters++;
-        writer->transaction.letters++;
-        return true;
-    }
-    (void)error_set(&err, ERR_LIMIT,
-                    "more than %d dead letters within %d messages; Postgres refuses the row of seq "
-                    "%lld: %s",
-                    POISON_LETTERS_MAX, POISON_WINDOW_MESSAGES, (long long)row->seq, why->text);
-    (void)memcpy(err.sqlstate, why->sqlstate, sizeof(err.sqlstate));
-    writer_blame(writer, row->part->lane, LANE_REFUSED, &err);
-    return false;
-}
-
-/* Postgres refused a row of the range: finds it, or halves the range. */
-static void
-search_rows(Writer *writer, const PgReply *reply, bool line_known, size_t bad)
-{
-    RowRange range = writer->range;
-    size_t middle = range.first + (range.end - range.first) / 2;
-
-    if (writer->range_count + 2 > WRITER_RANGES_MAX) {
-        writer_blame(writer, NULL, LANE_REFUSED, &reply->err);
-        return;
-    }
-    if (line_known || range.end - range.first == 1) {
-        bad = line_known ? bad : range.first;
-        if (!mark_row(writer, bad, &reply->err)) {
-            return;
-        }
-        push_range(writer, bad + 1, range.end);
-        push_range(writer, range.first, bad);
-    } else {
-        push_range(writer, middle, range.end);
-        push_range(writer, range.first, middle);
-    }
-    send_exec(writer, WRITER_UNDO, "ROLLBACK TO SAVEPOINT rows");
-}
-
-static void
-rows_refused(Writer *writer, const PgReply *reply)
-{
-    uint64_t line = 0;
-    bool line_known = poison_copy_line(str_c(reply->context), &line) &&
-                      line <= writer->range.end - writer->range.first;
-    size_t bad = writer->range.first + (size_t)(line_known ? line - 1 : 0);
-
-    if (is_own_key(reply)) {
-        writer->clashed = true;
-        writer_give_up(writer, WRITER_AFTER_SETTLE);
-    } else if (writer_searches(writer)) {
-        search_rows(writer, reply, line_known, bad);
-    } else {
-        writer->force_long = true;
-        writer->line_tries = line_known ? writer->line_tries + 1 : WRITER_LINE_TRIES_MAX;
-        if (!line_known || mark_row(writer, bad, &reply->err)) {
-            writer_give_up(writer, WRITER_AFTER_RETRY);
-        }
-    }
-}
-
 /* --- answers --- */
-
-static bool
-reply_has_stream(const PgReply *reply, int64_t stream_id, int *out_row)
-{
-    char id[24];
-
-    (void)snprintf(id, sizeof(id), "%lld", (long long)stream_id);
-    for (int row = 0; row < reply->rows; row++) {
-        if (str_eq(pg_get(reply, row, 0), str_c(id))) {
-            *out_row = row;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Own epoch, nothing moved: it is tried again, unless its rows are there already time after time.
- */
-static void
-settle_old(Writer *writer, const Part *part, bool clashed)
-{
-    Lane *lane = part->lane;
-    Error err;
-
-    part_release(writer, part);
-    if (!clashed) {
-        return;
-    }
-    lane->clashes++;
-    if (lane->clashes < WRITER_CLASHES_MAX) {
-        writer->solo = DS_MAX(writer->solo, (size_t)TRANSACTION_PARTS_MAX);
-        return;
-    }
-    (void)error_set(
-        &err, ERR_CONFLICT,
-        "rows from seq %lld on are in the table already, though the offset stands before "
-        "them: somebody else wrote or restored them",
-        (long long)lane->checkpoint.next_seq);
-    writer_trouble(writer, lane, LANE_REFUSED, &err);
-}
-
-static void
-settle_part(Writer *writer, const PgReply *reply, const Part *part, bool clashed)
-{
-    Lane *lane = part->lane;
-    Checkpoint after = part_after(part);
-    Checkpoint found;
-    Error err;
-    int row;
-
-    if (!reply_has_stream(reply, lane->checkpoint.stream_id, &row)) {
-        part_release(writer, part);
-        (void)error_set(&err, ERR_GONE, "its row of ds_sync.stream_offset is gone");
-        writer_trouble(writer, lane, LANE_REFUSED, &err);
-        return;
-    }
-    if (!checkpoint_read(reply, row, &found, &err)) {
-        part_release(writer, part);
-        writer_trouble(writer, lane, LANE_REFUSED, &err);
-        return;
-    }
-    switch (checkpoint_judge(&found, &lane->checkpoint, &after)) {
-    case CHECKPOINT_NEW:
-        part_acknowledge(writer, part);
-        break;
-    case CHECKPOINT_OLD:
-        settle_old(writer, part, clashed);
-        break;
-    case CHECKPOINT_FENCED:
-        part_release(writer, part);
-        (void)error_set(&err, ERR_CONFLICT, "fenced: epoch %lld has taken over from epoch %lld",
-                        (long long)found.epoch, (long long)lane->checkpoint.epoch);
-        writer_trouble(writer, lane, LANE_FENCED, &err);
-        break;
-    case CHECKPOINT_MOVED:
-        part_release(writer, part);
-        (void)error_set(&err, ERR_CONFLICT,
-                        "the offset was moved to %s, skip %lld, next_seq %lld by somebody else",
-                        found.position.offset, (long long)found.position.skip,
-                        (long long)found.next_seq);
-        writer_trouble(writer, lane, LANE_MOVED, &err);
-        break;
-    }
-}
-
-static void
-settle_reply(Writer *writer, const PgReply *reply)
-{
-    Transaction *transaction = &writer->transaction;
-    size_t count = transaction->part_count;
-    bool clashed = writer->clashed;
-
-    if (!reply->ok) {
-        if (reply->error_class == PG_ERROR_CONNECTION) {
-            writer_lost(writer, reply);
-        } else {
-            writer_wait(writer, reply);
-        }
-        return;
-    }
-    writer_succeeded(writer);
-    writer->clashed = false;
-    transaction->part_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        settle_part(writer, reply, &transaction->parts[i], clashed);
-    }
-    writer_idle(writer);
-}
 
 /* Streams whose guard was hit are committed; the others have to be looked at. */
 static void
@@ -567,14 +315,14 @@ small_reply(Writer *writer, const PgReply *reply)
     int row;
 
     if (!reply->ok) {
-        if (is_own_key(reply)) {
+        if (writer_is_own_key(reply)) {
             writer->clashed = true;
             writer_give_up(writer, WRITER_AFTER_SETTLE);
         } else if (reply->error_class == PG_ERROR_ROW) {
             writer->force_long = true;
             writer_give_up(writer, WRITER_AFTER_RETRY);
         } else {
-            write_failed(writer, reply);
+            writer_write_failed(writer, reply);
         }
         return;
     }
@@ -582,7 +330,7 @@ small_reply(Writer *writer, const PgReply *reply)
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
     for (size_t i = 0; i < transaction->part_count; i++) {
-        if (!reply_has_stream(reply, transaction->parts[i].lane->checkpoint.stream_id, &row)) {
+        if (!writer_reply_has(reply, transaction->parts[i].lane->checkpoint.stream_id, &row)) {
             Part part = transaction->parts[i];
 
             transaction->parts[i] = transaction->parts[missed];
@@ -604,7 +352,7 @@ begin_reply(Writer *writer, const PgReply *reply)
     Error err;
 
     if (!reply->ok) {
-        write_failed(writer, reply);
+        writer_write_failed(writer, reply);
         return;
     }
     if (FAULT("writer.begin_done")) {
@@ -614,7 +362,7 @@ begin_reply(Writer *writer, const PgReply *reply)
         writer_blame(writer, NULL, LANE_REFUSED, &err);
         return;
     }
-    send_arrays(writer, WRITER_GUARD, mutant_statement(sql_guard, &writer->scratch));
+    writer_send_arrays(writer, WRITER_GUARD, mutant_statement(sql_guard, &writer->scratch));
 }
 
 /* Not one row is sent before every guard is seen to be hit. */
@@ -625,7 +373,7 @@ guard_reply(Writer *writer, const PgReply *reply)
     Error err;
 
     if (!reply->ok) {
-        write_failed(writer, reply);
+        writer_write_failed(writer, reply);
         return;
     }
     if ((size_t)reply->rows != transaction->part_count) {
@@ -642,30 +390,8 @@ guard_reply(Writer *writer, const PgReply *reply)
     writer->range_count = 0;
     writer->savepoint = false;
     writer->savepoint_clean = false;
-    push_range(writer, 0, MUTANT("offset_without_rows") ? 0 : transaction->row_count);
-    send_rows(writer);
-}
-
-static void
-rows_reply(Writer *writer, const PgReply *reply)
-{
-    size_t count = writer->range.end - writer->range.first;
-    Error err;
-
-    if (!reply->ok && reply->error_class == PG_ERROR_ROW) {
-        rows_refused(writer, reply);
-    } else if (!reply->ok) {
-        write_failed(writer, reply);
-    } else if (reply->rows_affected != count) {
-        (void)error_set(&err, ERR_CONFIG,
-                        "COPY wrote %llu of %zu rows: a trigger or a rule drops some",
-                        (unsigned long long)reply->rows_affected, count);
-        writer_blame(writer, NULL, LANE_REFUSED, &err);
-    } else {
-        writer->rows_sent += count;
-        writer->savepoint_clean = false;
-        send_rows(writer);
-    }
+    writer_push_range(writer, 0, MUTANT("offset_without_rows") ? 0 : transaction->row_count);
+    writer_send_rows(writer);
 }
 
 static void
@@ -674,7 +400,7 @@ letters_reply(Writer *writer, const PgReply *reply)
     Error err;
 
     if (!reply->ok) {
-        write_failed(writer, reply);
+        writer_write_failed(writer, reply);
     } else if (reply->rows_affected != writer->transaction.letters) {
         (void)error_set(&err, ERR_CONFIG, "a trigger or a rule drops dead letters");
         writer_blame(writer, NULL, LANE_REFUSED, &err);
@@ -713,7 +439,17 @@ commit_reply(Writer *writer, const PgReply *reply)
     } else if (reply->error_class == PG_ERROR_TRANSIENT) {
         writer_wait(writer, reply);
     } else {
-        write_failed(writer, reply);
+        writer_write_failed(writer, reply);
+    }
+}
+
+static void
+pad_reply(Writer *writer, const PgReply *reply)
+{
+    if (reply->ok) {
+        send_commit(writer);
+    } else {
+        writer_write_failed(writer, reply);
     }
 }
 
@@ -732,7 +468,7 @@ writer_write_reply(Writer *writer, const PgReply *reply)
 {
     switch (writer->state) {
     case WRITER_SETTLE:
-        settle_reply(writer, reply);
+        writer_settle_reply(writer, reply);
         break;
     case WRITER_SMALL:
         small_reply(writer, reply);
@@ -745,28 +481,14 @@ writer_write_reply(Writer *writer, const PgReply *reply)
         break;
     case WRITER_SAVEPOINT:
     case WRITER_UNDO:
-        if (!reply->ok) {
-            write_failed(writer, reply);
-        } else if (writer->state == WRITER_SAVEPOINT) {
-            writer->savepoint = true;
-            send_copy(writer);
-        } else {
-            writer->savepoint_clean = true;
-            send_rows(writer);
-        }
-        break;
     case WRITER_ROWS:
-        rows_reply(writer, reply);
+        writer_rows_reply(writer, reply);
         break;
     case WRITER_LETTERS:
         letters_reply(writer, reply);
         break;
     case WRITER_PAD:
-        if (reply->ok) {
-            send_commit(writer);
-        } else {
-            write_failed(writer, reply);
-        }
+        pad_reply(writer, reply);
         break;
     case WRITER_COMMIT:
         commit_reply(writer, reply);

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What became of a transaction whose outcome is unknown, or whose guard missed: Postgres is asked,
+ * and each stream gets its own answer.
+ */
+#include "syncd/writer_internal.h"
+
+#include "sql/queries.h"
+
+void
+writer_settle(Writer *writer)
+{
+    Error err;
+
+    bool encoded = transaction_encode_ids(&writer->transaction, &err);
+
+    DS_ASSERT(encoded); /* a few hundred numbers */
+    writer_send_arrays(writer, WRITER_SETTLE, sql_read_positions);
+}
+
+bool
+writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row)
+{
+    char id[24];
+
+    (void)snprintf(id, sizeof(id), "%lld", (long long)stream_id);
+    for (int row = 0; row < reply->rows; row++) {
+        if (str_eq(pg_get(reply, row, 0), str_c(id))) {
+            *out_row = row;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Own epoch, nothing moved: it is tried again, unless its rows are there already time after time.
+ */
+static void
+settle_old(Writer *writer, const Part *part, bool clashed)
+{
+    Lane *lane = part->lane;
+    Error err;
+
+    writer_release(writer, part);
+    if (!clashed) {
+        return;
+    }
+    lane->clashes++;
+    if (lane->clashes < WRITER_CLASHES_MAX) {
+        writer->solo = DS_MAX(writer->solo, (size_t)TRANSACTION_PARTS_MAX);
+        return;
+    }
+    (void)error_set(
+        &err, ERR_CONFLICT,
+        "rows from seq %lld on are in the table already, though the offset stands before "
+        "them: somebody else wrote or restored them",
+        (long long)lane->checkpoint.next_seq);
+    writer_trouble(writer, lane, LANE_REFUSED, &err);
+}
+
+static void
+settle_part(Writer *writer, const PgReply *reply, const Part *part, bool clashed)
+{
+    Lane *lane = part->lane;
+    Checkpoint after = part_after(part);
+    Checkpoint found;
+    Error err;
+    int row;
+
+    if (!writer_reply_has(reply, lane->checkpoint.stream_id, &row)) {
+        writer_release(writer, part);
+        (void)error_set(&err, ERR_GONE, "its row of ds_sync.stream_offset is gone");
+        writer_trouble(writer, lane, LANE_REFUSED, &err);
+        return;
+    }
+    if (!checkpoint_read(reply, row, &found, &err)) {
+        writer_release(writer, part);
+        writer_trouble(writer, lane, LANE_REFUSED, &err);
+        return;
+    }
+    switch (checkpoint_judge(&found, &lane->checkpoint, &after)) {
+    case CHECKPOINT_NEW:
+        writer_acknowledge_part(writer, part);
+        break;
+    case CHECKPOINT_OLD:
+        settle_old(writer, part, clashed);
+        break;
+    case CHECKPOINT_FENCED:
+        writer_release(writer, part);
+        (void)error_set(&err, ERR_CONFLICT, "fenced: epoch %lld has taken over from epoch %lld",
+                        (long long)found.epoch, (long long)lane->checkpoint.epoch);
+        writer_trouble(writer, lane, LANE_FENCED, &err);
+        break;
+    case CHECKPOINT_MOVED:
+        writer_release(writer, part);
+        (void)error_set(&err, ERR_CONFLICT,
+                        "the offset was moved to %s, skip %lld, next_seq %lld by somebody else",
+                        found.position.offset, (long long)found.position.skip,
+                        (long long)found.next_seq);
+        writer_trouble(writer, lane, LANE_MOVED, &err);
+        break;
+    }
+}
+
+void
+writer_settle_reply(Writer *writer, const PgReply *reply)
+{
+    Transaction *transaction = &writer->transaction;
+    size_t count = transaction->part_count;
+    bool clashed = writer->clashed;
+
+    if (!reply->ok) {
+        if (reply->error_class == PG_ERROR_CONNECTION) {
+            writer_lost(writer, reply);
+        } else {
+            writer_wait(writer, reply);
+        }
+        return;
+    }
+    writer_succeeded(writer);
+    writer->clashed = false;
+    transaction->part_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        settle_part(writer, reply, &transaction->parts[i], clashed);
+    }
+    writer_idle(writer);
+}
