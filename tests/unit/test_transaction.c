@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/transaction.h"
+
+#include <criterion/criterion.h>
+
+static const UnitLimits unit_limits = {.bytes_max = 8u << 20, .message_bytes_max = 1000};
+static const PartLimits plenty = {.rows_max = 1000, .bytes_max = 1u << 20};
+static Transaction transaction;
+
+static void
+make_lane(Lane *lane, const char *name, int64_t stream_id)
+{
+    static const LaneCallbacks callbacks = {0};
+
+    lane_init(lane, STR("default"), str_c(name), STR("me"), &callbacks, NULL);
+    lane->checkpoint =
+        (Checkpoint){.stream_id = stream_id, .epoch = 4, .generation = 2, .next_seq = 10};
+    position_set(&lane->checkpoint.position, STR("o0"), 1);
+}
+
+static void
+push_json(Lane *lane, const char *event)
+{
+    Unit *unit = unit_new(UNIT_JSON, STR("o0"), 1, &unit_limits);
+    int64_t drop = 0;
+    Error err;
+
+    cr_assert(unit_add_json(unit, str_c(event), &unit_limits, &drop, &err), "%s", err.text);
+    unit_end(unit, STR("o1"), 0, false);
+    lane_push(lane, unit);
+}
+
+static void
+push_bytes(Lane *lane, Str bytes)
+{
+    Unit *unit = unit_new(UNIT_BYTES, STR("o0"), 1, &unit_limits);
+    int64_t drop = 0;
+    Error err;
+
+    cr_assert(unit_add_bytes(unit, bytes, &drop, &err));
+    unit_end(unit, STR("o1"), 0, true);
+    lane_push(lane, unit);
+}
+
+static bool
+add(Lane *lane)
+{
+    bool too_poisonous;
+
+    return transaction_add(&transaction, lane, &plenty, &too_poisonous);
+}
+
+static void
+expect_array(size_t index, const char *text)
+{
+    cr_expect_str_eq(buf_cstr(&transaction.arrays[index]), text, "array %zu is %s", index,
+                     buf_cstr(&transaction.arrays[index]));
+}
+
+Test(transaction, the_guard_holds_old_and_new_of_each_stream_in_order_of_id)
+{
+    Lane a;
+    Lane b;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&a, "a", 9);
+    make_lane(&b, "b", 3);
+    push_json(&a, "[1,2]");
+    push_json(&b, "[3]");
+    cr_assert(add(&a));
+    cr_assert(add(&b));
+    transaction_sort(&transaction);
+    cr_assert(transaction_encode_guard(&transaction, &err));
+    expect_array(0, "{3,9}");
+    expect_array(1, "{4,4}");
+    expect_array(2, "{2,2}");
+    expect_array(3, "{\"o0\",\"o0\"}");
+    expect_array(4, "{1,1}");
+    expect_array(5, "{10,10}");
+    expect_array(6, "{\"o1\",\"o1\"}");
+    expect_array(7, "{0,0}");
+    expect_array(8, "{1,2}");
+    expect_array(9, "{\"f\",\"f\"}");
+    cr_expect_eq(transaction.array_count, 10);
+    cr_expect_eq(transaction_find(&transaction, 9)->lane, &a);
+    cr_expect_null(transaction_find(&transaction, 4));
+    transaction_done(&transaction);
+    lane_done(&a);
+    lane_done(&b);
+}
+
+Test(transaction, small_rows_carry_columns_and_the_bytes_as_they_came)
+{
+    Lane lane;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&lane, "n\"a", 3);
+    push_json(&lane, "[{\"key\":\"k\\\"\\\\\",\"type\":\"t\",\"operation\":\"set\"},[1, 2]]");
+    cr_assert(add(&lane));
+    cr_assert(transaction_is_small(&transaction));
+    cr_assert(transaction_encode_small(&transaction, &err));
+    cr_expect_eq(transaction.array_count, 18);
+    expect_array(10, "{3,3}");
+    expect_array(11, "{\"n\\\"a\",\"n\\\"a\"}");
+    expect_array(12, "{10,11}");
+    expect_array(13, "{\"o0\",\"o0\"}");
+    expect_array(14, "{\"k\\\"\\\\\",NULL}");
+    expect_array(15, "{\"t\",NULL}");
+    expect_array(16, "{\"set\",NULL}");
+    expect_array(
+        17, "{\"{\\\"key\\\":\\\"k\\\\\\\"\\\\\\\\\\\",\\\"type\\\":\\\"t\\\",\\\"operation\\\":"
+            "\\\"set\\\"}\",\"[1, 2]\"}");
+    transaction_done(&transaction);
+    lane_done(&lane);
+}
+
+Test(transaction, null_columns_come_first_too)
+{
+    Lane lane;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&lane, "a", 3);
+    push_json(&lane, "[1,{\"key\":\"k\"}]");
+    cr_assert(add(&lane));
+    cr_assert(transaction_encode_small(&transaction, &err));
+    expect_array(14, "{NULL,\"k\"}");
+    expect_array(15, "{NULL,NULL}");
+    transaction_done(&transaction);
+    lane_done(&lane);
+}
+
+Test(transaction, copy_lines_escape_what_copy_reads_otherwise)
+{
+    Lane lane;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&lane, "a\tb", 3);
+    push_json(&lane, "[{\"key\":\"x\\ty\\\\\"},{ \"n\":\n1}]");
+    cr_assert(add(&lane));
+    cr_assert(transaction_encode_copy(&transaction, &err));
+    cr_assert_eq(transaction.row_count, 2);
+    Str whole = transaction_copy_slice(&transaction, 0, 2);
+    Str expected = STR("a\\tb\t2\t10\to0\tx\\ty\\\\\t\\N\t\\N\t{\"key\":\"x\\\\ty\\\\\\\\\"}\n"
+                       "a\\tb\t2\t11\to0\t\\N\t\\N\t\\N\t{ \"n\":\\n1}\n");
+    cr_expect(str_eq(whole, expected), "%.*s", STR_ARG(whole));
+    Str first = transaction_copy_slice(&transaction, 0, 1);
+    Str second = transaction_copy_slice(&transaction, 1, 2);
+    cr_expect_eq(first.len + second.len, whole.len);
+    cr_expect(str_ends(first, STR("\n")));
+    cr_expect_eq(transaction_copy_slice(&transaction, 2, 2).len, 0);
+    transaction_done(&transaction);
+    lane_done(&lane);
+}
+
+Test(transaction, chunks_are_hexadecimal_both_ways)
+{
+    Lane lane;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&lane, "a", 3);
+    push_bytes(&lane, STR("\x00\xff\\\n"));
+    cr_assert(add(&lane));
+    cr_assert(transaction_encode_small(&transaction, &err));
+    cr_expect_eq(transaction.array_count, 15);
+    expect_array(9, "{\"t\"}");
+    expect_array(8, "{4}");
+    expect_array(14, "{\"\\\\x00ff5c0a\"}");
+    cr_assert(transaction_encode_copy(&transaction, &err));
+    Str line = transaction_copy_slice(&transaction, 0, 1);
+    cr_expect(str_eq(line, STR("a\t2\t10\to0\t\\\\x00ff5c0a\n")), "%.*s", STR_ARG(line));
+    transaction_done(&transaction);
+    lane_done(&lane);
+}
+
+Test(transaction, messages_and_chunks_never_share_one)
+{
+    Lane json;
+    Lane bytes;
+
+    transaction_init(&transaction);
+    make_lane(&json, "a", 1);
+    make_lane(&bytes, "b", 2);
+    push_json(&json, "[1]");
+    push_bytes(&bytes, STR("x"));
+    cr_assert(add(&bytes));
+    cr_expect_not(add(&json));
+    transaction_reset(&transaction);
+    cr_assert(add(&json));
+    cr_expect_not(add(&bytes));
+    transaction_done(&transaction);
+    lane_done(&json);
+    lane_done(&bytes);
+}
+
+Test(transaction, dead_letters_leave_the_rows_and_keep_their_bytes_and_reason)
+{
+    Lane lane;
+    Error err;
+    Error why = {.sqlstate = "23514", .text = "no \"thirteen\""};
+
+    transaction_init(&transaction);
+    make_lane(&lane, "a", 3);
+    push_json(&lane, "[1,\"\\u0000\",13,2]");
+    cr_assert(lane_mark_fault(&lane, STAILQ_FIRST(&lane.units), 2, 12, &why));
+    cr_assert(add(&lane));
+    cr_expect_eq(transaction.letters, 2);
+    cr_expect_not(transaction_is_small(&transaction));
+    cr_assert(transaction_encode_copy(&transaction, &err));
+    cr_expect_eq(transaction.row_count, 2);
+    cr_expect_eq(transaction.rows[1].seq, 13);
+    cr_assert(transaction_encode_letters(&transaction, &err));
+    cr_expect_eq(transaction.array_count, 9);
+    expect_array(0, "{3,3}");
+    expect_array(3, "{11,12}");
+    expect_array(5, "{\"nul\",\"row_fault\"}");
+    expect_array(6, "{\"22P05\",\"23514\"}");
+    expect_array(8, "{\"\\\\x225c753030303022\",\"\\\\x3133\"}");
+    cr_expect_not_null(strstr(buf_cstr(&transaction.arrays[7]), "no \\\"thirteen\\\""));
+    transaction_done(&transaction);
+    lane_done(&lane);
+}
+
+Test(transaction, a_hundred_rows_are_not_small)
+{
+    Lane lane;
+    Buf event;
+    Error err;
+
+    buf_init(&event, 4096);
+    cr_assert(buf_append(&event, STR("[0"), &err));
+    for (int i = 1; i < 99; i++) {
+        cr_assert(buf_append(&event, STR(",0"), &err));
+    }
+    cr_assert(buf_append(&event, STR("]"), &err));
+    transaction_init(&transaction);
+    make_lane(&lane, "a", 3);
+    push_json(&lane, buf_cstr(&event));
+    cr_assert(add(&lane));
+    cr_expect(transaction_is_small(&transaction));
+    transaction_reset(&transaction);
+    push_json(&lane, "[1]");
+    cr_assert(add(&lane));
+    cr_expect_eq(transaction.items, 100);
+    cr_expect_not(transaction_is_small(&transaction));
+    transaction_done(&transaction);
+    lane_done(&lane);
+    buf_done(&event);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/unit.h"
+
+#include <criterion/criterion.h>
+
+static const UnitLimits limits = {.bytes_max = 4u << 20, .message_bytes_max = 100};
+
+static bool
+add(Unit *unit, const char *event, int64_t *drop)
+{
+    Error err;
+
+    return unit_add_json(unit, str_c(event), &limits, drop, &err);
+}
+
+static void
+expect_item(const Unit *unit, size_t item, const char *text)
+{
+    Str found = unit_item_text(unit, item);
+
+    cr_expect(str_eq(found, str_c(text)), "item %zu is %.*s, not %s", item, STR_ARG(found), text);
+}
+
+Test(unit, messages_are_the_bytes_between_the_commas)
+{
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+    int64_t drop = 0;
+
+    cr_assert(add(unit, "[ {\"a\" : 1} ,2.50,\n\"x,]\" , [1,[2]], null]", &drop));
+    cr_assert_eq(unit->count, 5);
+    expect_item(unit, 0, "{\"a\" : 1}");
+    expect_item(unit, 1, "2.50");
+    expect_item(unit, 2, "\"x,]\"");
+    expect_item(unit, 3, "[1,[2]]");
+    expect_item(unit, 4, "null");
+    cr_expect_eq(unit_item_step(unit, 1), 1);
+    unit_free(unit);
+}
+
+Test(unit, several_data_events_make_one_unit)
+{
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+    int64_t drop = 0;
+
+    for (int i = 0; i < 200; i++) {
+        cr_assert(add(unit, "[1,{\"n\":2}]", &drop));
+    }
+    cr_assert_eq(unit->count, 400);
+    expect_item(unit, 0, "1");
+    expect_item(unit, 399, "{\"n\":2}");
+    unit_free(unit);
+}
+
+Test(unit, what_is_committed_already_is_dropped_and_counted_in_the_start)
+{
+    for (int64_t skip = 0; skip <= 6; skip++) {
+        Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+        int64_t drop = skip;
+
+        cr_assert(add(unit, "[0,1,2]", &drop));
+        cr_assert(add(unit, "[3,4]", &drop));
+        size_t left = skip < 5 ? (size_t)(5 - skip) : 0;
+        cr_expect_eq(unit->count, left, "skip %lld left %zu", (long long)skip, unit->count);
+        cr_expect_eq(unit->start.skip, 5 - (int64_t)left);
+        cr_expect_eq(drop, skip - unit->start.skip);
+        if (left > 0) {
+            char first[2] = {(char)('0' + skip), '\0'};
+
+            expect_item(unit, 0, first);
+        }
+        unit_free(unit);
+    }
+}
+
+Test(unit, a_damaged_event_is_a_protocol_error_at_every_truncation)
+{
+    static const char whole[] = "[{\"a\":\"\\u00e9\"},[1,2],\"x\"]";
+
+    for (size_t cut = 0; cut < sizeof(whole) - 1; cut++) {
+        Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+        int64_t drop = 0;
+        Error err = {0};
+
+        cr_expect_not(unit_add_json(unit, str_n(whole, cut), &limits, &drop, &err), "cut at %zu",
+                      cut);
+        cr_expect_eq(err.code, ERR_PROTOCOL);
+        unit_free(unit);
+    }
+}
+
+Test(unit, an_event_above_the_limit_is_refused)
+{
+    static const UnitLimits tight = {.bytes_max = 16, .message_bytes_max = 100};
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &tight);
+    int64_t drop = 0;
+    Error err = {0};
+
+    cr_expect_not(unit_add_json(unit, STR("[1,2,3,4,5,6,7,8,9]"), &tight, &drop, &err));
+    cr_expect_eq(err.code, ERR_LIMIT);
+    unit_free(unit);
+}
+
+Test(unit, poison_is_marked_and_its_neighbours_are_not)
+{
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+    int64_t drop = 0;
+
+    cr_assert(add(unit,
+                  "[1,\"\\u0000\",2,\"\\ud800\",3,1e999,"
+                  "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                  "aaaaaaaaaaaaaa"
+                  "aaaaaaaaaa\",4]",
+                  &drop));
+    static const PoisonReason expected[] = {POISON_NONE,           POISON_NUL,  POISON_NONE,
+                                            POISON_LONE_SURROGATE, POISON_NONE, POISON_NUMBER,
+                                            POISON_SIZE,           POISON_NONE};
+    cr_assert_eq(unit->count, DS_COUNT(expected));
+    for (size_t i = 0; i < DS_COUNT(expected); i++) {
+        cr_expect_eq(unit->items[i].poison, expected[i], "item %zu", i);
+    }
+    unit_free(unit);
+}
+
+/* Brackets and quotes in strings must not end it early. */
+Test(unit, a_message_that_is_too_deep_is_passed_whole_and_marked)
+{
+    static const UnitLimits wide = {.bytes_max = 1u << 20, .message_bytes_max = 1u << 20};
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &wide);
+    Buf event;
+    Error err;
+    int64_t drop = 0;
+
+    buf_init(&event, 1u << 20);
+    cr_assert(buf_append(&event, STR("[ 1 , "), &err));
+    for (int i = 0; i < 700; i++) {
+        cr_assert(buf_append(&event, STR("{\"k]\\\"\":["), &err));
+    }
+    for (int i = 0; i < 700; i++) {
+        cr_assert(buf_append(&event, STR("]}"), &err));
+    }
+    cr_assert(buf_append(&event, STR(" , 2]"), &err));
+    cr_assert(unit_add_json(unit, buf_str(&event), &wide, &drop, &err), "%s", err.text);
+    cr_assert_eq(unit->count, 3);
+    cr_expect_eq(unit->items[1].poison, POISON_DEPTH);
+    cr_expect_eq(unit->items[1].len, 700 * 11);
+    expect_item(unit, 2, "2");
+    cr_expect_eq(unit->items[2].poison, POISON_NONE);
+    unit_free(unit);
+    buf_done(&event);
+}
+
+Test(unit, a_deep_message_that_never_ends_is_a_protocol_error)
+{
+    char event[2000];
+    Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+    int64_t drop = 0;
+    Error err = {0};
+
+    memset(event, '[', sizeof(event));
+    cr_expect_not(unit_add_json(unit, str_n(event, sizeof(event)), &limits, &drop, &err));
+    cr_expect_eq(err.code, ERR_PROTOCOL);
+    unit_free(unit);
+}
+
+Test(unit, bytes_are_cut_into_chunks_by_position_however_they_come)
+{
+    size_t total = UNIT_CHUNK_BYTES_MAX * 2 + 12345;
+    char *bytes = malloc(total);
+
+    cr_assert_not_null(bytes);
+    for (size_t i = 0; i < total; i++) {
+        bytes[i] = (char)(i * 31);
+    }
+    static const size_t pieces[] = {1000, 65536, 1u << 20, 3u << 20};
+    for (size_t p = 0; p < DS_COUNT(pieces); p++) {
+        Unit *unit = unit_new(UNIT_BYTES, STR("o1"), 0, &limits);
+        int64_t drop = 0;
+        Error err;
+
+        for (size_t at = 0; at < total; at += pieces[p]) {
+            cr_assert(unit_add_bytes(unit, str_n(bytes + at, DS_MIN(pieces[p], total - at)), &drop,
+                                     &err));
+        }
+        cr_assert_eq(unit->count, 3);
+        cr_expect_eq(unit_item_step(unit, 0), UNIT_CHUNK_BYTES_MAX);
+        cr_expect_eq(unit_item_step(unit, 2), 12345);
+        cr_expect_eq(memcmp(unit->data.data, bytes, total), 0);
+        unit_free(unit);
+    }
+    free(bytes);
+}
+
+Test(unit, bytes_that_are_committed_already_are_dropped_at_every_split)
+{
+    static const char text[] = "0123456789";
+
+    for (int64_t skip = 0; skip <= 12; skip++) {
+        for (size_t split = 0; split <= 10; split++) {
+            Unit *unit = unit_new(UNIT_BYTES, STR("o1"), 0, &limits);
+            int64_t drop = skip;
+            Error err;
+
+            cr_assert(unit_add_bytes(unit, str_n(text, split), &drop, &err));
+            cr_assert(unit_add_bytes(unit, str_n(text + split, 10 - split), &drop, &err));
+            int64_t done = DS_MIN(skip, (int64_t)10);
+            cr_expect_eq(unit->start.skip, done);
+            cr_expect_eq(drop, skip - done);
+            cr_expect(str_eq(buf_str(&unit->data), str_c(text + done)));
+            unit_free(unit);
+        }
+    }
+}
