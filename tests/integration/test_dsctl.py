@@ -389,7 +389,7 @@ def test_an_error_of_the_server_cannot_draw_on_the_terminal():
 
 def test_what_cannot_be_reached_has_a_status_of_its_own():
     assert NOBODY in Dsctl(DSCTL_SERVER=NOBODY).error("stream", "head", "x", status=NO_SOURCE)
-    Dsctl(DSCTL_SERVER=NOBODY).error("stream", "ls", status=NO_SOURCE)
+    Dsctl(DSCTL_SERVER=NOBODY, DSCTL_ADMIN=NOBODY).error("stream", "ls", status=NO_SOURCE)
     Dsctl(DSCTL_SERVER=NOBODY).error("stream", "tail", "x", status=NO_SOURCE)
     Dsctl(POSTGRES_URL="postgresql://u:hush@127.0.0.1:1/x").error("db", "status", status=NO_POSTGRES)
     Dsctl(POSTGRES_URL="host=127.0.0.1 nonsense=1").error("db", "status", status=USAGE)
