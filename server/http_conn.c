@@ -710,7 +710,7 @@ http_conn_check_time(HttpConn *conn, int64_t now_ms)
         }
         break;
     case HTTP_CONN_LINGER:
-        if (waited > HTTP_LINGER_MS) {
+        if (waited > (conn->loop->draining ? HTTP_LINGER_STOPPING_MS : HTTP_LINGER_MS)) {
             http_conn_close(conn);
         }
         break;

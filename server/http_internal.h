@@ -23,6 +23,7 @@
 #define HTTP_PIPELINED_OUT_BYTES_MAX 65536 /* replies not sent: no further request is looked at */
 #define HTTP_REPLY_HEAD_BYTES_MAX    32768
 #define HTTP_LINGER_MS               2000
+#define HTTP_LINGER_STOPPING_MS      250      /* the same, when the server stops */
 #define HTTP_LINGER_BYTES_MAX        33554432 /* read and dropped, so that the reply is seen */
 #define HTTP_PEER_BYTES_MAX          56
 #define HTTP_LOOPS_MAX               256

@@ -176,6 +176,8 @@ net_loop_begin_drain(void *arg)
         http_conn_drain(conn);
     }
     say_when_empty(loop);
+    /* Connections that only linger are what the end waits for. */
+    timer_repeat(loop->tick, NET_LOOP_TICK_MS_STOPPING);
 }
 
 void

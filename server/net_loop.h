@@ -10,8 +10,9 @@
 
 #include "server/http_internal.h"
 
-#define NET_LOOP_TICK_MS_MAX 1000 /* how late a timeout may strike */
-#define NET_LOOP_TICK_MS_MIN 10
+#define NET_LOOP_TICK_MS_MAX      1000 /* how late a timeout may strike */
+#define NET_LOOP_TICK_MS_MIN      10
+#define NET_LOOP_TICK_MS_STOPPING 50
 
 NetLoop *net_loop_new(HttpServer *server, unsigned index); /* starts its thread */
 void net_loop_join(NetLoop *loop);                         /* after net_loop_finish was posted */

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -199,6 +200,32 @@ def test_sigterm_answers_long_polls_and_ends_sse(start):
             pass
         assert sse.is_closed() and poll.is_closed() and idle.is_closed()
     assert server.wait() == 0
+
+
+def test_sigterm_does_not_wait_for_subscribers_to_close_and_loses_nothing_queued(start):
+    server = start(DS_SERVER__THREADS="2")
+    server.create("s", "text/plain")
+    subscribers = [connect(server) for _ in range(20)]
+    try:
+        for wire in subscribers:
+            wire.send(get(f"{STREAM}?offset=-1&live=sse"))
+            assert wire.head().status == 200
+        for number in range(20):
+            server.append("s", b"%04d" % number + 996 * b".", "text/plain")
+        ds.wait_until(lambda: metric(server, "ds_server_read_bytes_total") >= 20 * 20 * 1000)
+        begin = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert time.monotonic() - begin < 1.5
+        for wire in subscribers:
+            text = b""
+            while chunk := wire.chunk():
+                text += chunk
+            assert [text.count(b"%04d." % number) for number in range(20)] == [1] * 20
+            assert wire.is_closed()
+    finally:
+        for wire in subscribers:
+            wire.close()
 
 
 def test_sigint_ends_it_too(start):
