@@ -202,6 +202,30 @@ chunk_log_bytes_from(const ChunkLog *log, uint64_t position)
            byte_in_entry(log, &log->chunks[at], position);
 }
 
+/* What is left of a chunk whose greater part was trimmed moves to one of its own size; who reads
+ * the old one holds it.  So a log takes no more than twice what it counts. */
+static void
+entry_shrink(LogChunk *entry, uint32_t begin)
+{
+    uint32_t gone = ends_until(entry, begin);
+    LogChunk kept = {
+        .chunk = chunk_new(entry->len - begin),
+        .byte_start = entry->byte_start + begin,
+        .index_start = entry->index_start + gone,
+        .len = entry->len - begin,
+        .ends_count = entry->ends_count - gone,
+        .ends_cap = entry->ends_count - gone,
+        .ends = mem_array(entry->ends_count - gone, sizeof(*entry->ends)),
+    };
+
+    memcpy(kept.chunk->data, entry->chunk->data + begin, kept.len);
+    for (uint32_t i = 0; i < kept.ends_count; i++) {
+        kept.ends[i] = entry->ends[gone + i] - begin;
+    }
+    log_chunk_done(entry);
+    *entry = kept;
+}
+
 void
 chunk_log_trim(ChunkLog *log, uint64_t position)
 {
@@ -214,6 +238,13 @@ chunk_log_trim(ChunkLog *log, uint64_t position)
         free(log->chunks);
         log->chunks = NULL;
         log->head = log->count = log->cap = 0;
+        return;
+    }
+    LogChunk *first = &log->chunks[log->head];
+    uint32_t begin = byte_in_entry(log, first, position);
+
+    if (first->len - begin < first->chunk->cap / 2 && begin > 0) {
+        entry_shrink(first, begin);
     }
 }
 

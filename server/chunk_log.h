@@ -67,7 +67,8 @@ uint64_t chunk_log_index_at(const ChunkLog *log, uint64_t position);
 /* Bytes between a position that the log still holds, or its tail, and the tail. */
 uint64_t chunk_log_bytes_from(const ChunkLog *log, uint64_t position);
 
-/* Frees every chunk that lies before the position as a whole. */
+/* Frees every chunk that lies before the position as a whole, and moves what is left of one that
+ * lies mostly before it. */
 void chunk_log_trim(ChunkLog *log, uint64_t position);
 
 /* From a position the log still holds, or its tail, at most bytes_max, cut at the end of a message;

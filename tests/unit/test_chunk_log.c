@@ -189,6 +189,43 @@ Test(chunk_log, trimming_frees_whole_chunks_and_keeps_positions)
     chunk_log_done(&log);
 }
 
+/* Else a few counted bytes could keep a chunk as large as the largest append. */
+Test(chunk_log, what_a_trim_leaves_of_a_chunk_takes_no_more_than_twice_its_bytes)
+{
+    enum { COUNT = 1000 };
+    static char bytes[COUNT * 4 + 1];
+    static uint32_t ends[COUNT];
+
+    for (uint32_t i = 0; i < COUNT; i++) {
+        snprintf(bytes + 4 * i, 5, "%03u,", i);
+        ends[i] = 4 * (i + 1);
+    }
+    for (int counts_messages = 0; counts_messages <= 1; counts_messages++) {
+        uint64_t unit = counts_messages ? 1 : 4;
+        ChunkLog log;
+        Range held;
+
+        chunk_log_init(&log, counts_messages);
+        chunk_log_append(
+            &log, (LogPayload){.bytes = str_n(bytes, 4 * COUNT), .ends = ends, .count = COUNT});
+        chunk_log_read(&log, 0, sizeof(bytes), &held);
+        for (uint64_t keep = COUNT; keep-- > 1;) {
+            uint64_t position = (COUNT - keep) * unit;
+
+            chunk_log_trim(&log, position);
+            cr_expect_leq(log.chunks[log.head].chunk->cap, 2 * 4 * keep, "%zu kept", (size_t)keep);
+            cr_expect_eq(chunk_log_bytes_from(&log, position), 4 * keep);
+            cr_expect_eq(chunk_log_index_at(&log, position), COUNT - keep);
+            expect_range(&log, position, 4 * keep, bytes + 4 * (COUNT - keep), COUNT * unit);
+        }
+        append(&log, STR("abc,"));
+        expect_range(&log, (COUNT - 1) * unit, 100, "999,abc,", (COUNT + 1) * unit);
+        cr_expect_eq(memcmp(held.parts[0].bytes.ptr, bytes, 4 * COUNT), 0);
+        range_done(&held);
+        chunk_log_done(&log);
+    }
+}
+
 Test(chunk_log, a_reader_keeps_its_bytes_when_the_log_goes)
 {
     ChunkLog log;
