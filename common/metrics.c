@@ -189,6 +189,12 @@ metric_set(Metric *gauge, int64_t value)
 }
 
 void
+metric_move(Metric *gauge, int64_t change)
+{
+    atomic_fetch_add_explicit(&gauge->gauge, change, memory_order_relaxed);
+}
+
+void
 metric_observe(Metric *histogram, double value)
 {
     size_t bucket = 0;

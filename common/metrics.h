@@ -34,6 +34,7 @@ DS_MUST_CHECK bool metrics_label_append(Buf *out, const char *key, Str value, Er
 
 void metric_add(Metric *counter, uint64_t n);
 void metric_set(Metric *gauge, int64_t value);
+void metric_move(Metric *gauge, int64_t change); /* what several threads change */
 void metric_observe(Metric *histogram, double value);
 uint64_t metric_value(const Metric *metric); /* counter or histogram count, for tests and /status */
 

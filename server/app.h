@@ -29,7 +29,6 @@ typedef struct App {
     Store *store;
     Expiry *expiry;
     AppMetrics metrics;
-    atomic_int live_waiting;
 } App;
 
 /* ERR_CONFIG: a storage mode that this build does not have.  config and metrics outlive the app. */

@@ -33,7 +33,7 @@ typedef struct LiveReader {
 static void
 count_waiting(App *app, int change)
 {
-    metric_set(app->metrics.live_waiting, atomic_fetch_add(&app->live_waiting, change) + change);
+    metric_move(app->metrics.live_waiting, change);
 }
 
 /* ---- life of a reader ---- */

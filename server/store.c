@@ -62,17 +62,31 @@ percent_of(uint64_t whole, unsigned percent)
     return whole / 100 * percent;
 }
 
+/* What does not fit takes nothing, not even for a moment: another that fits must not be refused. */
+static bool
+reserve(atomic_uint_fast64_t *used, uint64_t amount, uint64_t limit, uint64_t *out_used)
+{
+    uint_fast64_t before = atomic_load(used);
+
+    do {
+        if (amount > limit - before) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak(used, &before, before + amount));
+    *out_used = before + amount;
+    return true;
+}
+
 bool
 store_reserve_bytes(Store *store, uint64_t bytes)
 {
     uint64_t limit = store->limits.memory_bytes;
-    uint64_t used = atomic_fetch_add(&store->bytes, bytes) + bytes;
+    uint64_t used;
 
-    if (used > limit) {
-        atomic_fetch_sub(&store->bytes, bytes);
+    if (!reserve(&store->bytes, bytes, limit, &used)) {
         return false;
     }
-    metric_set(store->bytes_gauge, (int64_t)used);
+    metric_move(store->bytes_gauge, (int64_t)bytes);
     if (used > percent_of(limit, STORE_WARN_PERCENT) &&
         !atomic_exchange(&store->warned_bytes, true)) {
         log_warn(&scope, EVENT_SERVER_STORE_NEARLY_FULL,
@@ -89,7 +103,7 @@ store_return_bytes(Store *store, uint64_t bytes)
 {
     uint64_t used = atomic_fetch_sub(&store->bytes, bytes) - bytes;
 
-    metric_set(store->bytes_gauge, (int64_t)used);
+    metric_move(store->bytes_gauge, -(int64_t)bytes);
     if (used < percent_of(store->limits.memory_bytes, STORE_WARN_AGAIN_PERCENT)) {
         atomic_store(&store->warned_bytes, false);
     }
@@ -98,18 +112,18 @@ store_return_bytes(Store *store, uint64_t bytes)
 bool
 store_reserve_stream(Store *store)
 {
-    uint64_t count = atomic_fetch_add(&store->streams, 1) + 1;
+    uint64_t count;
 
-    if (count > store->limits.streams) {
-        atomic_fetch_sub(&store->streams, 1);
+    if (!reserve(&store->streams, 1, store->limits.streams, &count)) {
         return false;
     }
-    metric_set(store->streams_gauge, (int64_t)count);
+    metric_move(store->streams_gauge, 1);
     return true;
 }
 
 void
 store_return_stream(Store *store)
 {
-    metric_set(store->streams_gauge, (int64_t)(atomic_fetch_sub(&store->streams, 1) - 1));
+    atomic_fetch_sub(&store->streams, 1);
+    metric_move(store->streams_gauge, -1);
 }
