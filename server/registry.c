@@ -21,6 +21,7 @@ typedef struct Shard {
 } Shard;
 
 struct Registry {
+    Journal *journal;
     Shard shards[REGISTRY_SHARDS];
     atomic_uint_fast64_t last_era;
     atomic_uint next_expiry_shard;
@@ -35,10 +36,11 @@ by_name_cmp(const Stream *a, const Stream *b)
 RB_GENERATE_INTERNAL(NameTree, Stream, by_name, by_name_cmp, DS_UNUSED static)
 
 Registry *
-registry_new(void)
+registry_new(Journal *journal)
 {
     Registry *registry = mem_zalloc(sizeof(*registry));
 
+    registry->journal = journal;
     for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
         Shard *shard = &registry->shards[i];
 
@@ -122,7 +124,7 @@ can_expire(const Stream *stream)
 }
 
 static void
-shard_link(Shard *shard, Stream *stream)
+shard_link(Registry *registry, Shard *shard, Stream *stream)
 {
     Stream **bucket;
 
@@ -137,10 +139,11 @@ shard_link(Shard *shard, Stream *stream)
         TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
     }
     shard->count++;
+    journal_add(registry->journal, JOURNAL_CREATED, stream->name, stream->era);
 }
 
 static void
-shard_unlink(Shard *shard, Stream *stream)
+shard_unlink(Registry *registry, Shard *shard, Stream *stream)
 {
     Stream **link = bucket_of(shard, stream->hash);
 
@@ -153,6 +156,7 @@ shard_unlink(Shard *shard, Stream *stream)
         TAILQ_REMOVE(&shard->by_expiry, stream, by_expiry);
     }
     shard->count--;
+    journal_add(registry->journal, JOURNAL_DELETED, stream->name, stream->era);
 }
 
 Stream *
@@ -187,7 +191,7 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
     pthread_mutex_lock(&shard->lock);
     other = shard_find(shard, hash, stream->name);
     if (other != NULL && stream_is_expired(other, clock_boot_ms(), clock_wall_ms())) {
-        shard_unlink(shard, other);
+        shard_unlink(registry, shard, other);
         *out_expired = other;
         other = NULL;
     }
@@ -199,10 +203,28 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
         stream->era = atomic_fetch_add(&registry->last_era, 1) + 1;
         stream->hash = hash;
         stream_take(stream);
-        shard_link(shard, stream);
+        shard_link(registry, shard, stream);
     }
     pthread_mutex_unlock(&shard->lock);
     return other == NULL;
+}
+
+Stream *
+registry_remove_expired(Registry *registry, Str name)
+{
+    uint64_t hash = str_hash(name);
+    Shard *shard = shard_of(registry, hash);
+    Stream *stream;
+
+    pthread_mutex_lock(&shard->lock);
+    stream = shard_find(shard, hash, name);
+    if (stream != NULL && stream_is_expired(stream, clock_boot_ms(), clock_wall_ms())) {
+        shard_unlink(registry, shard, stream);
+    } else {
+        stream = NULL;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return stream;
 }
 
 bool
@@ -214,7 +236,7 @@ registry_remove(Registry *registry, Stream *stream)
     pthread_mutex_lock(&shard->lock);
     there = shard_find(shard, stream->hash, stream->name) == stream;
     if (there) {
-        shard_unlink(shard, stream);
+        shard_unlink(registry, shard, stream);
     }
     pthread_mutex_unlock(&shard->lock);
     return there;

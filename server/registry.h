@@ -6,17 +6,21 @@
  * shard. An expired stream is as good as absent from the moment it expires; its memory goes with
  * the next sweep, or when its name is created again.  A shard's lock is taken before a stream's,
  * never after.
+ *
+ * Creations and removals are told to the journal under the shard's lock, so that it has those of
+ * one name in the order in which they happened.
  */
 #pragma once
 
+#include "server/journal.h"
 #include "server/stream.h"
 
 #define REGISTRY_SHARDS 64
 
 typedef struct Registry Registry;
 
-Registry *registry_new(void);
-void registry_free(Registry *registry); /* drops its references */
+Registry *registry_new(Journal *journal); /* borrowed */
+void registry_free(Registry *registry);   /* drops its references */
 
 /* With a reference for the caller, or NULL. */
 Stream *registry_find(Registry *registry, Str name);
@@ -26,6 +30,8 @@ Stream *registry_find(Registry *registry, Str name);
  * expired stream of that name is taken out first: *out_expired, whose reference is the caller's. */
 DS_MUST_CHECK bool registry_insert(Registry *registry, Stream *stream, Stream **out_other,
                                    Stream **out_expired);
+/* The expired stream of that name, taken out, or NULL.  Its reference is the caller's. */
+Stream *registry_remove_expired(Registry *registry, Str name);
 /* False when it was not there any more.  The registry's reference is the caller's from now on. */
 bool registry_remove(Registry *registry, Stream *stream);
 

@@ -10,8 +10,8 @@ store_init(Store *store, const StoreTable *table, const StoreLimits *limits, Met
 {
     store->table = table;
     store->limits = *limits;
-    store->registry = registry_new();
     store->journal = journal_new();
+    store->registry = registry_new(store->journal);
     atomic_init(&store->bytes, 0);
     atomic_init(&store->streams, 0);
     atomic_init(&store->warned_bytes, false);

@@ -43,7 +43,6 @@ discard(Store *store, Stream *stream)
     wake_all(&stream->wake);
     pthread_mutex_unlock(&stream->lock);
     store_return_stream(store);
-    journal_add(store->journal, JOURNAL_DELETED, stream->name, stream->era);
     stream_drop(stream);
 }
 
@@ -142,6 +141,11 @@ memory_create(Store *store, StoreOp *op)
         judge_existing(op, other);
         return;
     }
+    /* Before the new one is counted, lest it is refused for the place of its own forerunner. */
+    expired = registry_remove_expired(store->registry, op->name);
+    if (expired != NULL) {
+        discard(store, expired);
+    }
     if (!reserve_new(store, op)) {
         return;
     }
@@ -160,7 +164,6 @@ memory_create(Store *store, StoreOp *op)
     if (expired != NULL) {
         discard(store, expired);
     }
-    journal_add(store->journal, JOURNAL_CREATED, created->base.name, created->base.era);
     op->stream = &created->base;
     op->result.verdict = STORE_DONE;
     /* As it was created: somebody may have appended already. */

@@ -25,11 +25,22 @@ free_stream(Stream *stream)
     alive--;
 }
 
+static Journal *
+the_journal(void)
+{
+    static Journal *journal;
+
+    if (journal == NULL) {
+        journal = journal_new();
+    }
+    return journal;
+}
+
 static Registry *
 start(void)
 {
     clock_set_source(&fake_clock);
-    return registry_new();
+    return registry_new(the_journal());
 }
 
 static Stream *
@@ -143,7 +154,7 @@ Test(registry, the_era_rises_with_each_creation_and_over_a_restart)
 Test(registry, lists_in_order_by_prefix_and_in_pages)
 {
     static const char *const names[] = {"b", "a/2", "a/1", "a", "a/10", "ab", "c/x"};
-    Registry *registry = registry_new();
+    Registry *registry = registry_new(the_journal());
 
     for (size_t i = 0; i < DS_COUNT(names); i++) {
         insert(registry, names[i], STREAM_NEVER);

@@ -518,6 +518,103 @@ STORE_TEST(appends_of_many_threads_are_each_stored_once, roomy)
     stream_drop(stream);
 }
 
+static atomic_bool enough;
+
+static void *
+append_too_much(void *arg)
+{
+    Worker *worker = arg;
+
+    while (!atomic_load(&enough)) {
+        StoreResult result = append(worker->store, worker->stream, STR("more than there is room"));
+
+        cr_assert_eq(result.append, APPEND_STORE_FULL);
+    }
+    return NULL;
+}
+
+static const StoreLimits sixteen_bytes = {
+    .memory_bytes = 16,
+    .stream_bytes = 1000,
+    .streams = 10,
+    .producers_per_stream = 4,
+};
+
+STORE_TEST(what_does_not_fit_takes_no_room_from_what_does, sixteen_bytes)
+{
+    Stream *stream = create(store, STR("s"));
+    Stream *other = create(store, STR("other")); /* a lock of its own */
+    Worker workers[THREADS];
+
+    for (size_t i = 0; i < THREADS; i++) {
+        workers[i] = (Worker){.store = store, .stream = other};
+        cr_assert_eq(pthread_create(&workers[i].thread, NULL, append_too_much, &workers[i]), 0);
+    }
+    for (int i = 0; i < 50000; i++) {
+        StoreResult result = append(store, stream, STR("it fits: sixteen"));
+
+        cr_assert_eq(result.append, APPEND_OK, "append %d", i);
+        cr_assert_eq(trim(store, stream, result.next.position).freed_bytes, 16);
+    }
+    atomic_store(&enough, true);
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(workers[i].thread, NULL);
+    }
+    stream_drop(other);
+    stream_drop(stream);
+}
+
+static const StoreLimits one_stream = {
+    .memory_bytes = 1000,
+    .stream_bytes = 1000,
+    .streams = 1,
+    .producers_per_stream = 4,
+};
+
+STORE_TEST(the_name_of_an_expired_stream_is_free_also_at_the_limit, one_stream)
+{
+    for (int i = 0; i < 3; i++) {
+        StoreOp op = run(store, (StoreOp){
+                                    .kind = STORE_CREATE,
+                                    .name = STR("s"),
+                                    .config = {.content_type = STR("text/plain"),
+                                               .ttl_s = 0,
+                                               .expires_at_ms = STREAM_NEVER},
+                                });
+
+        cr_expect_eq(op.result.verdict, STORE_DONE, "creation %d", i);
+        stream_drop(op.stream);
+    }
+    cr_expect_eq(atomic_load(&store->streams), 1);
+}
+
+/* Who follows goes by the order: a "created" behind its own "deleted" would never be taken back. */
+static void
+expect_changes_in_order(Store *store)
+{
+    static JournalEntry entries[JOURNAL_ENTRIES_MAX];
+    Offset token = journal_token(store->journal);
+    size_t count = 0;
+    Error err;
+
+    token.position -= DS_MIN(token.position, (uint64_t)JOURNAL_ENTRIES_MAX);
+    cr_assert(
+        journal_read(store->journal, token, entries, JOURNAL_ENTRIES_MAX, &count, &token, &err));
+    cr_assert_gt(count, 0);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && entries[i].kind == JOURNAL_CREATED) {
+            cr_expect_eq(entries[i - 1].kind, JOURNAL_DELETED, "change %zu", i);
+            cr_expect_gt(entries[i].era, entries[i - 1].era);
+        } else if (i > 0) {
+            cr_expect_eq(entries[i - 1].kind, JOURNAL_CREATED, "change %zu", i);
+            cr_expect_eq(entries[i].era, entries[i - 1].era);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        free(entries[i].name);
+    }
+}
+
 static void *
 create_and_delete(void *arg)
 {
@@ -550,6 +647,7 @@ STORE_TEST(a_name_that_many_create_and_delete_leaves_nothing_behind, roomy)
     }
     cr_expect_gt(won, 0);
     cr_expect_null(store_find(store, STR("fought over")));
+    expect_changes_in_order(store);
     cr_expect_eq(atomic_load(&store->bytes), 0);
     cr_expect_eq(atomic_load(&store->streams), 0);
 }
