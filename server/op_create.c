@@ -34,6 +34,9 @@ take_expiry(HttpExchange *exchange, StreamConfig *config)
     if (has_expires_at && !parse_rfc3339_ms(expires_at, &config->expires_at_ms)) {
         return bad_request(exchange, "Stream-Expires-At must be an RFC 3339 time");
     }
+    if (has_expires_at) {
+        config->expires_at_ms = DS_MAX(config->expires_at_ms, INT64_C(0)); /* -1 is "never" */
+    }
     return true;
 }
 
