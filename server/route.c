@@ -50,12 +50,33 @@ raw_name(const App *app, Str path, Str *out)
     return true;
 }
 
+/* A proxy may look at another of them than we do, so there must be one at most. */
+static const char *
+repeated_field(const HttpExchange *exchange)
+{
+    static const char *const names[] = {
+        "Content-Type",         DS_H_STREAM_SEQ,  DS_H_STREAM_CLOSED,  DS_H_STREAM_TTL,
+        DS_H_STREAM_EXPIRES_AT, DS_H_PRODUCER_ID, DS_H_PRODUCER_EPOCH, DS_H_PRODUCER_SEQ,
+    };
+    Str value;
+    size_t count;
+
+    for (size_t i = 0; i < DS_COUNT(names); i++) {
+        if (exchange_field(exchange, names[i], &value, &count) && count > 1) {
+            return names[i];
+        }
+    }
+    return NULL;
+}
+
 void
 route_request(HttpExchange *exchange)
 {
     App *app = app_of(exchange);
     const HttpRequestView *request = exchange_request(exchange);
     StreamOpFn run = stream_ops[request->method];
+    bool writes = request->method == HTTP_METHOD_POST || request->method == HTTP_METHOD_PUT;
+    const char *repeated = writes ? repeated_field(exchange) : NULL;
     Str raw;
     Buf name;
     Error err;
@@ -66,6 +87,11 @@ route_request(HttpExchange *exchange)
     }
     if (run == NULL) {
         refuse_method(exchange, STR("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+        return;
+    }
+    if (repeated != NULL) {
+        error_set(&err, ERR_INPUT, "the field %s is given more than once", repeated);
+        op_problem(exchange, 400, "BAD_REQUEST", err.text);
         return;
     }
     buf_init(&name, HTTP_TARGET_BYTES_MAX);
