@@ -28,6 +28,7 @@
 #define HTTP_PEER_BYTES_MAX          56
 #define HTTP_LOOPS_MAX               256
 #define HTTP_LISTENERS_MAX           2
+#define HTTP_ADMIN_CONNECTIONS_KEPT  16 /* for the admin listener, past the limit */
 
 typedef struct HttpConn HttpConn;
 typedef struct HttpServer HttpServer;
@@ -162,6 +163,7 @@ struct HttpServer {
     bool stopping;
     bool finishing;
     int64_t full_said_ms; /* 0: never */
+    int64_t accept_said_ms;
     LoopFn on_stopped;
     void *on_stopped_arg;
     atomic_int_least64_t connections;

@@ -20,7 +20,7 @@
 #define ACCEPT_PAUSE_MS  100 /* after the system had no descriptor left */
 #define FILES_KEPT       128 /* descriptors that are not connections */
 #define CONNECTIONS_MIN  16
-#define FULL_QUIET_MS    10000 /* one warning about refused connections in this time */
+#define FULL_QUIET_MS    10000 /* one warning of a kind in this time */
 
 static const LogScope scope = {.name = "server.http"};
 
@@ -110,9 +110,14 @@ turn_away(HttpServer *server, int fd)
 static void
 pause_accepting(HttpServer *server, int error)
 {
-    log_warn(&scope, EVENT_SERVER_ACCEPT_FAILED,
-             LOG_FIELDS(log_str("reason", str_c(strerror(error)))),
-             "cannot accept connections; trying again shortly");
+    int64_t now_ms = loop_now_ms(server->main);
+
+    if (server->accept_said_ms == 0 || now_ms - server->accept_said_ms > FULL_QUIET_MS) {
+        server->accept_said_ms = now_ms;
+        log_warn(&scope, EVENT_SERVER_ACCEPT_FAILED,
+                 LOG_FIELDS(log_str("reason", str_c(strerror(error)))),
+                 "cannot accept connections; trying again shortly");
+    }
     for (size_t i = 0; i < server->listener_count; i++) {
         fd_watch(server->listeners[i].watch, 0);
     }
@@ -134,6 +139,8 @@ on_acceptable(void *arg, unsigned events DS_UNUSED)
 {
     HttpListener *listener = arg;
     HttpServer *server = listener->server;
+    /* Whoever wants to know why the server is full has to get in. */
+    int64_t limit = server->connections_max + (listener->admin ? HTTP_ADMIN_CONNECTIONS_KEPT : 0);
 
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct sockaddr_storage peer = {0};
@@ -151,8 +158,7 @@ on_acceptable(void *arg, unsigned events DS_UNUSED)
         if (fd < 0) {
             continue; /* the client was gone before we came to it */
         }
-        if (atomic_load_explicit(&server->connections, memory_order_relaxed) >=
-            server->connections_max) {
+        if (atomic_load_explicit(&server->connections, memory_order_relaxed) >= limit) {
             turn_away(server, fd);
         } else {
             hand_to_loop(listener, fd, &peer);

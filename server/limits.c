@@ -10,6 +10,8 @@
 
 const Limit limits_table[] = {
     {"connections", "DS_LIMITS__MAX_CONNECTIONS", 0, "", "503, then closed"},
+    {"connections more, to the admin listener", NULL, HTTP_ADMIN_CONNECTIONS_KEPT, "",
+     "503, then closed"},
     {"requests of a connection", "DS_LIMITS__MAX_REQUESTS_PER_CONNECTION", 0, "",
      "closed after the reply"},
     {"request head", NULL, HTTP_HEAD_BYTES_MAX, "bytes", "431"},
