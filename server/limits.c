@@ -40,7 +40,7 @@ const Limit limits_table[] = {
     {"payload of a stream", "DS_LIMITS__MAX_STREAM_BYTES", 0, "", "413"},
     {"streams", "DS_LIMITS__MAX_STREAMS", 0, "", "429"},
     {"producers of a stream", "DS_LIMITS__MAX_PRODUCERS_PER_STREAM", 0, "",
-     "the one silent for longest is forgotten"},
+     "the one silent for longest is forgotten, if it is for 10 minutes; else 429"},
     {"Producer-Id", NULL, PRODUCER_ID_BYTES_MAX, "bytes", "400"},
     {"Stream-Seq", NULL, STREAM_SEQ_BYTES_MAX, "bytes", "400"},
     {"content type of a stream", NULL, STREAM_CONTENT_TYPE_BYTES_MAX, "bytes", "400"},

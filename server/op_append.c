@@ -20,6 +20,9 @@ static const Refusal refusals[] = {
     [APPEND_EPOCH_NOT_ZERO] = {400, "BAD_REQUEST",
                                "the first request of a new epoch has Producer-Seq 0"},
     [APPEND_GAP] = {409, "SEQUENCE_CONFLICT", "Producer-Seq leaves a gap"},
+    [APPEND_TOO_MANY_PRODUCERS] = {429, "TOO_MANY_PRODUCERS",
+                                   "as many producers as DS_LIMITS__MAX_PRODUCERS_PER_STREAM "
+                                   "allows wrote to the stream lately"},
 };
 
 static void

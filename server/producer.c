@@ -77,10 +77,18 @@ find(const Producers *producers, Str id)
     return RB_FIND(ProducerTree, (ProducerTree *)(uintptr_t)&producers->tree, &key);
 }
 
+static bool
+has_place(const Producers *producers, int64_t now_ms)
+{
+    return producers == NULL || producers->count < producers->count_max ||
+           now_ms - TAILQ_FIRST(&producers->oldest_first)->used_ms > PRODUCER_KEPT_MS;
+}
+
 ProducerVerdict
 producers_judge(const Producers *producers, ProducerTag tag, int64_t now_ms, ProducerState *out)
 {
-    const Producer *known = producers == NULL ? NULL : find(producers, tag.id);
+    const Producer *kept = producers == NULL ? NULL : find(producers, tag.id);
+    const Producer *known = kept;
 
     if (known != NULL && now_ms - known->used_ms > PRODUCER_IDLE_MS_MAX) {
         known = NULL;
@@ -97,7 +105,10 @@ producers_judge(const Producers *producers, ProducerTag tag, int64_t now_ms, Pro
         return PRODUCER_DUPLICATE;
     }
     out->expected = known == NULL ? 0 : known->seq + 1;
-    return tag.seq == out->expected ? PRODUCER_ACCEPT : PRODUCER_GAP;
+    if (tag.seq != out->expected) {
+        return PRODUCER_GAP;
+    }
+    return kept != NULL || has_place(producers, now_ms) ? PRODUCER_ACCEPT : PRODUCER_TOO_MANY;
 }
 
 void

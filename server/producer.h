@@ -5,8 +5,10 @@
  * Per producer the epoch and the highest accepted sequence number.  Judging changes nothing; only
  * producers_accept does, so that a request that fails for another reason leaves no trace.  Bounded:
  * past the maximum the producer unheard of for longest is forgotten, and so is any that was silent
- * for PRODUCER_IDLE_MS_MAX.  A forgotten producer that goes on is answered with a gap (409), never
- * with a silent duplicate, unless it repeats its very first request.
+ * for PRODUCER_IDLE_MS_MAX.  A forgotten producer that goes on is answered with a gap (409); only
+ * its very first request, repeated, would be taken for new.  So none is forgotten that wrote within
+ * PRODUCER_KEPT_MS: longer than anybody repeats a request.  When that leaves no place, a new
+ * producer is refused.
  *
  * Not thread safe: the stream's lock guards it.
  */
@@ -16,6 +18,7 @@
 
 #define PRODUCER_ID_BYTES_MAX 256
 #define PRODUCER_IDLE_MS_MAX  (INT64_C(7) * 24 * 3600 * 1000)
+#define PRODUCER_KEPT_MS      (INT64_C(10) * 60 * 1000)
 
 typedef struct ProducerTag {
     Str id; /* never empty */
@@ -29,6 +32,7 @@ typedef enum ProducerVerdict {
     PRODUCER_STALE_EPOCH,    /* fenced: somebody has a higher epoch */
     PRODUCER_EPOCH_NOT_ZERO, /* a new epoch has to begin at 0 */
     PRODUCER_GAP,
+    PRODUCER_TOO_MANY, /* a new one, and nobody may be forgotten yet */
 } ProducerVerdict;
 
 typedef struct ProducerState {

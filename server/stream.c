@@ -157,6 +157,8 @@ judge_producer(const StreamState *state, const AppendRequest *request, int64_t b
         return APPEND_STALE_EPOCH;
     case PRODUCER_EPOCH_NOT_ZERO:
         return APPEND_EPOCH_NOT_ZERO;
+    case PRODUCER_TOO_MANY:
+        return APPEND_TOO_MANY_PRODUCERS;
     case PRODUCER_GAP:
         break;
     }

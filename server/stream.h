@@ -121,6 +121,7 @@ typedef enum AppendVerdict {
     APPEND_STALE_EPOCH,
     APPEND_EPOCH_NOT_ZERO,
     APPEND_GAP,
+    APPEND_TOO_MANY_PRODUCERS,
     APPEND_STREAM_FULL, /* the stream's own limit */
     APPEND_STORE_FULL,  /* that of all streams together */
 } AppendVerdict;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """ds-server at its limits and beyond: nothing is half done, and whoever looks after it can tell."""
+import json
 import os
 import resource
 import time
@@ -90,3 +91,23 @@ def test_a_stream_that_expired_before_1970_does_not_live_for_ever(start, moment)
     server = start()
     assert server.create("s", headers={"Stream-Expires-At": moment})[0] == 201
     assert ds.http("GET", server.stream_url("s"))[0] == 404
+
+
+# ---- producers ----
+
+def test_a_producer_pushed_out_by_others_cannot_write_its_first_request_twice(start):
+    server = start(DS_LIMITS__MAX_PRODUCERS_PER_STREAM="2")
+    server.create("s")
+
+    def write(producer, seq=0):
+        return ds.http("POST", server.stream_url("s"), json.dumps(producer).encode(), {
+            "Content-Type": "application/json", "Producer-Id": producer, "Producer-Epoch": "0",
+            "Producer-Seq": str(seq)})
+
+    assert [write("a")[0], write("b")[0]] == [200, 200]
+    status, _, body = write("c")
+    assert status == 429 and json.loads(body)["code"] == "TOO_MANY_PRODUCERS"
+    assert [write("a")[0], write("b")[0], write("a", 1)[0]] == [204, 204, 200]
+    status, headers, _ = write("c", 1)      # as one that was forgotten
+    assert (status, headers["Producer-Expected-Seq"]) == (409, "0")
+    assert server.read_json("s")[0] == ["a", "b", "a"]

@@ -263,20 +263,6 @@ def test_a_json_message_is_limited_in_depth(server):
     assert read(server, "a")[2].count(b"{") == 511
 
 
-def test_a_forgotten_producer_is_told_of_a_gap(start_server):
-    server = start_server(DS_LIMITS__MAX_PRODUCERS_PER_STREAM="2")
-    create(server, "a")
-
-    def produce(producer, seq):
-        return request(server, "POST", "a", body=b"x", headers={
-            **TEXT, "Producer-Id": producer, "Producer-Epoch": "0", "Producer-Seq": str(seq)})
-
-    assert [produce(producer, 0)[0] for producer in "abc"] == [200, 200, 200]
-    status, headers, _ = produce("a", 1)
-    assert (status, headers["Producer-Expected-Seq"]) == (409, "0")
-    assert produce("b", 1)[0] == 200
-
-
 # ---- names ----
 
 @pytest.mark.parametrize("name, why", [

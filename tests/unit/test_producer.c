@@ -82,18 +82,39 @@ Test(producer, ids_are_compared_bytewise_and_apart)
     producers_free(producers);
 }
 
-Test(producer, past_the_maximum_the_one_silent_for_longest_is_forgotten)
+/* Its first request, repeated, would be written again. */
+Test(producer, one_that_wrote_lately_is_not_forgotten_for_a_new_one)
 {
     Producers *producers = producers_new(2);
     ProducerState state;
 
     accept(producers, tag("a", 0, 0), 1);
     accept(producers, tag("b", 0, 0), 2);
+    cr_expect_eq(producers_judge(producers, tag("c", 0, 0), 3, &state), PRODUCER_TOO_MANY);
+    cr_expect_eq(producers_judge(producers, tag("c", 0, 0), 1 + PRODUCER_KEPT_MS, &state),
+                 PRODUCER_TOO_MANY);
+    cr_expect_eq(producers_judge(producers, tag("c", 0, 1), 3, &state), PRODUCER_GAP);
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 0), 3, &state), PRODUCER_DUPLICATE);
+    cr_expect_eq(producers_judge(producers, tag("a", 1, 0), 3, &state), PRODUCER_ACCEPT);
+    accept(producers, tag("c", 0, 0), 2 + PRODUCER_KEPT_MS);
+    cr_expect_eq(producers_judge(producers, tag("b", 0, 0), 2 + PRODUCER_KEPT_MS, &state),
+                 PRODUCER_DUPLICATE);
+    producers_free(producers);
+}
+
+Test(producer, past_the_maximum_the_one_silent_for_longest_is_forgotten)
+{
+    Producers *producers = producers_new(2);
+    ProducerState state;
+    int64_t later_ms = 4 + PRODUCER_KEPT_MS;
+
+    accept(producers, tag("a", 0, 0), 1);
+    accept(producers, tag("b", 0, 0), 2);
     accept(producers, tag("a", 0, 1), 3);
-    accept(producers, tag("c", 0, 0), 4);
+    accept(producers, tag("c", 0, 0), later_ms);
     cr_expect_eq(producers_count(producers), 2);
-    cr_expect_eq(producers_judge(producers, tag("a", 0, 1), 5, &state), PRODUCER_DUPLICATE);
-    cr_expect_eq(producers_judge(producers, tag("b", 0, 1), 5, &state), PRODUCER_GAP,
+    cr_expect_eq(producers_judge(producers, tag("a", 0, 1), later_ms, &state), PRODUCER_DUPLICATE);
+    cr_expect_eq(producers_judge(producers, tag("b", 0, 1), later_ms, &state), PRODUCER_GAP,
                  "a forgotten producer must not go on unnoticed");
     producers_free(producers);
 }
