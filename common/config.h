@@ -45,6 +45,7 @@ typedef enum SettingOrigin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_FLA
 typedef struct ConfigTable {
     const char *program;     /* "ds-server" */
     const char *summary;     /* one line for --help */
+    const char *flags_help;  /* lines for flags of the program's own, or NULL */
     const Setting *settings; /* ends with name NULL */
     /* "SYNCD_", NULL: unknown variables beginning so are reported; "DS_*__" wants a "__" further
      * on. */

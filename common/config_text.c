@@ -148,9 +148,10 @@ config_help(const ConfigTable *table, Buf *out, Error *err)
 
     if (!buf_printf(
             out, err,
-            "usage: %s [flags]\n\n%s\n\nflags:\n%s\n"
+            "usage: %s [flags]\n\n%s\n\nflags:\n%s%s\n"
             "settings (default < --config file < environment < flag; empty means not set):\n",
-            table->program, table->summary, flags)) {
+            table->program, table->summary, flags,
+            table->flags_help != NULL ? table->flags_help : "")) {
         return false;
     }
     for (const Setting *setting = table->settings; setting->name != NULL; setting++) {

@@ -135,7 +135,7 @@ print_asked(const ServerConfig *config, const ConfigLoad *load, Error *err)
     } else if (load->print_config) {
         ok = config_print(&server_config_table, config, load, &text, err);
     } else {
-        ok = buf_append(&text, STR("the settings are legal\n"), err);
+        ok = buf_append(&text, STR("the settings are good\n"), err);
     }
     ok = ok && fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
     buf_done(&text);

@@ -208,16 +208,11 @@ warn_unknown(const ConfigLoad *load)
 static ExitCode
 print_help(void)
 {
-    static const char more[] =
-        "\n  --check        try Postgres and the stream server, and say what is wrong\n"
-        "  --print-states the state machines, as a Mermaid diagram\n";
     Buf out;
     Error err;
 
     buf_init(&out, 1u << 20);
-    return print_buffer(config_help(&syncd_config_table, &out, &err) &&
-                            buf_append(&out, str_c(more), &err),
-                        &out, &err);
+    return print_buffer(config_help(&syncd_config_table, &out, &err), &out, &err);
 }
 
 static ExitCode
@@ -238,16 +233,17 @@ run_loaded(Program *program, const ConfigLoad *load, bool check)
         .program = "syncd",
         .json = config->log_format == 1,
         .fd = config->log_output == 1 ? STDERR_FILENO : STDOUT_FILENO,
-        .filter = config->log_filter,
+        .filter = check ? "warn" : config->log_filter, /* --check says its own lines */
     };
     Error err;
 
     if (!log_init(&log, &err)) {
-        (void)fprintf(stderr, "syncd: %s\n", err.text);
+        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                  "the settings are not legal");
         return EXIT_USAGE;
     }
     if (load->check_config) {
-        puts("syncd: the settings are good");
+        puts("the settings are good");
         return EXIT_OK;
     }
     if (check) {
@@ -271,7 +267,8 @@ main(int argc, char **argv)
         return print_states();
     }
     if (!syncd_config_load(&program.config, &load, &err)) {
-        (void)fprintf(stderr, "syncd: %s\n", err.text);
+        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                  "the settings are not legal");
         code = EXIT_USAGE;
     } else if (load.help) {
         code = print_help();

@@ -69,7 +69,9 @@ startup_reported(void *arg, const SchemaReport *report)
         startup_retry(startup, EVENT_POSTGRES_DOWN, &report->err, "tries again");
     } else if (report->version == 0) {
         startup_retry(startup, EVENT_POSTGRES_SCHEMA, &report->err,
-                      "waits for it: run dsctl db migrate");
+                      strcmp(report->err.sqlstate, "42501") == 0
+                          ? "grant ds_sync_writer to this role; tries again"
+                          : "tries again");
     } else {
         StartupResult result = {.err = report->err};
 

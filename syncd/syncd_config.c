@@ -211,6 +211,9 @@ static const char *const foreign[] = {"SYNCD_DB_PASSWORD", NULL};
 const ConfigTable syncd_config_table = {
     .program = "syncd",
     .summary = "load Durable Streams into Postgres, exactly once",
+    .flags_help =
+        "  --check             try Postgres and the stream server, and say what is wrong\n"
+        "  --print-states      print the state machines as a Mermaid diagram\n",
     .settings = settings,
     .owned_prefixes = owned_prefixes,
     .foreign = foreign,
