@@ -122,6 +122,12 @@ session_print_states(Buf *out, Error *err)
     return true;
 }
 
+const char *
+session_state_word(SessionState state)
+{
+    return state_table[state].word;
+}
+
 /* --- what every line says --- */
 
 #define SESSION_FIELDS(session)                                                                    \
@@ -246,7 +252,7 @@ lane_on_committed(void *arg, size_t rows, size_t letters)
     session->committed_wall_ms = clock_wall_ms();
     if (letters > 0) {
         log_warn(&scope, EVENT_STREAM_DEAD_LETTERS, SESSION_FIELDS(session),
-                 "%zu messages became dead letters; see ds_sync.dead_letter", letters);
+                 "could not be loaded, and became dead letters: %zu; see dsctl dlq ls", letters);
     }
     session_account(session);
     if (session->state != SESSION_STREAM) {
@@ -775,7 +781,7 @@ session_view(const Session *session)
     return (SessionView){
         .name = session->name,
         .state = session->state,
-        .state_word = state_table[session->state].word,
+        .state_word = session_state_word(session->state),
         .reason = session->reason,
         .checkpoint = &session->lane.checkpoint,
         .rows = session->rows,

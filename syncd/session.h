@@ -66,6 +66,8 @@ typedef struct SessionView {
 
 void session_resume(void *session); /* Budget.on_resume */
 
+const char *session_state_word(SessionState state); /* as in SessionView */
+
 SessionView session_view(const Session *session);
 
 DS_MUST_CHECK bool session_print_states(Buf *out, Error *err); /* the edge table in Mermaid */
