@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server/limits.h -- the one list of what is bounded, by what, and what happens at the bound (G5).
+ * server/limits.h -- the one list of what is bounded, by what, and what happens at the bound.
  *
  * The values are enforced where they apply; this list names them all, for docs/server.md and for
  * the test that holds the page to it.

@@ -15,7 +15,7 @@ typedef enum StorageMode {
     STORAGE_ACID,
 } StorageMode;
 
-/* The one registry of limits that an operator can set (G5); the fixed ones are in limits.c. */
+/* The one registry of limits that an operator can set; the fixed ones are in limits.c. */
 typedef struct ServerLimits {
     int64_t memory_bytes; /* payload of all streams */
     int64_t stream_bytes; /* payload of one stream */

@@ -2,7 +2,7 @@
 ds_fuzz(base64 ds_core)
 ds_fuzz(chunk_log ds_server)
 ds_fuzz(http_parse ds_core)
-ds_fuzz(json_scan ds_core)
+ds_fuzz(json_scan ds_core PkgConfig::JANSSON) # the oracle
 ds_fuzz(name ds_server)
 ds_fuzz(payload ds_server)
 ds_fuzz(sse ds_core)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges guarantee G1 from outside: what the stream holds against what Postgres holds.
+"""Judges "exactly once in" from outside: what the stream holds against what Postgres holds.
 
 Shares no code with the programs: it reads the stream over HTTP, cuts the JSON array with Python's own
 decoder and compares with the tables.  For each stream, at any moment:
