@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * common/json_string.c -- decoding, comparing and escaping JSON strings.
+ */
 #include "common/json_scan.h"
 
 #include "common/json_internal.h"

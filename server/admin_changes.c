@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/admin_changes.c -- GET /admin/streams?since=: the changes since a token, waiting for the
+ * next one.
+ */
 #include "server/admin_internal.h"
 
 #include "common/mem.h"

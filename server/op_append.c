@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_append.c -- POST: checks type, producer and Stream-Seq, then appends.
+ */
 #include "server/op.h"
 
 #include "common/ds_proto.h"

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_close.c -- POST with Stream-Closed and nothing to append.
+ */
 #include "server/op.h"
 
 /* Close without a last message (protocol 5.3).  Content-Type means nothing here. */

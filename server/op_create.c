@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_create.c -- PUT: makes a stream, or finds that it is there unchanged.
+ */
 #include "server/op.h"
 
 #include "common/ds_proto.h"

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_delete.c -- DELETE: removes a stream, or one life of it (If-Match).
+ */
 #include "server/etag.h"
 #include "server/op.h"
 

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_head.c -- HEAD: what a stream is, without renewing it.
+ */
 #include "server/op.h"
 
 #include "common/clock.h"

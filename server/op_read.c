@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server/op_read.c -- GET: catch-up, long-poll or SSE, by the parameters of the request.
+ */
 #include "server/op.h"
 
 #include "common/clock.h"

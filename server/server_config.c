@@ -49,7 +49,7 @@ static const Setting settings[] = {
      FIELD(storage_mode),
      .fallback = "memory",
      .choices = storage_modes,
-     .help = "Where streams are kept."},
+     .help = "Where streams are kept. This release has `memory` only."},
     {.name = "DS_HTTP__STREAM_BASE_PATH",
      .type = SETTING_STRING,
      FIELD(stream_base_path),

@@ -8,7 +8,7 @@
  * in transaction mode.
  *
  * A program may work with the schema when min_compatible <= its own version <= the schema's version
- * (design: expand first, contract a release later).  ERR_CONFIG says what the operator must do;
+ * (expand first, contract a release later).  ERR_CONFIG says what the operator must do;
  * ERR_RETRY means that the connection or the lock failed and the same call may succeed later.
  */
 #pragma once

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/status_json.c -- the body of /status.
+ */
 #include "syncd/status.h"
 
 #include "common/clock.h"

@@ -4,8 +4,8 @@
  * text.
  *
  * Holds messages or chunks, never both, so that the number of published row changes is known
- * (Electric 1.4.2, design 6).  Composed anew for each try.  Pure: the writer sends what is encoded
- * here.
+ * (Electric 1.4.2 loses a transaction with a multiple of 100).  Composed anew for each try.  Pure:
+ * the writer sends what is encoded here.
  */
 #pragma once
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The transaction (design 6): one statement for a few rows, or BEGIN, guard, COPY, COMMIT.  What is
- * not known to be committed is never forgotten, and what is not known to be lost is never sent
- * again.
+ * The transaction: one statement for a few rows, or BEGIN, guard, COPY, COMMIT.  What is not known
+ * to be committed is never forgotten, and what is not known to be lost is never sent again.
  */
 #include "syncd/writer_internal.h"
 

@@ -205,3 +205,16 @@ def test_a_restarted_empty_server_starts_a_generation_where_the_policy_says_so(
     cursor = database[1].cursor()
     cursor.execute("SELECT generation, count(*) FROM ds_sync.session_events GROUP BY 1 ORDER BY 1")
     assert cursor.fetchall() == [(1, 5), (2, 9)]
+
+
+def test_a_stopped_stream_is_counted_where_alerts_look(server, start_syncd):
+    def gauge(state):
+        text = ds.http("GET", f"{syncd.url}/metrics")[2].decode()
+        return f'syncd_streams{{state="{state}"}} 1\n' in text
+
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 1))
+    syncd = start_syncd([STREAM], **FAST)
+    ds.wait_until(lambda: gauge("running"), what="a running stream in /metrics")
+    ds.http("DELETE", server.stream_url(STREAM))
+    ds.wait_until(lambda: gauge("stopped") and not gauge("running"), what="a stopped one")

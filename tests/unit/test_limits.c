@@ -9,9 +9,9 @@
 #include <criterion/criterion.h>
 
 #include "server/server_config.h"
+#include "tests/support/docs_page.h"
 
-#define PAGE           DS_SOURCE_DIR "/docs/server.md"
-#define PAGE_BYTES_MAX 262144
+#define HOW "docs/server.md is not up to date: run DS_DOCS=write build/dev/bin/test_limits"
 
 static const Setting *
 setting_of(const char *name)
@@ -48,68 +48,16 @@ Test(limits, every_setting_that_limits_is_in_the_list)
     }
 }
 
-static void
-read_page(Buf *page)
-{
-    FILE *file = fopen(PAGE, "r");
-    char *room;
-    Error err;
-
-    cr_assert_not_null(file, "%s", PAGE);
-    cr_assert(buf_reserve(page, PAGE_BYTES_MAX, &room, &err));
-    buf_commit(page, fread(room, 1, PAGE_BYTES_MAX, file));
-    fclose(file);
-}
-
-/* The page with what is between <!-- name --> and <!-- end name --> replaced by the table. */
-static void
-put_table(Buf *page, const char *name, Str table)
-{
-    char start[64], end[64];
-    Error err;
-    Buf out;
-
-    snprintf(start, sizeof(start), "<!-- %s -->\n", name);
-    snprintf(end, sizeof(end), "<!-- end %s -->", name);
-    const char *from = strstr(buf_cstr(page), start);
-    const char *to = strstr(buf_cstr(page), end);
-    cr_assert(from != NULL && to != NULL && from < to, "%s has no place for the %s", PAGE, name);
-    size_t head = (size_t)(from - page->data) + strlen(start);
-    buf_init(&out, PAGE_BYTES_MAX);
-    cr_assert(buf_append(&out, str_n(page->data, head), &err));
-    cr_assert(buf_append(&out, table, &err));
-    cr_assert(buf_append(&out, str_skip(buf_str(page), (size_t)(to - page->data)), &err));
-    buf_done(page);
-    *page = out;
-}
-
 Test(limits, the_page_of_the_server_says_what_the_tables_say)
 {
-    const char *mode = getenv("DS_DOCS");
-    Buf page, wanted, table;
+    Buf table;
     Error err;
 
-    buf_init(&page, PAGE_BYTES_MAX);
-    buf_init(&wanted, PAGE_BYTES_MAX);
-    buf_init(&table, PAGE_BYTES_MAX);
-    read_page(&page);
-    cr_assert(buf_append(&wanted, buf_str(&page), &err));
+    buf_init(&table, 1u << 20);
     cr_assert(config_markdown(&server_config_table, &table, &err));
-    put_table(&wanted, "settings", buf_str(&table));
+    cr_expect(docs_page_holds("server.md", "settings", buf_str(&table)), HOW);
     buf_reset(&table);
     cr_assert(limits_markdown(&table, &err));
-    put_table(&wanted, "limits", buf_str(&table));
-    if (mode != NULL && strcmp(mode, "write") == 0) {
-        FILE *file = fopen(PAGE, "w");
-
-        cr_assert_not_null(file);
-        cr_assert_eq(fwrite(wanted.data, 1, wanted.len, file), wanted.len);
-        fclose(file);
-    } else {
-        cr_expect(str_eq(buf_str(&page), buf_str(&wanted)),
-                  "docs/server.md is not up to date: run DS_DOCS=write build/dev/bin/test_limits");
-    }
-    buf_done(&page);
-    buf_done(&wanted);
+    cr_expect(docs_page_holds("server.md", "limits", buf_str(&table)), HOW);
     buf_done(&table);
 }
