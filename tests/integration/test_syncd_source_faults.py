@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a stream's server may do wrong.  No row is lost or doubled, and the log says what happens next."""
 import json
+import signal
 
 import ds
 import pytest
@@ -173,16 +174,19 @@ def test_a_closed_stream_is_finished_and_stays_so(database, fake, start_syncd):
 
 
 def test_a_restarted_empty_server_is_noticed_and_nothing_skipped(folder, database, server, start_syncd):
+    """syncd sleeps meanwhile, so it finds a stream of the same name with more messages than it had."""
     stream = "restart/era"
     server.create(stream)
     server.append(stream, messages(0, 5))
     syncd = start_syncd([stream], **FAST)
     wait_rows(database, messages(0, 5), syncd, stream)
+    syncd.signal(signal.SIGSTOP)
     server.kill()
     server.start()
     server.wait_ready()
     server.create(stream)
     server.append(stream, messages(50, 9))
+    syncd.signal(signal.SIGCONT)
     ds.wait_until(lambda: state_of(database[1], stream)[0] == "stopped", what="state stopped")
     assert "410" in state_of(database[1], stream)[1]
     assert rows(database[1], stream) == list(enumerate(messages(0, 5)))
