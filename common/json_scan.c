@@ -460,30 +460,45 @@ json_elements_next(JsonElements *it, JsonValue *out, bool *out_more, Error *err)
     return true;
 }
 
-bool
-json_member(Str object, Str key, JsonValue *out)
+void
+json_members(Str object, const Str *keys, size_t count, JsonValue *out)
 {
     Scan scan;
     Str name;
     JsonValue value;
     Error ignored;
-    bool found = false;
 
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (JsonValue){.text = {NULL, 0}};
+    }
     scan_init(&scan, object, 0, 1, JSON_DEPTH_MAX);
     skip_space(&scan);
     if (!next_is(&scan, '{')) {
-        return false;
+        return;
     }
     do {
         scan.at++;
         if (!scan_name(&scan, &name, &ignored) || !scan_value(&scan, &value, &ignored)) {
             break;
         }
-        if (json_name_eq(name, key)) {
-            *out = value;
-            found = true;
+        for (size_t i = 0; i < count; i++) {
+            if (json_name_eq(name, keys[i])) {
+                out[i] = value;
+            }
         }
         skip_space(&scan);
     } while (next_is(&scan, ','));
-    return found;
+}
+
+bool
+json_member(Str object, Str key, JsonValue *out)
+{
+    JsonValue value;
+
+    json_members(object, &key, 1, &value);
+    if (value.text.ptr == NULL) {
+        return false;
+    }
+    *out = value;
+    return true;
 }

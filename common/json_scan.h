@@ -59,6 +59,9 @@ DS_MUST_CHECK bool json_elements_next(JsonElements *it, JsonValue *out, bool *ou
 /* The member `key` of a valid object (the last one if repeated, as jsonb does).  False if absent or
  * not an object.  Escapes in member names are honoured. */
 bool json_member(Str object, Str key, JsonValue *out);
+/* The same for several members in one pass: out[i] is of keys[i]; its text.ptr is NULL when absent.
+ */
+void json_members(Str object, const Str *keys, size_t count, JsonValue *out);
 
 /* Text of a valid JSON string value (with its quotes) with escapes decoded, appended to out; \u0000
  * becomes a zero byte.  ERR_INPUT for a lone surrogate, or for what is not a string. */

@@ -124,6 +124,10 @@ json_name_eq(Str name, Str key)
     if (!strip_quotes(name, &inner)) {
         return false;
     }
+    /* Nearly all names have no escape, and one that has is longer than what it stands for. */
+    if (inner.len < key.len || memchr(inner.ptr, '\\', inner.len) == NULL) {
+        return str_eq(inner, key);
+    }
     const char *p = inner.ptr;
     const char *end = inner.ptr + inner.len;
     while (p < end) {

@@ -583,6 +583,31 @@ Test(json_scan, a_member_is_found_by_its_name_at_the_first_level_only)
     expect_member("{\"x\":\"\\\"a\\\":2\",\"a\":1}", STR("a"), "1");
 }
 
+Test(json_scan, several_members_are_found_in_one_pass_as_one_by_one)
+{
+    static const char *const objects[] = {"{\"a\":1,\"b\":[2],\"c\":{\"a\":3}}",
+                                          "{\"c\":1,\"a\":2,\"c\":\"x\"}",
+                                          "{}",
+                                          "[1]",
+                                          "",
+                                          "{\"\\u0062\":5}"};
+    const Str keys[] = {STR("a"), STR("b"), STR("c"), STR("d")};
+
+    for (size_t i = 0; i < DS_COUNT(objects); i++) {
+        JsonValue values[DS_COUNT(keys)];
+
+        json_members(str_c(objects[i]), keys, DS_COUNT(keys), values);
+        for (size_t k = 0; k < DS_COUNT(keys); k++) {
+            JsonValue value = {.text = {NULL, 0}};
+            bool found = json_member(str_c(objects[i]), keys[k], &value);
+
+            cr_expect_eq(found, values[k].text.ptr != NULL, "%s", objects[i]);
+            cr_expect_eq(value.text.ptr, values[k].text.ptr, "%s", objects[i]);
+            cr_expect_eq(value.text.len, values[k].text.len, "%s", objects[i]);
+        }
+    }
+}
+
 Test(json_scan, of_repeated_members_the_last_counts)
 {
     expect_member("{\"a\":1,\"b\":2,\"a\":3,\"c\":4}", STR("a"), "3");
