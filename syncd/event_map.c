@@ -1,32 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/event_map.h"
 
-static Str
-member_string(Str object, Str name)
-{
-    JsonValue value;
+enum { MEMBER_KEY, MEMBER_TYPE, MEMBER_OPERATION, MEMBER_HEADERS, MEMBER_COUNT };
 
-    if (!json_member(object, name, &value) || value.type != JSON_TYPE_STRING) {
-        return (Str){NULL, 0};
-    }
-    return value.text;
+static Str
+string_or_null(const JsonValue *value)
+{
+    bool is_string = value->text.ptr != NULL && value->type == JSON_TYPE_STRING;
+
+    return is_string ? value->text : (Str){NULL, 0};
 }
 
 EventColumns
 event_columns(Str message)
 {
-    EventColumns columns = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
-    JsonValue headers;
+    static const Str names[MEMBER_COUNT] = {
+        [MEMBER_KEY] = {"key", 3},
+        [MEMBER_TYPE] = {"type", 4},
+        [MEMBER_OPERATION] = {"operation", 9},
+        [MEMBER_HEADERS] = {"headers", 7},
+    };
+    JsonValue members[MEMBER_COUNT];
+    JsonValue operation;
 
-    if (message.len == 0 || message.ptr[0] != '{') {
-        return columns;
-    }
-    columns.key = member_string(message, STR("key"));
-    columns.type = member_string(message, STR("type"));
-    columns.operation = member_string(message, STR("operation"));
-    if (columns.operation.ptr == NULL && json_member(message, STR("headers"), &headers) &&
-        headers.type == JSON_TYPE_OBJECT) {
-        columns.operation = member_string(headers.text, STR("operation"));
+    json_members(message, names, MEMBER_COUNT, members);
+    EventColumns columns = {
+        .key = string_or_null(&members[MEMBER_KEY]),
+        .type = string_or_null(&members[MEMBER_TYPE]),
+        .operation = string_or_null(&members[MEMBER_OPERATION]),
+    };
+    if (columns.operation.ptr == NULL && members[MEMBER_HEADERS].text.ptr != NULL &&
+        json_member(members[MEMBER_HEADERS].text, STR("operation"), &operation)) {
+        columns.operation = string_or_null(&operation);
     }
     return columns;
 }

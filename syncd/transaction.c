@@ -14,7 +14,9 @@ transaction_init(Transaction *transaction)
     for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
         buf_init(&transaction->arrays[i], TRANSACTION_TEXT_BYTES_MAX);
     }
-    buf_init(&transaction->copy, TRANSACTION_TEXT_BYTES_MAX);
+    buf_init(&transaction->copy[0], TRANSACTION_TEXT_BYTES_MAX);
+    buf_init(&transaction->copy[1], TRANSACTION_TEXT_BYTES_MAX);
+    buf_init(&transaction->prefix, TRANSACTION_TEXT_BYTES_MAX);
     buf_init(&transaction->scratch, TRANSACTION_TEXT_BYTES_MAX);
 }
 
@@ -24,7 +26,9 @@ transaction_done(Transaction *transaction)
     for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
         buf_done(&transaction->arrays[i]);
     }
-    buf_done(&transaction->copy);
+    buf_done(&transaction->copy[0]);
+    buf_done(&transaction->copy[1]);
+    buf_done(&transaction->prefix);
     buf_done(&transaction->scratch);
     free(transaction->rows);
 }
@@ -47,9 +51,7 @@ transaction_reset(Transaction *transaction)
     transaction->items = 0;
     transaction->letters = 0;
     transaction->bytes = 0;
-    transaction->row_count = 0;
-    buf_reset(&transaction->copy);
-    buf_shrink(&transaction->copy, BUFFER_KEEP_MAX);
+    transaction_first_slice(transaction);
     arrays_reset(transaction, 0);
 }
 
@@ -126,10 +128,26 @@ transaction_find(Transaction *transaction, int64_t stream_id)
     return NULL;
 }
 
+/* Never negative here. */
+static bool
+append_number(Buf *out, int64_t number, Error *err)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+
+    DS_ASSERT(number >= 0);
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return buf_append(out, str_n(digits + at, sizeof(digits) - at), err);
+}
+
 static bool
 add_number(Buf *array, int64_t number, Error *err)
 {
-    return buf_printf(array, err, "%s%lld", array->len == 0 ? "{" : ",", (long long)number);
+    return buf_append_char(array, array->len == 0 ? '{' : ',', err) &&
+           append_number(array, number, err);
 }
 
 static bool
@@ -324,26 +342,24 @@ transaction_encode_letters(Transaction *transaction, Error *err)
 }
 
 static bool
-copy_json_text(Transaction *transaction, Str json, Error *err)
+copy_json_text(Transaction *transaction, Buf *copy, Str json, Error *err)
 {
     if (json.ptr == NULL) {
-        return buf_append(&transaction->copy, STR("\\N\t"), err);
+        return buf_append(copy, STR("\\N\t"), err);
     }
     buf_reset(&transaction->scratch);
     return json_unescape(json, &transaction->scratch, err) &&
-           pg_copy_escape(&transaction->copy, buf_str(&transaction->scratch), err) &&
-           buf_append_char(&transaction->copy, '\t', err);
+           pg_copy_escape(copy, buf_str(&transaction->scratch), err) &&
+           buf_append_char(copy, '\t', err);
 }
 
 static bool
-encode_copy_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+encode_copy_row(Transaction *transaction, Buf *copy, const PartCursor *at, Error *err)
 {
-    Buf *copy = &transaction->copy;
     Str text = unit_item_text(at->unit, at->item);
 
-    if (!pg_copy_escape(copy, part->lane->name, err) ||
-        !buf_printf(copy, err, "\t%lld\t%lld\t", (long long)part->lane->checkpoint.generation,
-                    (long long)at->seq) ||
+    if (!buf_append(copy, buf_str(&transaction->prefix), err) ||
+        !append_number(copy, at->seq, err) || !buf_append_char(copy, '\t', err) ||
         !pg_copy_escape(copy, str_c(at->unit->start.offset), err) ||
         !buf_append_char(copy, '\t', err)) {
         return false;
@@ -353,60 +369,116 @@ encode_copy_row(Transaction *transaction, const Part *part, const PartCursor *at
                buf_append_char(copy, '\n', err);
     }
     EventColumns columns = event_columns(text);
-    return copy_json_text(transaction, columns.key, err) &&
-           copy_json_text(transaction, columns.type, err) &&
-           copy_json_text(transaction, columns.operation, err) && pg_copy_escape(copy, text, err) &&
-           buf_append_char(copy, '\n', err);
+    return copy_json_text(transaction, copy, columns.key, err) &&
+           copy_json_text(transaction, copy, columns.type, err) &&
+           copy_json_text(transaction, copy, columns.operation, err) &&
+           pg_copy_escape(copy, text, err) && buf_append_char(copy, '\n', err);
 }
 
-static TransactionRow *
-transaction_add_row(Transaction *transaction)
+/* "name\tgeneration\t", the same for all rows of a part. */
+static bool
+encode_prefix(Transaction *transaction, const Part *part, Error *err)
+{
+    Buf *prefix = &transaction->prefix;
+
+    buf_reset(prefix);
+    return pg_copy_escape(prefix, part->lane->name, err) && buf_append_char(prefix, '\t', err) &&
+           append_number(prefix, part->lane->checkpoint.generation, err) &&
+           buf_append_char(prefix, '\t', err);
+}
+
+static void
+transaction_add_row(Transaction *transaction, Part *part, const PartCursor *at)
 {
     if (transaction->row_count == transaction->row_room) {
         transaction->row_room = DS_MAX(transaction->row_room * 2, (size_t)ROWS_FIRST);
         transaction->rows =
             mem_regrow(transaction->rows, transaction->row_room, sizeof(*transaction->rows));
     }
-    return &transaction->rows[transaction->row_count++];
+    transaction->rows[transaction->row_count++] = (TransactionRow){
+        .copy_at = transaction->copy[transaction->copy_now].len,
+        .part = part,
+        .unit = at->unit,
+        .item = at->item,
+        .seq = at->seq,
+    };
 }
 
-bool
-transaction_encode_copy(Transaction *transaction, Error *err)
+void
+transaction_first_slice(Transaction *transaction)
 {
-    buf_reset(&transaction->copy);
+    for (size_t i = 0; i < DS_COUNT(transaction->copy); i++) {
+        buf_reset(&transaction->copy[i]);
+        buf_shrink(&transaction->copy[i], BUFFER_KEEP_MAX);
+    }
     transaction->row_count = 0;
-    for (size_t i = 0; i < transaction->part_count; i++) {
-        Part *part = &transaction->parts[i];
+    transaction->slice_first = 0;
+    transaction->slice_end = 0;
+    transaction->next_part = 0;
+    if (transaction->part_count > 0) {
+        transaction->next_item = part_cursor(&transaction->parts[0]);
+    }
+}
 
-        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
-            if (at.unit->items[at.item].poison != POISON_NONE) {
-                continue;
-            }
-            *transaction_add_row(transaction) = (TransactionRow){
-                .copy_at = transaction->copy.len,
-                .part = part,
-                .unit = at.unit,
-                .item = at.item,
-                .seq = at.seq,
-            };
-            if (!encode_copy_row(transaction, part, &at, err)) {
-                return false;
-            }
+/* Rows of one part, until it or the room in the slice ends. */
+static bool
+encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *err)
+{
+    Buf *copy = &transaction->copy[transaction->copy_now];
+    PartCursor *at = &transaction->next_item;
+
+    if (!encode_prefix(transaction, part, err)) {
+        return false;
+    }
+    for (; transaction->row_count < rows_end && part_cursor_valid(at); part_cursor_next(at)) {
+        if (at->unit->items[at->item].poison != POISON_NONE) {
+            continue;
+        }
+        transaction_add_row(transaction, part, at);
+        if (!encode_copy_row(transaction, copy, at, err)) {
+            return false;
         }
     }
     return true;
 }
 
-Str
-transaction_copy_slice(const Transaction *transaction, size_t first, size_t end)
+bool
+transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
 {
-    size_t from;
-    size_t to = transaction->copy.len;
+    size_t rows_end = transaction->row_count + DS_MIN(rows_max, transaction->items);
 
-    DS_ASSERT(first <= end && end <= transaction->row_count);
-    from = first < transaction->row_count ? transaction->rows[first].copy_at : to;
-    to = end < transaction->row_count ? transaction->rows[end].copy_at : to;
-    return str_slice(buf_str(&transaction->copy), from, to);
+    transaction->copy_now ^= 1;
+    buf_reset(&transaction->copy[transaction->copy_now]);
+    transaction->slice_first = transaction->row_count;
+    while (transaction->next_part < transaction->part_count && transaction->row_count < rows_end) {
+        if (!encode_slice_part(transaction, &transaction->parts[transaction->next_part], rows_end,
+                               err)) {
+            return false;
+        }
+        if (!part_cursor_valid(&transaction->next_item) &&
+            ++transaction->next_part < transaction->part_count) {
+            transaction->next_item = part_cursor(&transaction->parts[transaction->next_part]);
+        }
+    }
+    transaction->slice_end = transaction->row_count;
+    return true;
+}
+
+Str
+transaction_copy_text(const Transaction *transaction, size_t first, size_t end)
+{
+    Str text = buf_str(&transaction->copy[transaction->copy_now]);
+    size_t from = text.len;
+    size_t to = text.len;
+
+    DS_ASSERT(transaction->slice_first <= first && first <= end && end <= transaction->slice_end);
+    if (first < transaction->slice_end) {
+        from = transaction->rows[first].copy_at;
+    }
+    if (end < transaction->slice_end) {
+        to = transaction->rows[end].copy_at;
+    }
+    return str_slice(text, from, to);
 }
 
 void

@@ -22,7 +22,7 @@
 #define TRANSACTION_SMALL_BYTES_MAX (256u * 1024)
 
 typedef struct TransactionRow {
-    size_t copy_at; /* where its COPY line begins */
+    size_t copy_at; /* where its COPY line begins, in the slice that it belongs to */
     Part *part;
     Unit *unit;
     size_t item;
@@ -39,10 +39,16 @@ typedef struct Transaction {
     Buf arrays[TRANSACTION_ARRAYS_MAX]; /* array literals, the parameters of the statement encoded
                                            last */
     size_t array_count;
-    Buf copy;
-    TransactionRow *rows; /* the lines of copy */
+    Buf copy[2]; /* COPY text of the newest slice, and of the one before, which is being sent */
+    unsigned copy_now;  /* the newest one's */
+    size_t slice_first; /* its rows */
+    size_t slice_end;
+    size_t next_part; /* what it ends before */
+    PartCursor next_item;
+    TransactionRow *rows; /* of all slices so far */
     size_t row_count;
     size_t row_room;
+    Buf prefix; /* what the COPY lines of a part begin with */
     Buf scratch;
 } Transaction;
 
@@ -63,11 +69,14 @@ DS_MUST_CHECK bool transaction_encode_guard(Transaction *transaction, Error *err
 DS_MUST_CHECK bool transaction_encode_small(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *err);
-/* Fills copy and rows with everything that is not a dead letter. */
-DS_MUST_CHECK bool transaction_encode_copy(Transaction *transaction, Error *err);
-
-/* The COPY lines of rows first .. end - 1. */
-Str transaction_copy_slice(const Transaction *transaction, size_t first, size_t end);
+/* What is no dead letter, as COPY text, in slices: one can be encoded while the one before is under
+ * way. transaction_first_slice begins; each transaction_next_slice makes slice_first .. slice_end -
+ * 1 the next rows, rows_max of them at most and none behind the last.  The text of a slice stays in
+ * place until the second call after it. */
+void transaction_first_slice(Transaction *transaction);
+DS_MUST_CHECK bool transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err);
+/* The COPY lines of rows first .. end - 1, which lie in the newest slice. */
+Str transaction_copy_text(const Transaction *transaction, size_t first, size_t end);
 /* The arrays as parameters; count is array_count. */
 void transaction_params(Transaction *transaction, PgParam *out);
 /* NULL when no part has that stream. */

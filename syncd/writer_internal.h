@@ -13,6 +13,7 @@
 #define WRITER_FAILURES_MAX   10    /* unknown errors in a row before a stream is failed */
 #define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
 #define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before savepoints are used */
+#define WRITER_SLICE_ROWS     1000  /* of a COPY; the next ones are encoded while it is under way */
 #define WRITER_RANGES_MAX     64    /* depth of the search: rows_max is far below 2^64 */
 
 typedef enum WriterState {
@@ -83,7 +84,9 @@ struct Writer {
 
     RowRange ranges[WRITER_RANGES_MAX]; /* rows still to be sent, the next one last */
     size_t range_count;
-    RowRange range;       /* being sent */
+    RowRange range;    /* being sent */
+    bool slice_failed; /* the newest slice could not be encoded */
+    Error slice_err;
     bool savepoint;       /* there is one */
     bool savepoint_clean; /* and nothing was done since */
     size_t rows_sent;
@@ -121,8 +124,8 @@ bool writer_is_own_key(const PgReply *reply);
 
 /* writer_rows.c */
 bool writer_searches(const Writer *writer); /* by savepoints: bad rows were found too often */
-void writer_push_range(Writer *writer, size_t first, size_t end);
-void writer_send_rows(Writer *writer); /* the next range of rows, or what follows the last one */
+void writer_begin_rows(Writer *writer); /* encodes the first of them, while BEGIN is under way */
+void writer_send_rows(Writer *writer);  /* the next range of rows, or what follows the last one */
 void writer_rows_reply(Writer *writer, const PgReply *reply);
 
 /* writer_settle.c */

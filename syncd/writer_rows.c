@@ -15,6 +15,40 @@ writer_searches(const Writer *writer)
     return writer->line_tries >= WRITER_LINE_TRIES_MAX;
 }
 
+/* All at once for a search, which goes back and forth in them. */
+static void
+encode_slice(Writer *writer)
+{
+    size_t rows_max = writer_searches(writer) ? SIZE_MAX : WRITER_SLICE_ROWS;
+
+    writer->slice_failed =
+        !transaction_next_slice(&writer->transaction, rows_max, &writer->slice_err);
+}
+
+static void
+push_range(Writer *writer, size_t first, size_t end)
+{
+    DS_ASSERT(writer->range_count < WRITER_RANGES_MAX);
+    if (first < end) {
+        writer->ranges[writer->range_count++] = (RowRange){first, end};
+    }
+}
+
+void
+writer_begin_rows(Writer *writer)
+{
+    Transaction *transaction = &writer->transaction;
+
+    writer->range_count = 0;
+    writer->savepoint = false;
+    writer->savepoint_clean = false;
+    transaction_first_slice(transaction);
+    encode_slice(writer);
+    if (writer_searches(writer)) {
+        push_range(writer, transaction->slice_first, transaction->slice_end);
+    }
+}
+
 static void
 send_copy(Writer *writer)
 {
@@ -24,21 +58,42 @@ send_copy(Writer *writer)
     writer_enter(writer, WRITER_ROWS);
     writer_command_started(writer);
     pg_copy_in(writer->pg, sql,
-               transaction_copy_slice(transaction, writer->range.first, writer->range.end),
+               transaction_copy_text(transaction, writer->range.first, writer->range.end),
                writer_on_reply, writer);
+    if (!writer_searches(writer)) {
+        encode_slice(writer); /* while Postgres takes this one */
+    }
     writer_drop_if(writer, FAULT("writer.copy_sent"));
 }
 
-/* The next range of rows, or what follows the last one. */
+/* The next range of rows; false behind the last one. */
+static bool
+next_range(Writer *writer)
+{
+    const Transaction *transaction = &writer->transaction;
+
+    if (MUTANT("offset_without_rows")) {
+        return false;
+    }
+    if (!writer_searches(writer)) {
+        writer->range = (RowRange){transaction->slice_first, transaction->slice_end};
+        return writer->range.first < writer->range.end;
+    }
+    if (writer->range_count == 0) {
+        return false;
+    }
+    writer->range = writer->ranges[--writer->range_count];
+    return true;
+}
+
 void
 writer_send_rows(Writer *writer)
 {
-    if (writer->range_count == 0) {
+    if (writer->slice_failed) {
+        writer_blame(writer, NULL, LANE_REFUSED, &writer->slice_err);
+    } else if (!next_range(writer)) {
         writer_send_letters(writer);
-        return;
-    }
-    writer->range = writer->ranges[--writer->range_count];
-    if (MUTANT("offset_before_rows")) {
+    } else if (MUTANT("offset_before_rows")) {
         writer_send(writer, WRITER_SAVEPOINT, "COMMIT; BEGIN");
     } else if (!writer_searches(writer) || writer->savepoint_clean) {
         send_copy(writer);
@@ -47,15 +102,6 @@ writer_send_rows(Writer *writer)
     } else {
         /* A deferred constraint is to speak up here, where its row can be found. */
         writer_send(writer, WRITER_SAVEPOINT, "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT rows");
-    }
-}
-
-void
-writer_push_range(Writer *writer, size_t first, size_t end)
-{
-    DS_ASSERT(writer->range_count < WRITER_RANGES_MAX);
-    if (first < end) {
-        writer->ranges[writer->range_count++] = (RowRange){first, end};
     }
 }
 
@@ -104,11 +150,11 @@ search_rows(Writer *writer, const PgReply *reply, bool line_known, size_t bad)
         if (!mark_row(writer, bad, &reply->err)) {
             return;
         }
-        writer_push_range(writer, bad + 1, range.end);
-        writer_push_range(writer, range.first, bad);
+        push_range(writer, bad + 1, range.end);
+        push_range(writer, range.first, bad);
     } else {
-        writer_push_range(writer, middle, range.end);
-        writer_push_range(writer, range.first, middle);
+        push_range(writer, middle, range.end);
+        push_range(writer, range.first, middle);
     }
     writer_send(writer, WRITER_UNDO, "ROLLBACK TO SAVEPOINT rows");
 }

@@ -224,13 +224,10 @@ writer_begin(Writer *writer)
 
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
-    if (writer->force_long || !transaction_is_small(transaction)) {
+    if (writer->force_long || !transaction_is_small(transaction) ||
+        !transaction_encode_small(transaction, &err)) {
         writer_send(writer, WRITER_BEGIN, sql_begin_write);
-        return;
-    }
-    if (!transaction_encode_small(transaction, &err)) {
-        writer->force_long = true;
-        writer_send(writer, WRITER_BEGIN, sql_begin_write);
+        writer_begin_rows(writer);
         return;
     }
     const char *sql = transaction->kind == UNIT_BYTES ? sql_small_chunks : sql_small_events;
@@ -368,28 +365,17 @@ begin_reply(Writer *writer, const PgReply *reply)
 static void
 guard_reply(Writer *writer, const PgReply *reply)
 {
-    Transaction *transaction = &writer->transaction;
-    Error err;
-
     if (!reply->ok) {
         writer_write_failed(writer, reply);
         return;
     }
-    if ((size_t)reply->rows != transaction->part_count) {
+    if ((size_t)reply->rows != writer->transaction.part_count) {
         writer_give_up(writer, WRITER_AFTER_SETTLE);
         return;
     }
     if (FAULT("writer.guard_done")) {
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
-    if (!transaction_encode_copy(transaction, &err)) {
-        writer_blame(writer, NULL, LANE_REFUSED, &err);
-        return;
-    }
-    writer->range_count = 0;
-    writer->savepoint = false;
-    writer->savepoint_clean = false;
-    writer_push_range(writer, 0, MUTANT("offset_without_rows") ? 0 : transaction->row_count);
     writer_send_rows(writer);
 }
 

@@ -50,6 +50,13 @@ add(Lane *lane)
     return transaction_add(&transaction, lane, &plenty, &too_poisonous);
 }
 
+static bool
+encode_all(Error *err)
+{
+    transaction_first_slice(&transaction);
+    return transaction_next_slice(&transaction, SIZE_MAX, err);
+}
+
 static void
 expect_array(size_t index, const char *text)
 {
@@ -141,19 +148,65 @@ Test(transaction, copy_lines_escape_what_copy_reads_otherwise)
     make_lane(&lane, "a\tb", 3);
     push_json(&lane, "[{\"key\":\"x\\ty\\\\\"},{ \"n\":\n1}]");
     cr_assert(add(&lane));
-    cr_assert(transaction_encode_copy(&transaction, &err));
+    cr_assert(encode_all(&err));
     cr_assert_eq(transaction.row_count, 2);
-    Str whole = transaction_copy_slice(&transaction, 0, 2);
+    Str whole = transaction_copy_text(&transaction, 0, 2);
     Str expected = STR("a\\tb\t2\t10\to0\tx\\ty\\\\\t\\N\t\\N\t{\"key\":\"x\\\\ty\\\\\\\\\"}\n"
                        "a\\tb\t2\t11\to0\t\\N\t\\N\t\\N\t{ \"n\":\\n1}\n");
     cr_expect(str_eq(whole, expected), "%.*s", STR_ARG(whole));
-    Str first = transaction_copy_slice(&transaction, 0, 1);
-    Str second = transaction_copy_slice(&transaction, 1, 2);
+    Str first = transaction_copy_text(&transaction, 0, 1);
+    Str second = transaction_copy_text(&transaction, 1, 2);
     cr_expect_eq(first.len + second.len, whole.len);
     cr_expect(str_ends(first, STR("\n")));
-    cr_expect_eq(transaction_copy_slice(&transaction, 2, 2).len, 0);
+    cr_expect_eq(transaction_copy_text(&transaction, 2, 2).len, 0);
     transaction_done(&transaction);
     lane_done(&lane);
+}
+
+Test(transaction, slices_of_any_size_hold_the_same_lines)
+{
+    Lane a;
+    Lane b;
+    Buf all;
+    Error err;
+
+    transaction_init(&transaction);
+    make_lane(&a, "a", 1);
+    make_lane(&b, "b", 2);
+    push_json(&a, "[0,\"\\u0000\",1]");
+    push_json(&a, "[2,3,4]");
+    push_json(&b, "[5]");
+    cr_assert(add(&a));
+    cr_assert(add(&b));
+    cr_assert(encode_all(&err));
+    cr_assert_eq(transaction.row_count, 6);
+    buf_init(&all, 4096);
+    cr_assert(buf_append(&all, transaction_copy_text(&transaction, 0, 6), &err));
+    for (size_t rows = 1; rows <= 7; rows++) {
+        Buf joined;
+        Str before = STR_EMPTY;
+        char first = '\0';
+
+        buf_init(&joined, 4096);
+        transaction_first_slice(&transaction);
+        do {
+            cr_assert(transaction_next_slice(&transaction, rows, &err));
+            cr_assert_leq(transaction.slice_end - transaction.slice_first, rows);
+            cr_expect(before.len == 0 || before.ptr[0] == first, "a slice under way was changed");
+            Str text =
+                transaction_copy_text(&transaction, transaction.slice_first, transaction.slice_end);
+            cr_assert(buf_append(&joined, text, &err));
+            before = text;
+            first = text.len > 0 ? text.ptr[0] : '\0';
+        } while (transaction.slice_first < transaction.slice_end);
+        cr_expect(str_eq(buf_str(&joined), buf_str(&all)), "slices of %zu: %s", rows,
+                  buf_cstr(&joined));
+        buf_done(&joined);
+    }
+    buf_done(&all);
+    transaction_done(&transaction);
+    lane_done(&a);
+    lane_done(&b);
 }
 
 Test(transaction, chunks_are_hexadecimal_both_ways)
@@ -170,8 +223,8 @@ Test(transaction, chunks_are_hexadecimal_both_ways)
     expect_array(9, "{\"t\"}");
     expect_array(8, "{4}");
     expect_array(14, "{\"\\\\x00ff5c0a\"}");
-    cr_assert(transaction_encode_copy(&transaction, &err));
-    Str line = transaction_copy_slice(&transaction, 0, 1);
+    cr_assert(encode_all(&err));
+    Str line = transaction_copy_text(&transaction, 0, 1);
     cr_expect(str_eq(line, STR("a\t2\t10\to0\t\\\\x00ff5c0a\n")), "%.*s", STR_ARG(line));
     transaction_done(&transaction);
     lane_done(&lane);
@@ -210,7 +263,7 @@ Test(transaction, dead_letters_leave_the_rows_and_keep_their_bytes_and_reason)
     cr_assert(add(&lane));
     cr_expect_eq(transaction.letters, 2);
     cr_expect_not(transaction_is_small(&transaction));
-    cr_assert(transaction_encode_copy(&transaction, &err));
+    cr_assert(encode_all(&err));
     cr_expect_eq(transaction.row_count, 2);
     cr_expect_eq(transaction.rows[1].seq, 13);
     cr_assert(transaction_encode_letters(&transaction, &err));
