@@ -242,14 +242,9 @@ registry_remove(Registry *registry, Stream *stream)
     return there;
 }
 
-static int
-listed_cmp(const void *a, const void *b)
-{
-    return by_name_cmp(*(Stream *const *)a, *(Stream *const *)b);
-}
-
+/* Those before `bound` (NULL: all), in order. */
 static size_t
-shard_list(Shard *shard, Str prefix, Str after, Stream **out, size_t limit)
+shard_list(Shard *shard, Str prefix, Str after, const Stream *bound, Stream **out, size_t limit)
 {
     Stream key = {.name = str_cmp(prefix, after) > 0 ? prefix : after};
     int64_t boot_ms = clock_boot_ms();
@@ -259,7 +254,8 @@ shard_list(Shard *shard, Str prefix, Str after, Stream **out, size_t limit)
     pthread_mutex_lock(&shard->lock);
     for (Stream *stream = RB_NFIND(NameTree, &shard->by_name, &key);
          stream != NULL && count < limit; stream = RB_NEXT(NameTree, &shard->by_name, stream)) {
-        if (!str_starts(stream->name, prefix)) {
+        if (!str_starts(stream->name, prefix) ||
+            (bound != NULL && by_name_cmp(stream, bound) > 0)) {
             break;
         }
         if (str_eq(stream->name, after) || stream_is_expired(stream, boot_ms, wall_ms)) {
@@ -272,21 +268,50 @@ shard_list(Shard *shard, Str prefix, Str after, Stream **out, size_t limit)
     return count;
 }
 
+/* The first `limit` of two ordered lists; the references to the others are dropped. */
+static size_t
+merge(Stream **a, size_t a_count, Stream **b, size_t b_count, Stream **out, size_t limit)
+{
+    size_t count = 0;
+    size_t i = 0;
+    size_t j = 0;
+
+    while (count < limit && (i < a_count || j < b_count)) {
+        bool from_a = j == b_count || (i < a_count && by_name_cmp(a[i], b[j]) < 0);
+
+        out[count++] = from_a ? a[i++] : b[j++];
+    }
+    while (i < a_count) {
+        stream_drop(a[i++]);
+    }
+    while (j < b_count) {
+        stream_drop(b[j++]);
+    }
+    return count;
+}
+
 size_t
 registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit)
 {
     Stream **found = mem_array(2 * limit, sizeof(Stream *));
+    Stream **best = found;
+    Stream **spare = found + limit;
     size_t count = 0;
 
-    /* After each shard the smallest names so far stay. */
+    DS_ASSERT(limit > 0);
+    /* After each shard the smallest names so far stay; of the later ones little is looked at. */
     for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
-        count += shard_list(&registry->shards[i], prefix, after, found + count, limit);
-        qsort(found, count, sizeof(*found), listed_cmp);
-        while (count > limit) {
-            stream_drop(found[--count]);
+        const Stream *bound = count == limit ? best[count - 1] : NULL;
+        size_t more = shard_list(&registry->shards[i], prefix, after, bound, out, limit);
+        Stream **merged = spare;
+
+        if (more > 0) {
+            count = merge(best, count, out, more, merged, limit);
+            spare = best;
+            best = merged;
         }
     }
-    memcpy(out, found, count * sizeof(*found));
+    memcpy(out, best, count * sizeof(*best));
     free(found);
     return count;
 }

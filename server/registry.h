@@ -36,7 +36,7 @@ Stream *registry_remove_expired(Registry *registry, Str name);
 bool registry_remove(Registry *registry, Stream *stream);
 
 /* In bytewise order, at most `limit` names that begin with prefix and are greater than after; each
- * with a reference.  Returns how many. */
+ * with a reference.  limit > 0.  Returns how many. */
 size_t registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit);
 
 /* Looks at up to scan_max streams that can expire, from where the last call ended, and returns
