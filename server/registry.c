@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/registry.h"
 
+#include <bsd/stdlib.h>
+
 #include "common/clock.h"
 #include "common/mem.h"
 
@@ -51,8 +53,11 @@ registry_new(Journal *journal)
         TAILQ_INIT(&shard->by_expiry);
     }
     /* Nothing is kept over a restart, so the clock is what makes eras rise over one: a server would
-     * have to create 65,536 streams in each millisecond of its life to outrun it. */
-    atomic_init(&registry->last_era, (uint64_t)clock_wall_ms() << ERA_COUNTER_BITS);
+     * have to create 32,768 streams in each millisecond of its life to outrun it.  A clock that was
+     * set back, or begins at the same moment with each boot, makes eras that do not rise; chance
+     * keeps them from being ones that were. */
+    atomic_init(&registry->last_era, ((uint64_t)clock_wall_ms() << ERA_COUNTER_BITS) +
+                                         arc4random_uniform(1U << (ERA_COUNTER_BITS - 1)));
     return registry;
 }
 

@@ -151,6 +151,22 @@ Test(registry, the_era_rises_with_each_creation_and_over_a_restart)
     registry_free(registry);
 }
 
+Test(registry, the_era_is_another_when_the_clock_begins_again)
+{
+    enum { STARTS = 8 };
+    uint64_t eras[STARTS];
+    size_t same = 0;
+
+    for (size_t i = 0; i < STARTS; i++) {
+        Registry *registry = start();
+
+        eras[i] = insert(registry, "a", STREAM_NEVER)->era;
+        same += i > 0 && eras[i] == eras[0];
+        registry_free(registry);
+    }
+    cr_expect_lt(same, STARTS - 1, "an offset of an earlier run would be taken for one of this");
+}
+
 Test(registry, lists_in_order_by_prefix_and_in_pages)
 {
     static const char *const names[] = {"b", "a/2", "a/1", "a", "a/10", "ab", "c/x"};
