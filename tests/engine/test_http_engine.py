@@ -259,6 +259,7 @@ def test_a_client_that_only_stops_sending_gets_its_replies(shared):
     (get("/echo", "A: " + "x" * 65536), 431),
     (get("/echo", *(f"A{number}: 1" for number in range(101))), 431),
     (get("/" + "x" * 8192), 414),
+    (get("/echo", method="X" * 33), 400),
     ("x" * 70000, 414),
     (get("/echo", f"Content-Length: {10 * 1024 * 1024 + 1}", method="POST"), 413),
     (get("/echo", "Transfer-Encoding: gzip", method="POST"), 501),
@@ -296,6 +297,23 @@ def test_the_refusal_of_a_body_is_seen_by_a_client_that_keeps_sending(shared):
         for _ in range(size // 65536):
             wire.send(b"x" * 65536)
         assert wire.reply().status == 413
+
+
+def test_a_reply_head_over_its_limit_is_a_500_and_the_connection_goes_on(shared):
+    with connect(shared) as wire:
+        reply = wire.ask(get("/echo", host="h" * 33000))
+        assert reply.status == 500 and b"header fields are too long" in reply.body
+        assert wire.ask(get("/echo")).status == 200
+
+
+def test_a_client_that_never_stops_sending_a_refused_body_is_cut(shared):
+    size = 1024 * 1024 * 1024
+    with connect(shared) as wire:
+        wire.send(get("/echo", f"Content-Length: {size}", method="POST"))
+        assert wire.reply().status == 413
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(size // 65536):
+                wire.send(b"x" * 65536)
 
 
 def test_a_chunked_body_is_refused_when_it_grows_too_large(probe):
