@@ -62,6 +62,19 @@ open_socket(const struct addrinfo *info, const char *host, const char *port, int
 }
 
 bool
+listener_check_address(const char *address, Error *err)
+{
+    char host[HOST_BYTES_MAX];
+    uint64_t port;
+
+    if (!split_address(address, host, &port)) {
+        return error_set(err, ERR_CONFIG, "\"%.100s\" is not an address such as 0.0.0.0:4437",
+                         address);
+    }
+    return true;
+}
+
+bool
 listener_open(const char *address, int64_t port, int *out_fd, Error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -70,10 +83,10 @@ listener_open(const char *address, int64_t port, int *out_fd, Error *err)
     char service[8];
     uint64_t number;
 
-    if (!split_address(address, host, &number)) {
-        return error_set(err, ERR_CONFIG, "\"%.100s\" is not an address such as 0.0.0.0:4437",
-                         address);
+    if (!listener_check_address(address, err)) {
+        return false;
     }
+    DS_ASSERT(split_address(address, host, &number));
     (void)snprintf(service, sizeof(service), "%u",
                    port > 0 ? (unsigned)port & 0xffff : (unsigned)number);
     int status = getaddrinfo(host, service, &hints, &found);

@@ -15,6 +15,9 @@
  * close-on-exec. */
 DS_MUST_CHECK bool listener_open(const char *address, int64_t port, int *out_fd, Error *err);
 
+/* Whether it has that shape; nothing is resolved. */
+DS_MUST_CHECK bool listener_check_address(const char *address, Error *err);
+
 /* The index-th socket that was handed to this process, or -1. */
 int listener_inherited(int index);
 

@@ -167,6 +167,9 @@ main(int argc, char **argv)
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                   "the settings are not legal");
     } else if (load.help || load.version || load.print_config || load.check_config) {
+        if (load.check_config) {
+            warn_unknown(&load);
+        }
         status = print_asked(&program.config, &load, &err) ? EXIT_SUCCESS : EXIT_FAILURE;
     } else {
         warn_unknown(&load);

@@ -3,6 +3,7 @@
 
 #include "common/mem.h"
 #include "server/cors.h"
+#include "server/listener.h"
 
 #define SIZE_MAX_SETTING ((int64_t)1 << 50)
 #define BODY_MAX_SETTING ((int64_t)1 << 30) /* far below CHUNK_APPEND_BYTES_MAX */
@@ -308,6 +309,13 @@ check_addresses(const ServerConfig *config, Error *err)
         return error_set(err, ERR_CONFIG, "%s must not be empty",
                          config->bind_address == NULL ? "DS_SERVER__BIND_ADDRESS"
                                                       : "DS_ADMIN__LISTEN (`off` turns it off)");
+    }
+    if (!listener_check_address(config->bind_address, err)) {
+        return error_wrap(err, "DS_SERVER__BIND_ADDRESS");
+    }
+    if (strcmp(config->admin_listen, "off") != 0 &&
+        !listener_check_address(config->admin_listen, err)) {
+        return error_wrap(err, "DS_ADMIN__LISTEN");
     }
     return true;
 }

@@ -248,6 +248,21 @@ def test_check_config_only_checks():
     assert run("--check-config", "--set", "DS_LIMITS__MAX_STREAMS=x").returncode == 2
 
 
+@pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
+@pytest.mark.parametrize("address", ["garbage", "127.0.0.1:99999", "127.0.0.1", "::1:80", ":80"])
+def test_an_address_that_is_none_is_a_setting_that_is_not_legal(flag, address):
+    done = run("--check-config", flag, address)
+    assert done.returncode == 2 and "is not an address" in done.stderr
+
+
+def test_check_config_names_settings_that_do_not_exist(tmp_path):
+    settings = tmp_path / "settings"
+    settings.write_text("DS_SERVER__PORT=4500\nDS_LIMITS__MAX_STREAMZ=3\n")
+    done = run("--check-config", "--config", settings, DS_LIMITS__MAX_STREAMY="1")
+    assert done.returncode == 0
+    assert "name=DS_LIMITS__MAX_STREAMZ" in done.stdout and "name=DS_LIMITS__MAX_STREAMY" in done.stdout
+
+
 def test_print_config_says_what_is_in_force_and_from_where():
     done = run("--print-config", DS_LIMITS__MAX_STREAM_BYTES="1MiB")
     lines = done.stdout.splitlines()
