@@ -149,10 +149,9 @@ void exchange_abort(HttpExchange *exchange);
 
 /* Each network thread runs one; main's loop is not one of them. */
 Loop *net_loop_loop(NetLoop *loop);           /* for timers */
-unsigned net_loop_index(const NetLoop *loop); /* 0 .. net_loop_count - 1 */
-unsigned net_loop_count(const NetLoop *loop);
-void *net_loop_app(const NetLoop *loop);  /* HttpHandlers.app */
-void *net_loop_slot(const NetLoop *loop); /* the handler's own, per loop; NULL at first */
+unsigned net_loop_index(const NetLoop *loop); /* 0 for the first */
+void *net_loop_app(const NetLoop *loop);      /* HttpHandlers.app */
+void *net_loop_slot(const NetLoop *loop);     /* the handler's own, per loop; NULL at first */
 void net_loop_set_slot(NetLoop *loop, void *slot);
 
 /* Run fn(arg) on that loop's thread, in the order of the calls; from any thread, its own included.

@@ -278,12 +278,6 @@ net_loop_index(const NetLoop *loop)
     return loop->index;
 }
 
-unsigned
-net_loop_count(const NetLoop *loop)
-{
-    return loop->server->loop_count;
-}
-
 void *
 net_loop_app(const NetLoop *loop)
 {

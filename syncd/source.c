@@ -86,12 +86,6 @@ source_set_content_type(Source *source, Str content_type)
 }
 
 bool
-source_is_paused(const Source *source)
-{
-    return source->paused;
-}
-
-bool
 source_is_up_to_date(const Source *source)
 {
     return source->up_to_date;

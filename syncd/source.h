@@ -72,6 +72,5 @@ void source_close(Source *source); /* no callback comes; the place is kept, half
 void source_pause(Source *source); /* back-pressure; what is under way may still come */
 void source_resume(Source *source);
 
-bool source_is_paused(const Source *source);
 bool source_is_up_to_date(const Source *source);
 const Position *source_position(const Source *source);

@@ -570,10 +570,3 @@ writer_is_up(const Writer *writer)
 {
     return writer->up;
 }
-
-bool
-writer_is_quiet(const Writer *writer)
-{
-    return writer->state == WRITER_IDLE && TAILQ_EMPTY(&writer->jobs) &&
-           TAILQ_EMPTY(&writer->ready);
-}

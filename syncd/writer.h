@@ -43,7 +43,6 @@ void writer_new_generation(Writer *writer, Lane *lane); /* likewise */
  * stays). */
 void writer_set_state(Writer *writer, Lane *lane, Str state, Str reason, Str content_type);
 
-bool writer_is_up(const Writer *writer);    /* the last command was answered well */
-bool writer_is_quiet(const Writer *writer); /* no command runs and nothing waits to be written */
+bool writer_is_up(const Writer *writer); /* the last command was answered well */
 
 DS_MUST_CHECK bool writer_print_states(Buf *out, Error *err); /* the edge table in Mermaid */

@@ -6,26 +6,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "server/store_memory.h"
-
-static int64_t boot_ms = 1000000;
-static int64_t wall_ms = 1700000000000;
-
-static int64_t
-fake_boot_ns(void)
-{
-    return boot_ms * 1000000;
-}
-static int64_t
-fake_wall_ns(void)
-{
-    return wall_ms * 1000000;
-}
-
-static const ClockSource fake_clock = {
-    .mono_ns = fake_boot_ns,
-    .boot_ns = fake_boot_ns,
-    .wall_ns = fake_wall_ns,
-};
+#include "tests/support/fake_clock.h"
 
 typedef struct Fixture {
     Metrics *metrics;

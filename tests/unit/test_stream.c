@@ -4,28 +4,9 @@
 #include <criterion/criterion.h>
 
 #include "common/clock.h"
+#include "tests/support/fake_clock.h"
 
 #define NO_LIMIT UINT64_MAX
-
-static int64_t boot_ms = 1000000;
-static int64_t wall_ms = 1700000000000;
-
-static int64_t
-fake_boot_ns(void)
-{
-    return boot_ms * 1000000;
-}
-static int64_t
-fake_wall_ns(void)
-{
-    return wall_ms * 1000000;
-}
-
-static const ClockSource fake_clock = {
-    .mono_ns = fake_boot_ns,
-    .boot_ns = fake_boot_ns,
-    .wall_ns = fake_wall_ns,
-};
 
 static void
 no_free(Stream *stream DS_UNUSED)
