@@ -22,13 +22,13 @@ run: deps-run build ## the whole thing, live on this machine; Ctrl-C stops it
 test: deps-test  ## what CI runs; at most 20 minutes
 	@exec tests/run
 
-test-full: deps-full ## everything: every sanitizer, fuzzers, 500 kills, the mutants
+test-full: deps-full ## all stages: also clang, thread sanitizer, fuzzers, 500 kills
 	@exec tests/run --full
 
 bench: deps-full build ## compare against peers, printed as ratios
 	@exec bench/run
 
-lint: deps-full  ## format, layers, function size
+lint: deps-full  ## layers, format, function size, docs that follow the code
 	@exec tests/lint --full
 
 fuzz: deps-full  ## FUZZ_SECONDS (60) for each fuzzer
