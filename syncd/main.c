@@ -10,6 +10,7 @@
 #include "syncd/supervisor.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -59,6 +60,28 @@ program_on_signal(void *arg)
 }
 
 static void
+program_on_hangup(void *arg)
+{
+    Program *program = arg;
+
+    supervisor_reload_token(program->supervisor);
+    log_info(&scope, LOG_FIELDS(),
+             "SIGHUP: the token was read again; other settings need a restart");
+}
+
+/* Each stream holds a connection. */
+static void
+raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* the old limit may do as well */
+    }
+}
+
+static void
 program_on_watchdog(void *arg)
 {
     (void)arg; /* that this runs is the message */
@@ -89,12 +112,11 @@ program_on_startup(void *arg, const StartupResult *result)
 static void
 program_start_parts(Program *program)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     int64_t watchdog_ms = notify_watchdog_ms();
 
-    for (size_t i = 0; i < 2; i++) {
-        program->signals[i] = signal_new(program->loop, numbers[i], program_on_signal, program);
-    }
+    program->signals[0] = signal_new(program->loop, SIGTERM, program_on_signal, program);
+    program->signals[1] = signal_new(program->loop, SIGINT, program_on_signal, program);
+    program->signals[2] = signal_new(program->loop, SIGHUP, program_on_hangup, program);
     if (watchdog_ms > 0) {
         program->watchdog = timer_new(program->loop, program_on_watchdog, program);
         timer_repeat(program->watchdog, watchdog_ms);
@@ -109,6 +131,7 @@ program_run(Program *program)
     Error err;
 
     (void)signal(SIGPIPE, SIG_IGN); /* a peer that left is an error of its write */
+    raise_file_limit();
     program->loop = loop_new();
     program->metrics = metrics_new();
     stats_init(&program->stats, program->metrics);

@@ -15,6 +15,7 @@
 #define CYCLE_MS_MIN        1000 /* a read that ends sooner and brings nothing counts as a failure */
 #define HEALTHY_MS          10000 /* a read that lasted this long ends a row of failures */
 #define AWAIT_MS_MAX        5000  /* between two looks for a stream that does not exist yet */
+#define LETTERS_LOG_MS      10000 /* between two lines about dead letters of a stream */
 #define BACKOFF_SHOWN       3     /* failures in a row before ds_sync.stream says "backoff" */
 #define URL_BYTES_MAX       8192
 
@@ -64,6 +65,8 @@ struct Session {
     char content_type[128];
     uint64_t rows;
     uint64_t letters;
+    uint64_t letters_logged;
+    int64_t letters_log_ms; /* not again before */
     int64_t committed_wall_ms;
 };
 
@@ -96,7 +99,7 @@ static const uint32_t session_edges[SESSION_STATE_COUNT] = {
     [SESSION_CLOSED] = DS_BIT(SESSION_ENDED),
     /* What was gathered is still being written. */
     [SESSION_STOPPED] = DS_BIT(SESSION_FAILED) | DS_BIT(SESSION_FENCED) | DS_BIT(SESSION_DRAIN) |
-                        DS_BIT(SESSION_LOAD) | DS_BIT(SESSION_ENDED),
+                        DS_BIT(SESSION_LOAD) | DS_BIT(SESSION_BACKOFF) | DS_BIT(SESSION_ENDED),
     [SESSION_FAILED] = DS_BIT(SESSION_ENDED),
     [SESSION_FENCED] = DS_BIT(SESSION_ENDED),
 };
@@ -157,6 +160,18 @@ session_enter(Session *session, SessionState state)
     session->state = state;
 }
 
+/* A peer may have put any bytes into what we show; Postgres takes UTF-8 only. */
+static void
+make_utf8(char *text)
+{
+    if (str_is_utf8(str_c(text))) {
+        return;
+    }
+    for (char *c = text; *c != '\0'; c++) {
+        *c = (*c & 0x80) != 0 ? '?' : *c;
+    }
+}
+
 /* What ds_sync.stream says; only when it changes. */
 static void
 session_tell(Session *session, Str state, const char *reason)
@@ -166,6 +181,8 @@ session_tell(Session *session, Str state, const char *reason)
     }
     session->told_state = state;
     (void)strlcpy(session->reason, reason, sizeof(session->reason)); /* for people: may be cut */
+    make_utf8(session->reason);
+    make_utf8(session->content_type);
     writer_set_state(session->writer, &session->lane, state, str_c(session->reason),
                      str_c(session->content_type));
 }
@@ -214,7 +231,6 @@ source_on_unit(void *arg, Unit *unit)
 {
     Session *session = arg;
 
-    backoff_reset(&session->backoff);
     session->protocol_errors = 0;
     lane_push(&session->lane, unit);
     session_account(session);
@@ -242,18 +258,33 @@ lane_on_loaded(void *arg)
     session_raise(session, EVENT_BIT_LOADED);
 }
 
+/* A stream that is poisoned steadily says so now and then, not with every commit. */
+static void
+session_log_letters(Session *session)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (session->letters == session->letters_logged ||
+        (session->letters_logged > 0 && now_ms < session->letters_log_ms)) {
+        return;
+    }
+    log_warn(&scope, EVENT_STREAM_DEAD_LETTERS, SESSION_FIELDS(session),
+             "%llu messages became dead letters; see ds_sync.dead_letter",
+             (unsigned long long)(session->letters - session->letters_logged));
+    session->letters_logged = session->letters;
+    session->letters_log_ms = now_ms + LETTERS_LOG_MS;
+}
+
 static void
 lane_on_committed(void *arg, size_t rows, size_t letters)
 {
     Session *session = arg;
 
+    backoff_reset(&session->backoff);
     session->rows += rows;
     session->letters += letters;
     session->committed_wall_ms = clock_wall_ms();
-    if (letters > 0) {
-        log_warn(&scope, EVENT_STREAM_DEAD_LETTERS, SESSION_FIELDS(session),
-                 "could not be loaded, and became dead letters: %zu; see dsctl dlq ls", letters);
-    }
+    session_log_letters(session);
     session_account(session);
     if (session->state != SESSION_STREAM) {
         session_raise(session, EVENT_BIT_WRITTEN);
@@ -551,6 +582,7 @@ session_in_trouble(Session *session)
 
     session_stop_reading(session);
     session->events &= ~EVENT_BIT_LOADED;
+    session->generation_after = false;
     lane_clear(&session->lane);
     session_account(session);
     if (session_is_over(session)) {

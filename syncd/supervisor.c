@@ -24,18 +24,21 @@ struct Supervisor {
     void *on_stopped_arg;
 };
 
-/* The token may have been renewed on disk.  One file for all sessions; the client borrows the
- * secret. */
-static void
-supervisor_on_refused(void *arg)
+void
+supervisor_reload_token(Supervisor *supervisor)
 {
-    Supervisor *supervisor = arg;
     SyncdConfig *config = supervisor->config;
     Error err;
 
     if (config->token_file != NULL && !secret_read_file(&config->token, config->token_file, &err)) {
         log_warn(&scope, EVENT_SOURCE_REFUSED, LOG_FIELDS(), "SYNCD_DS_TOKEN_FILE: %s", err.text);
     }
+}
+
+static void
+supervisor_on_refused(void *arg)
+{
+    supervisor_reload_token(arg);
 }
 
 static void

@@ -19,6 +19,9 @@ void supervisor_start(Supervisor *supervisor); /* the schema is there */
  * SYNCD_STOP_TIMEOUT. */
 void supervisor_stop(Supervisor *supervisor, LoopFn fn, void *arg);
 
+/* The token of SYNCD_DS_TOKEN_FILE may have been renewed on disk. */
+void supervisor_reload_token(Supervisor *supervisor);
+
 size_t supervisor_count(const Supervisor *supervisor);
 SessionView supervisor_view(const Supervisor *supervisor, size_t index);
 /* Both ends answer; when not, *out_why says which does not (static text). */

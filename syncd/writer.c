@@ -238,6 +238,10 @@ writer_connected(Writer *writer, const PgReply *reply)
         writer_settle(writer);
         return;
     }
+    /* With nothing to write, being connected is all that can be known. */
+    if (TAILQ_EMPTY(&writer->jobs) && TAILQ_EMPTY(&writer->ready)) {
+        writer_succeeded(writer);
+    }
     writer_enter(writer, WRITER_IDLE);
     writer_schedule(writer);
 }
