@@ -119,3 +119,68 @@ def test_a_producer_pushed_out_by_others_cannot_write_its_first_request_twice(st
     status, headers, _ = write("c", 1)      # as one that was forgotten
     assert (status, headers["Producer-Expected-Seq"]) == (409, "0")
     assert server.read_json("s")[0] == ["a", "b", "a"]
+
+
+# ---- what is refused leaves nothing behind ----
+
+def test_a_refusal_for_room_writes_closes_and_remembers_nothing(start):
+    server = start(DS_LIMITS__MAX_MEMORY_BYTES="1000", DS_LIMITS__MAX_STREAM_BYTES="600",
+                   DS_LIMITS__MAX_STREAMS="2")
+    fields = {"Content-Type": "application/json", "Producer-Id": "p", "Producer-Epoch": "0",
+              "Producer-Seq": "0", "Stream-Seq": "5"}
+    large = json.dumps("x" * 580).encode()
+
+    def append(name, body, more=None):
+        return ds.http("POST", server.stream_url(name), body, {**fields, **(more or {})})[0]
+
+    server.create("a")
+    server.append("a", ["x" * 580])
+    assert append("a", large, {"Stream-Closed": "true"}) == 413
+    assert append("a", b"1") == 200, "neither closed, nor a duplicate, nor a used Stream-Seq"
+    assert server.create("b", body=large)[0] == 413
+    assert ds.http("HEAD", server.stream_url("b"))[0] == 404
+    assert server.create("b")[0] == 201
+    assert server.create("c", body=b"[1]")[0] == 429
+    assert server.create("b")[0] == 200, "what exists needs no new place"
+    assert [change["name"] for change in changes(server)] == ["a", "b"]
+    assert gauge(server, "ds_server_payload_bytes") == 585 and gauge(server, "ds_server_streams") == 2
+
+
+def changes(server):
+    listing = json.loads(ds.http("GET", f"{server.admin_url}/admin/streams")[2])
+    token = listing["token"][:17] + "0" * 16
+    return json.loads(ds.http("GET", f"{server.admin_url}/admin/streams?since={token}")[2])["changes"]
+
+
+def gauge(server, name):
+    text = ds.http("GET", f"{server.admin_url}/metrics")[2].decode()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_counts_are_exact_after_readers_and_streams_came_and_went(start):
+    server = start(DS_SERVER__THREADS="3", DS_LIMITS__MAX_STREAM_BYTES="2000")
+    for turn in range(3):
+        names = [f"s{turn}-{number}" for number in range(20)]
+        readers = []
+        for name in names:
+            server.create(name, headers={"Stream-TTL": "2"} if name in names[5:] else None)
+            tail = server.append(name, ["x" * 100] * 3)["Stream-Next-Offset"]
+            for live in ("sse", "long-poll"):
+                readers.append(Wire(server.port))
+                readers[-1].send(get(f"/v1/stream/{name}?offset={tail}&live={live}"))
+            era, position = tail.split("_")
+            assert ds.http("POST", f"{server.admin_url}/admin/trim", json.dumps(
+                {"stream": name, "before": f"{era}_{int(position, 16) - 1:016x}"}).encode())[0] == 200
+        for number, wire in enumerate(readers):
+            if number % 3 == 0:
+                wire.reset()
+        for name in names[::2]:
+            assert ds.http("DELETE", server.stream_url(name))[0] in (204, 404)
+        for wire in readers:
+            wire.close()
+        for name in names[1:5:2]:
+            assert ds.http("DELETE", server.stream_url(name))[0] == 204
+    ds.wait_until(lambda: gauge(server, "ds_server_streams") == 0)      # the others expire
+    ds.wait_until(lambda: gauge(server, "ds_server_live_readers") == 0)
+    assert gauge(server, "ds_server_payload_bytes") == 0
+    assert gauge(server, "ds_http_inflight_body_bytes") == 0
