@@ -9,6 +9,7 @@ import ds
 POISON = ('{"poison":true,"n":%d,"text":"nul \\u0000 inside"}',
           '{"poison":true,"n":%d,"text":"half a pair \\ud83d"}',
           '{"poison":true,"n":%d,"number":1e999999}')
+AHEAD_MAX = 20_000             # messages or KiB by which a producer may be ahead of the table
 UNICODE = "äöü ☃ 😀 \\ \" \n \t é"
 
 
@@ -16,15 +17,15 @@ class Load(threading.Thread):
     """Appends to one stream.  A burst now and then makes batches that need COPY; single messages in
     between take the short way."""
 
-    def __init__(self, server, name, is_json, seed, pause, limit):
+    def __init__(self, server, name, is_json, seed, pause):
         super().__init__(daemon=True)
         self.server = server
         self.name_of_stream = name
         self.is_json = is_json
         self.random = random.Random(seed)
         self.pause = pause                 # seconds between appends, on average
-        self.limit = limit                 # messages or KiB in all, so that no run grows without end
-        self.made = 0
+        self.made = 0                      # messages, or KiB
+        self.allowed = AHEAD_MAX           # moved on by whoever saw how much has arrived
         self.stopping = threading.Event()
         self.error = None
 
@@ -49,7 +50,7 @@ class Load(threading.Thread):
     def run(self):
         try:
             while not self.stopping.wait(self.random.expovariate(1 / self.pause)):
-                if self.made >= self.limit:
+                if self.made >= self.allowed:
                     continue
                 if self.is_json:
                     body = "[" + ",".join(self.message() for _ in range(self.size())) + "]"
@@ -62,14 +63,14 @@ class Load(threading.Thread):
             self.error = error
 
 
-def start(server, streams, seed, pause=0.15, limit=200_000):
+def start(server, streams, seed, pause=0.15):
     """streams: name -> is_json.  Creates the streams and starts a thread for each."""
     loads = []
     for number, (name, is_json) in enumerate(streams.items()):
         status, _, body = server.create(name, "application/json" if is_json else "application/octet-stream")
         if status not in (200, 201):
             raise ds.StackError(f"creating {name}: {status} {body!r}")
-        loads.append(Load(server, name, is_json, f"{seed}/{number}", pause, limit))
+        loads.append(Load(server, name, is_json, f"{seed}/{number}", pause))
     for load in loads:
         load.start()
     return loads
