@@ -10,12 +10,12 @@
  * before the clock starts.  Prints one JSON line with rows and seconds; the stream must have been
  * made already.
  */
+#include <libpq-fe.h>
+
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/parse.h"
-
-#include <libpq-fe.h>
 
 #define ROWS_PER_TRANSACTION  5000
 #define BYTES_PER_TRANSACTION (8u << 20)

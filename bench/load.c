@@ -10,11 +10,6 @@
  * the numbers mean nothing.  It reads answers with Content-Length, or none; that is all these
  * servers send.
  */
-#include "common/buf.h"
-#include "common/clock.h"
-#include "common/mem.h"
-#include "common/parse.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,6 +17,11 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/mem.h"
+#include "common/parse.h"
 
 #define CONNECTIONS_MAX     1024
 #define BODY_BYTES_MAX      (1u << 20)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/buf.h"
 
-#include "common/mem.h"
-
 #include <stdarg.h>
+
+#include "common/mem.h"
 
 #define BUF_CAP_FIRST 256
 

@@ -4,13 +4,13 @@
 /* Test builds only: the release build has no fault points, so this file is empty there. */
 #ifdef DS_FAULTS
 
-#include "common/parse.h"
-
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
+
+#include "common/parse.h"
 
 #define STALL_SECONDS 3600
 

@@ -4,9 +4,9 @@
  */
 #include "common/http_client_internal.h"
 
-#include "common/mem.h"
-
 #include <pthread.h>
+
+#include "common/mem.h"
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 

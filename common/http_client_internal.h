@@ -8,10 +8,10 @@
  */
 #pragma once
 
-#include "common/http_client.h"
-
 #include <bsd/sys/queue.h>
 #include <curl/curl.h>
+
+#include "common/http_client.h"
 
 #define HTTP_CONNECT_MS_DEFAULT 10000
 #define HTTP_TURN_BYTES_MAX     131072 /* of a body, before others on the loop have their turn */

@@ -7,9 +7,9 @@
  */
 #pragma once
 
-#include "common/str.h"
-
 #include <endian.h>
+
+#include "common/str.h"
 
 #define JSON_BYTE_ONES  UINT64_C(0x0101010101010101)
 #define JSON_BYTE_HIGHS UINT64_C(0x8080808080808080)

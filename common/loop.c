@@ -8,10 +8,10 @@
  */
 #include "common/loop.h"
 
-#include "common/mem.h"
-
 #include <signal.h>
 #include <uv.h>
+
+#include "common/mem.h"
 
 #define LOOP_DEFERRED_MAX    (1u << 22) /* calls waiting at once; more is a bug of ours */
 #define LOOP_FREE_ROUNDS_MAX 1000       /* deferred work that defers more work, at loop_free */

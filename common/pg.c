@@ -7,11 +7,11 @@
  */
 #include "common/pg_internal.h"
 
-#include "common/mem.h"
-#include "common/parse.h"
-
 #include <bsd/string.h>
 #include <uv.h>
+
+#include "common/mem.h"
+#include "common/parse.h"
 
 struct PgCancel {
     uv_work_t work;

@@ -10,13 +10,13 @@
  */
 #include "common/pg_internal.h"
 
-#include "common/log.h"
-#include "common/mem.h"
-
 #include <arpa/inet.h>
 #include <bsd/string.h>
 #include <netdb.h>
 #include <uv.h>
+
+#include "common/log.h"
+#include "common/mem.h"
 
 #define PG_KEYWORDS_MAX 96 /* libpq knows about forty */
 

@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "common/pg.h"
-
 #include <libpq-fe.h>
+
+#include "common/pg.h"
 
 #define PG_CONNECT_MS_DEFAULT 10000
 #define PG_HOSTS_MAX          16    /* hosts in a connection string */

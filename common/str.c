@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/str.h"
 
-#include "common/mem.h"
-
 #include <pthread.h>
 
 #include <bsd/stdlib.h>
+
+#include "common/mem.h"
 
 Str
 str_c(const char *text)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dsctl stream append: one body as it is, or lines of JSON in batches. */
+#include <errno.h>
+
 #include "dsctl/call.h"
 #include "dsctl/commands.h"
 #include "dsctl/emit.h"
 #include "dsctl/headers.h"
 #include "dsctl/options.h"
 #include "dsctl/output.h"
-
-#include <errno.h>
 
 #include "common/ds_proto.h"
 #include "common/json_scan.h"

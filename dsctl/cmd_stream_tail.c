@@ -5,12 +5,12 @@
  * What came is printed when its control event says where to resume behind it, so a cut connection
  * neither loses nor repeats a line.
  */
+#include <jansson.h>
+
 #include "dsctl/call.h"
 #include "dsctl/commands.h"
 #include "dsctl/emit.h"
 #include "dsctl/options.h"
-
-#include <jansson.h>
 
 #include "common/backoff.h"
 #include "common/base64.h"

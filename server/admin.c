@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/admin.h"
 
+#include <inttypes.h>
+
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/json_scan.h"
@@ -9,8 +11,6 @@
 #include "server/admin_internal.h"
 #include "server/op.h"
 #include "server/query.h"
-
-#include <inttypes.h>
 
 void
 admin_reply(HttpExchange *exchange, Buf *body)

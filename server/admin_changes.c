@@ -5,11 +5,11 @@
  */
 #include "server/admin_internal.h"
 
+#include <inttypes.h>
+
 #include "common/mem.h"
 #include "server/live_loop.h"
 #include "server/op.h"
-
-#include <inttypes.h>
 
 /* Waits for the next change, as a long-poll of the journal. */
 typedef struct Follower {

@@ -18,11 +18,11 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "common/http_parse.h"
 #include "common/loop.h"
 #include "common/str.h"
-
-#include <stdatomic.h>
 
 typedef struct HttpExchange HttpExchange;
 typedef struct NetLoop NetLoop;

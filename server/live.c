@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/live.h"
 
+#include <bsd/stdlib.h>
+
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/mem.h"
@@ -8,8 +10,6 @@
 #include "server/live_loop.h"
 #include "server/read_reply.h"
 #include "server/sse_frame.h"
-
-#include <bsd/stdlib.h>
 
 typedef struct LiveReader {
     Waiter waiter;

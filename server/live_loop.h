@@ -5,10 +5,10 @@
  */
 #pragma once
 
+#include <bsd/sys/queue.h>
+
 #include "server/http.h"
 #include "server/sse_frame.h"
-
-#include <bsd/sys/queue.h>
 
 /* A request that waits.  Embedded in what waits; in the list until live_leave. */
 typedef struct LiveEntry {

@@ -4,14 +4,14 @@
  */
 #include "server/op.h"
 
+#include <bsd/stdlib.h>
+
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "server/cursor.h"
 #include "server/live.h"
 #include "server/query.h"
 #include "server/read_reply.h"
-
-#include <bsd/stdlib.h>
 
 typedef enum ReadMode { READ_CATCH_UP, READ_LONG_POLL, READ_SSE } ReadMode;
 

@@ -10,14 +10,14 @@
  */
 #pragma once
 
+#include <bsd/sys/queue.h>
+#include <bsd/sys/tree.h>
+#include <pthread.h>
+
 #include "common/offset.h"
 #include "server/chunk_log.h"
 #include "server/producer.h"
 #include "server/wake.h"
-
-#include <bsd/sys/queue.h>
-#include <bsd/sys/tree.h>
-#include <pthread.h>
 
 #define STREAM_SEQ_BYTES_MAX          1024
 #define STREAM_CONTENT_TYPE_BYTES_MAX 256

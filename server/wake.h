@@ -12,9 +12,9 @@
  */
 #pragma once
 
-#include "server/http.h"
-
 #include <bsd/sys/queue.h>
+
+#include "server/http.h"
 
 typedef struct WakeGroup WakeGroup;
 

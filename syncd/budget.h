@@ -8,9 +8,9 @@
  */
 #pragma once
 
-#include "common/base.h"
-
 #include <sys/queue.h>
+
+#include "common/base.h"
 
 typedef struct BudgetUser {
     TAILQ_ENTRY(BudgetUser) link; /* while paused */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/lane.h"
 
-#include "common/mem.h"
-
 #include <bsd/string.h>
+
+#include "common/mem.h"
 
 #define REASON_BYTES_MAX       1024
 #define CONTENT_TYPE_BYTES_MAX 256

@@ -2,16 +2,16 @@
 /*
  * syncd: loads Durable Streams into Postgres, exactly once.  Wires up, runs until a signal, ends.
  */
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "common/log.h"
 #include "syncd/check.h"
 #include "syncd/notify.h"
 #include "syncd/startup.h"
 #include "syncd/status.h"
 #include "syncd/supervisor.h"
-
-#include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 extern char **environ;
 

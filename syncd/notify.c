@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/notify.h"
 
-#include "common/parse.h"
-
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "common/parse.h"
 
 void
 notify_send(const char *state)

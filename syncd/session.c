@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/session.h"
 
+#include <bsd/string.h>
+
 #include "common/backoff.h"
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
-
-#include <bsd/string.h>
 
 #define PROBE_MS_MAX        15000
 #define PROTOCOL_ERRORS_MAX 10   /* in a row, without the position moving */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/status.h"
 
+#include <sys/queue.h>
+#include <uv.h>
+
 #include "common/http_parse.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/parse.h"
-
-#include <sys/queue.h>
-#include <uv.h>
 
 static const LogScope scope = {.name = "syncd.status"};
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/syncd_config.h"
 
+#include <unistd.h>
+
 #include "common/ds_proto.h"
 #include "common/mem.h"
 #include "common/parse.h"
-
-#include <unistd.h>
 
 #define FIELD(member) offsetof(SyncdConfig, member)
 #define MIB           (INT64_C(1) << 20)

@@ -8,11 +8,11 @@
  */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "common/buf.h"
 #include "syncd/poison.h"
 #include "syncd/position.h"
-
-#include <sys/queue.h>
 
 #define UNIT_CHUNK_BYTES_MAX (1u << 20) /* a row of a byte stream */
 

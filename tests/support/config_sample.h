@@ -6,10 +6,10 @@
  */
 #pragma once
 
-#include "common/config.h"
-
 #include <criterion/criterion.h>
 #include <unistd.h>
+
+#include "common/config.h"
 
 typedef struct Values {
     char *listen;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/docs_page.h"
 
-#include "common/buf.h"
-
 #include <criterion/criterion.h>
+
+#include "common/buf.h"
 
 #define PAGE_BYTES_MAX 262144
 

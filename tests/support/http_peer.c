@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/http_peer.h"
 
-#include "common/mem.h"
-#include "common/parse.h"
-
 #include <arpa/inet.h>
 #include <bsd/string.h>
 #include <criterion/criterion.h>
@@ -14,6 +11,9 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/mem.h"
+#include "common/parse.h"
 
 #define OUTCOME_BODY_MAX (64u << 20)
 #define HOLD_POLL_MS     5

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/clock.h"
 
-#include "common/parse.h"
-
 #include <criterion/criterion.h>
+
+#include "common/parse.h"
 
 static int64_t
 fake_mono(void)

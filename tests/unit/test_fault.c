@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/fault.h"
 
-#include "common/clock.h"
-#include "common/str.h"
-
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "common/clock.h"
+#include "common/str.h"
 
 /* Criterion runs each test in a process of its own, so each has an environment of its own too. */
 static void

@@ -5,9 +5,9 @@
  */
 #include "common/http_parse.h"
 
-#include "common/buf.h"
-
 #include <criterion/criterion.h>
+
+#include "common/buf.h"
 
 #define HOST "Host: h\r\n"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/http_peer.h"
 
-#include "common/clock.h"
-#include "common/http_client_internal.h"
-
 #include <criterion/criterion.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "common/clock.h"
+#include "common/http_client_internal.h"
 
 #define LARGE_BYTES (8u << 20)
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/listener.h"
 
-#include "common/str.h"
-
 #include <criterion/criterion.h>
 #include <unistd.h>
+
+#include "common/str.h"
 
 Test(listener, port_0_takes_a_free_port_and_the_address_says_which)
 {

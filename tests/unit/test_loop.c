@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/loop.h"
 
-#include "common/mem.h"
-
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
@@ -12,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
+
+#include "common/mem.h"
 
 /* Whatever hangs is ended by Criterion; every test here takes milliseconds. */
 TestSuite(loop, .timeout = 20);

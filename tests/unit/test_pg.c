@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/pg_client.h"
 
-#include "common/clock.h"
-#include "common/mem.h"
-
 #include <arpa/inet.h>
 #include <bsd/string.h>
 #include <criterion/criterion.h>
 #include <unistd.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
 
 TestSuite(pg, .timeout = 60);
 

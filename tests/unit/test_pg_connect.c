@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/pg_client.h"
 
-#include "common/clock.h"
-#include "common/pg_internal.h"
-
 #include <arpa/inet.h>
 #include <bsd/string.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/clock.h"
+#include "common/pg_internal.h"
 
 TestSuite(pg_connect, .timeout = 60);
 
