@@ -5,7 +5,8 @@
 
 #include "common/mem.h"
 
-#define BUF_CAP_FIRST 256
+#define BUF_CAP_FIRST  256
+#define I64_DIGITS_MAX 20 /* with a sign */
 
 void
 buf_init(Buf *buf, size_t bytes_max)
@@ -90,6 +91,43 @@ bool
 buf_append_char(Buf *buf, char c, Error *err)
 {
     return buf_append(buf, str_n(&c, 1), err);
+}
+
+/* A row has several numbers, and printf takes longer for one than COPY's text for the rest. */
+bool
+buf_append_i64(Buf *buf, int64_t number, Error *err)
+{
+    char text[I64_DIGITS_MAX];
+    size_t at = sizeof(text);
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+
+    do {
+        text[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (number < 0) {
+        text[--at] = '-';
+    }
+    return buf_append(buf, str_n(text + at, sizeof(text) - at), err);
+}
+
+bool
+buf_append_hex(Buf *buf, Str bytes, Error *err)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *room;
+
+    if (!buf_reserve(buf, bytes.len * 2, &room, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < bytes.len; i++) {
+        unsigned char byte = (unsigned char)bytes.ptr[i];
+
+        room[2 * i] = digits[byte >> 4];
+        room[2 * i + 1] = digits[byte & 15];
+    }
+    buf_commit(buf, bytes.len * 2);
+    return true;
 }
 
 bool

@@ -18,6 +18,40 @@ Test(buf, bytes_come_out_as_they_went_in)
     buf_done(&buf);
 }
 
+Test(buf, a_number_is_its_digits)
+{
+    static const int64_t numbers[] = {0,   1,           -1,        9,         10,
+                                      -10, 12345678901, INT64_MAX, INT64_MIN, INT64_MIN + 1};
+
+    for (size_t i = 0; i < DS_COUNT(numbers); i++) {
+        char expected[32];
+        Buf buf;
+        Error err = {0};
+
+        (void)snprintf(expected, sizeof(expected), "%lld", (long long)numbers[i]);
+        buf_init(&buf, strlen(expected));
+        cr_expect(buf_append_i64(&buf, numbers[i], &err), "%s", err.text);
+        cr_expect(str_eq(buf_str(&buf), str_c(expected)), "%s", expected);
+        cr_expect_not(buf_append_i64(&buf, 0, &err));
+        cr_expect_eq(err.code, ERR_LIMIT);
+        buf_done(&buf);
+    }
+}
+
+Test(buf, bytes_in_hexadecimal_are_two_digits_each)
+{
+    Buf buf;
+    Error err = {0};
+
+    buf_init(&buf, 9);
+    cr_expect(buf_append_hex(&buf, STR("\x00\x0f\xa5\xff"), &err));
+    cr_expect(buf_append_hex(&buf, STR_EMPTY, &err));
+    cr_expect_not(buf_append_hex(&buf, STR("x"), &err));
+    cr_expect_eq(err.code, ERR_LIMIT);
+    cr_expect(str_eq(buf_str(&buf), STR("000fa5ff")));
+    buf_done(&buf);
+}
+
 Test(buf, an_empty_one_is_an_empty_string_and_holds_no_memory)
 {
     Buf buf;
