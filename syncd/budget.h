@@ -3,8 +3,8 @@
  * syncd/budget.h -- how much may be read and not yet committed: of one stream, and of all together.
  *
  * Beyond a limit the stream's transfer is paused; below three quarters (all) and half (one) it goes
- * on. What one read holds in buffers when it is paused comes on top: one event of each stream.
- * Pure.
+ * on. What one read holds in buffers when it is paused comes on top: one event of each stream, and
+ * at most UNIT_LINES_BYTES_MAX of lines made of it.  Pure.
  */
 #pragma once
 

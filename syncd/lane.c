@@ -28,8 +28,19 @@ lane_done(Lane *lane)
 }
 
 void
-lane_push(Lane *lane, Unit *unit)
+lane_push(Lane *lane, Unit *unit, bool has_to_wait)
 {
+    RowPlace first = {
+        .stream_name = lane->name,
+        .generation = lane->checkpoint.generation,
+        .seq = lane_is_empty(lane) ? lane->checkpoint.next_seq : lane->units_seq,
+        .offset = str_c(unit->start.offset),
+    };
+
+    if (has_to_wait) {
+        unit_prepare(unit, &first);
+    }
+    lane->units_seq = first.seq + unit_steps(unit);
     lane->units_bytes += unit_memory(unit);
     STAILQ_INSERT_TAIL(&lane->units, unit, link);
 }

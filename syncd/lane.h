@@ -61,6 +61,7 @@ typedef struct Lane {
     Buf content_type;
     UnitQueue units;
     size_t units_bytes;
+    int64_t units_seq; /* behind the last unit */
     size_t head_items; /* items of the first unit that are committed */
     STAILQ_HEAD(, RowFault) faults;
     PoisonWindow window;
@@ -72,8 +73,10 @@ void lane_init(Lane *lane, Str source, Str name, Str owner, const LaneCallbacks 
                void *arg);
 void lane_done(Lane *lane);
 
-void lane_push(Lane *lane, Unit *unit); /* steals the unit */
-void lane_clear(Lane *lane);            /* drops the queue; not while in flight */
+/* Steals the unit.  One that has to wait is prepared for COPY meanwhile: its messages have their
+ * numbers already. */
+void lane_push(Lane *lane, Unit *unit, bool has_to_wait);
+void lane_clear(Lane *lane); /* drops the queue; not while in flight */
 bool lane_is_empty(const Lane *lane);
 
 typedef struct PartLimits {

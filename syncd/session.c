@@ -232,12 +232,11 @@ source_on_unit(void *arg, Unit *unit)
     Session *session = arg;
 
     session->protocol_errors = 0;
-    lane_push(&session->lane, unit);
+    writer_push(session->writer, &session->lane, unit);
     session_account(session);
     if (budget_must_pause(session->shared->budget, &session->budget)) {
         source_pause(session->source);
     }
-    writer_lane_filled(session->writer, &session->lane);
 }
 
 static void

@@ -16,7 +16,6 @@ transaction_init(Transaction *transaction)
     }
     buf_init(&transaction->copy[0], TRANSACTION_TEXT_BYTES_MAX);
     buf_init(&transaction->copy[1], TRANSACTION_TEXT_BYTES_MAX);
-    buf_init(&transaction->prefix, TRANSACTION_TEXT_BYTES_MAX);
     buf_init(&transaction->scratch, TRANSACTION_TEXT_BYTES_MAX);
 }
 
@@ -28,7 +27,6 @@ transaction_done(Transaction *transaction)
     }
     buf_done(&transaction->copy[0]);
     buf_done(&transaction->copy[1]);
-    buf_done(&transaction->prefix);
     buf_done(&transaction->scratch);
     free(transaction->rows);
 }
@@ -128,26 +126,11 @@ transaction_find(Transaction *transaction, int64_t stream_id)
     return NULL;
 }
 
-/* Never negative here. */
-static bool
-append_number(Buf *out, int64_t number, Error *err)
-{
-    char digits[20];
-    size_t at = sizeof(digits);
-
-    DS_ASSERT(number >= 0);
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return buf_append(out, str_n(digits + at, sizeof(digits) - at), err);
-}
-
 static bool
 add_number(Buf *array, int64_t number, Error *err)
 {
     return buf_append_char(array, array->len == 0 ? '{' : ',', err) &&
-           append_number(array, number, err);
+           buf_append_i64(array, number, err);
 }
 
 static bool
@@ -171,29 +154,10 @@ add_json_text(Transaction *transaction, Buf *array, Str json, Error *err)
 }
 
 static bool
-append_hex(Buf *out, Str bytes, Error *err)
-{
-    static const char digits[] = "0123456789abcdef";
-    char *room;
-
-    if (!buf_reserve(out, bytes.len * 2, &room, err)) {
-        return false;
-    }
-    for (size_t i = 0; i < bytes.len; i++) {
-        unsigned char byte = (unsigned char)bytes.ptr[i];
-
-        room[2 * i] = digits[byte >> 4];
-        room[2 * i + 1] = digits[byte & 15];
-    }
-    buf_commit(out, bytes.len * 2);
-    return true;
-}
-
-static bool
 add_bytes(Buf *array, Str bytes, Error *err)
 {
     return buf_append(array, array->len == 0 ? STR("{\"\\\\x") : STR(",\"\\\\x"), err) &&
-           append_hex(array, bytes, err) && buf_append_char(array, '"', err);
+           buf_append_hex(array, bytes, err) && buf_append_char(array, '"', err);
 }
 
 /* An array without an element is "{}". */
@@ -341,50 +305,28 @@ transaction_encode_letters(Transaction *transaction, Error *err)
     return arrays_close(transaction, err);
 }
 
+/* The line is there already when the unit had to wait. */
 static bool
-copy_json_text(Transaction *transaction, Buf *copy, Str json, Error *err)
+encode_copy_row(Transaction *transaction, const Part *part, Error *err)
 {
-    if (json.ptr == NULL) {
-        return buf_append(copy, STR("\\N\t"), err);
-    }
-    buf_reset(&transaction->scratch);
-    return json_unescape(json, &transaction->scratch, err) &&
-           pg_copy_escape(copy, buf_str(&transaction->scratch), err) &&
-           buf_append_char(copy, '\t', err);
-}
-
-static bool
-encode_copy_row(Transaction *transaction, Buf *copy, const PartCursor *at, Error *err)
-{
+    Buf *copy = &transaction->copy[transaction->copy_now];
+    const PartCursor *at = &transaction->next_item;
+    RowPlace place = {
+        .stream_name = part->lane->name,
+        .generation = part->lane->checkpoint.generation,
+        .seq = at->seq,
+        .offset = str_c(at->unit->start.offset),
+    };
     Str text = unit_item_text(at->unit, at->item);
+    Str line;
 
-    if (!buf_append(copy, buf_str(&transaction->prefix), err) ||
-        !append_number(copy, at->seq, err) || !buf_append_char(copy, '\t', err) ||
-        !pg_copy_escape(copy, str_c(at->unit->start.offset), err) ||
-        !buf_append_char(copy, '\t', err)) {
-        return false;
-    }
     if (transaction->kind == UNIT_BYTES) {
-        return buf_append(copy, STR("\\\\x"), err) && append_hex(copy, text, err) &&
-               buf_append_char(copy, '\n', err);
+        return copy_line_chunk(copy, &place, text, err);
     }
-    EventColumns columns = event_columns(text);
-    return copy_json_text(transaction, copy, columns.key, err) &&
-           copy_json_text(transaction, copy, columns.type, err) &&
-           copy_json_text(transaction, copy, columns.operation, err) &&
-           pg_copy_escape(copy, text, err) && buf_append_char(copy, '\n', err);
-}
-
-/* "name\tgeneration\t", the same for all rows of a part. */
-static bool
-encode_prefix(Transaction *transaction, const Part *part, Error *err)
-{
-    Buf *prefix = &transaction->prefix;
-
-    buf_reset(prefix);
-    return pg_copy_escape(prefix, part->lane->name, err) && buf_append_char(prefix, '\t', err) &&
-           append_number(prefix, part->lane->checkpoint.generation, err) &&
-           buf_append_char(prefix, '\t', err);
+    if (unit_prepared_line(at->unit, at->item, &place, &line)) {
+        return buf_append(copy, line, err);
+    }
+    return copy_line_event(copy, &place, text, &transaction->scratch, err);
 }
 
 static void
@@ -424,18 +366,14 @@ transaction_first_slice(Transaction *transaction)
 static bool
 encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *err)
 {
-    Buf *copy = &transaction->copy[transaction->copy_now];
     PartCursor *at = &transaction->next_item;
 
-    if (!encode_prefix(transaction, part, err)) {
-        return false;
-    }
     for (; transaction->row_count < rows_end && part_cursor_valid(at); part_cursor_next(at)) {
         if (at->unit->items[at->item].poison != POISON_NONE) {
             continue;
         }
         transaction_add_row(transaction, part, at);
-        if (!encode_copy_row(transaction, copy, at, err)) {
+        if (!encode_copy_row(transaction, part, err)) {
             return false;
         }
     }

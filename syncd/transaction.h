@@ -48,7 +48,6 @@ typedef struct Transaction {
     TransactionRow *rows; /* of all slices so far */
     size_t row_count;
     size_t row_room;
-    Buf prefix; /* what the COPY lines of a part begin with */
     Buf scratch;
 } Transaction;
 

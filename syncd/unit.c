@@ -3,7 +3,8 @@
 
 #include "common/mem.h"
 
-#define ITEMS_FIRST 16
+#define ITEMS_FIRST        16
+#define LINE_NUMBERS_BYTES 64 /* generation, seq, tabs and the like */
 
 Unit *
 unit_new(UnitKind kind, Str start_offset, int64_t start_skip, const UnitLimits *limits)
@@ -14,6 +15,7 @@ unit_new(UnitKind kind, Str start_offset, int64_t start_skip, const UnitLimits *
     unit->kind = kind;
     position_set(&unit->start, start_offset, start_skip);
     buf_init(&unit->data, limits->bytes_max);
+    buf_init(&unit->lines, UNIT_LINES_BYTES_MAX);
     return unit;
 }
 
@@ -22,6 +24,7 @@ unit_free(Unit *unit)
 {
     if (unit != NULL) {
         buf_done(&unit->data);
+        buf_done(&unit->lines);
         free(unit->items);
         free(unit);
     }
@@ -177,6 +180,55 @@ unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed)
     unit->closed = closed;
 }
 
+static bool
+prepare_lines(Unit *unit, const RowPlace *first, Error *err)
+{
+    RowPlace place = *first;
+    Buf scratch;
+    bool ok = true;
+
+    buf_init(&scratch, UNIT_LINES_BYTES_MAX);
+    for (size_t i = 0; i < unit->count && ok; i++) {
+        unit->items[i].line_at = (uint32_t)unit->lines.len;
+        if (unit->items[i].poison == POISON_NONE) {
+            ok = copy_line_event(&unit->lines, &place, unit_item_text(unit, i), &scratch, err);
+        }
+        place.seq++;
+    }
+    buf_done(&scratch);
+    return ok;
+}
+
+void
+unit_prepare(Unit *unit, const RowPlace *first)
+{
+    size_t row_bytes = first->stream_name.len + first->offset.len + LINE_NUMBERS_BYTES;
+    size_t guess = unit->data.len + unit->data.len / 8 + unit->count * row_bytes;
+    Error err;
+
+    if (unit->kind != UNIT_JSON || guess > UNIT_LINES_BYTES_MAX) {
+        return;
+    }
+    unit->lines_generation = first->generation;
+    unit->lines_seq = first->seq;
+    if (!buf_reserve(&unit->lines, guess, NULL, &err) || !prepare_lines(unit, first, &err)) {
+        buf_done(&unit->lines); /* they are made when they are sent */
+    }
+}
+
+bool
+unit_prepared_line(const Unit *unit, size_t item, const RowPlace *place, Str *out)
+{
+    DS_ASSERT(item < unit->count);
+    if (unit->lines.len == 0 || unit->lines_generation != place->generation ||
+        unit->lines_seq + (int64_t)item != place->seq) {
+        return false;
+    }
+    size_t end = item + 1 < unit->count ? unit->items[item + 1].line_at : unit->lines.len;
+    *out = str_slice(buf_str(&unit->lines), unit->items[item].line_at, end);
+    return out->len > 0;
+}
+
 Str
 unit_item_text(const Unit *unit, size_t item)
 {
@@ -191,8 +243,14 @@ unit_item_step(const Unit *unit, size_t item)
     return unit->kind == UNIT_JSON ? 1 : (int64_t)unit->items[item].len;
 }
 
+int64_t
+unit_steps(const Unit *unit)
+{
+    return unit->kind == UNIT_JSON ? (int64_t)unit->count : (int64_t)unit->data.len;
+}
+
 size_t
 unit_memory(const Unit *unit)
 {
-    return sizeof(*unit) + unit->data.cap + unit->room * sizeof(*unit->items);
+    return sizeof(*unit) + unit->data.cap + unit->lines.cap + unit->room * sizeof(*unit->items);
 }

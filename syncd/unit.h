@@ -4,24 +4,28 @@
  *
  * A unit is one data event of SSE with its control event (protocol 5.8), or a piece of a reply to
  * GET. Its items are messages of a JSON stream or chunks of another one.  Until unit_end it grows;
- * then it is only read, but for the poison mark of an item.  A unit owns its bytes.  Pure.
+ * then it is only read, but for the poison mark of an item and the COPY lines that are made ahead.
+ * A unit owns its bytes.  Pure.
  */
 #pragma once
 
 #include <sys/queue.h>
 
 #include "common/buf.h"
+#include "syncd/copy_line.h"
 #include "syncd/poison.h"
 #include "syncd/position.h"
 
 #define UNIT_CHUNK_BYTES_MAX (1u << 20) /* a row of a byte stream */
+#define UNIT_LINES_BYTES_MAX (4u << 20) /* COPY lines that are made ahead */
 
 typedef enum UnitKind { UNIT_JSON, UNIT_BYTES } UnitKind;
 
 typedef struct UnitItem {
     uint32_t at; /* into data */
     uint32_t len;
-    uint8_t poison; /* PoisonReason */
+    uint32_t line_at; /* into lines */
+    uint8_t poison;   /* PoisonReason */
 } UnitItem;
 
 typedef struct Unit {
@@ -34,6 +38,9 @@ typedef struct Unit {
     UnitItem *items;
     size_t count;
     size_t room;
+    Buf lines; /* of the rows, as COPY reads them; empty unless prepared */
+    int64_t lines_generation;
+    int64_t lines_seq; /* of the first item */
 } Unit;
 
 typedef struct UnitLimits {
@@ -55,7 +62,14 @@ DS_MUST_CHECK bool unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *e
 
 void unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed);
 
+/* Makes the COPY lines of messages while they wait to be written, for the place of the first one.
+ * Units of chunks, and those whose lines would take too much memory, stay as they are. */
+void unit_prepare(Unit *unit, const RowPlace *first);
+/* False unless the line was made ahead, for this very place.  No line is made of dead letters. */
+bool unit_prepared_line(const Unit *unit, size_t item, const RowPlace *place, Str *out);
+
 Str unit_item_text(const Unit *unit, size_t item);
 /* How far an item moves seq and skip: 1, or its bytes. */
 int64_t unit_item_step(const Unit *unit, size_t item);
+int64_t unit_steps(const Unit *unit); /* of all its items */
 size_t unit_memory(const Unit *unit); /* bytes it holds */

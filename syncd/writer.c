@@ -461,6 +461,15 @@ writer_lane_filled(Writer *writer, Lane *lane)
     }
 }
 
+/* What cannot be sent at once is prepared while Postgres is at work, so that Postgres does not wait
+ * for it later. */
+void
+writer_push(Writer *writer, Lane *lane, Unit *unit)
+{
+    lane_push(lane, unit, writer->state != WRITER_IDLE && lane->loaded);
+    writer_lane_filled(writer, lane);
+}
+
 static void
 writer_pick(void *arg)
 {

@@ -36,9 +36,10 @@ void writer_start(Writer *writer);
 
 /* Lanes stay attached until the writer is freed. */
 void writer_attach(Writer *writer, Lane *lane);
-void writer_lane_filled(Writer *writer, Lane *lane);    /* its queue has something */
-void writer_load(Writer *writer, Lane *lane);           /* fence and read; ends in on_loaded */
-void writer_new_generation(Writer *writer, Lane *lane); /* likewise */
+void writer_push(Writer *writer, Lane *lane, Unit *unit); /* into its queue; steals the unit */
+void writer_lane_filled(Writer *writer, Lane *lane);      /* its queue has something */
+void writer_load(Writer *writer, Lane *lane);             /* fence and read; ends in on_loaded */
+void writer_new_generation(Writer *writer, Lane *lane);   /* likewise */
 /* state is a static word; reason and content_type may be empty (NULL is stored, the known type
  * stays). */
 void writer_set_state(Writer *writer, Lane *lane, Str state, Str reason, Str content_type);

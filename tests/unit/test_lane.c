@@ -25,7 +25,7 @@ push(Lane *lane, const char *from, const char *event, const char *to)
 
     cr_assert(event == NULL || unit_add_json(unit, str_c(event), &unit_limits, &drop, &err));
     unit_end(unit, str_c(to), 0, false);
-    lane_push(lane, unit);
+    lane_push(lane, unit, false);
 }
 
 /* Commits parts of at most rows_max until the queue is empty; says how many. */
@@ -197,7 +197,7 @@ Test(lane, bytes_move_seq_and_skip_by_their_length)
     Unit *unit = unit_new(UNIT_BYTES, STR("o0"), 7, &unit_limits);
     cr_assert(unit_add_bytes(unit, str_n(bytes, length), &drop, &err));
     unit_end(unit, STR("o1"), 0, true);
-    lane_push(&lane, unit);
+    lane_push(&lane, unit, false);
     cr_assert(part_compose(&lane, &limits, &part));
     cr_expect_eq(part.steps, UNIT_CHUNK_BYTES_MAX);
     cr_expect_eq(part.end.skip, 7 + (int64_t)UNIT_CHUNK_BYTES_MAX);

@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 
+#include "common/mem.h"
+
 static const UnitLimits unit_limits = {.bytes_max = 8u << 20, .message_bytes_max = 1000};
 static const PartLimits plenty = {.rows_max = 1000, .bytes_max = 1u << 20};
 static Transaction transaction;
@@ -27,7 +29,7 @@ push_json(Lane *lane, const char *event)
 
     cr_assert(unit_add_json(unit, str_c(event), &unit_limits, &drop, &err), "%s", err.text);
     unit_end(unit, STR("o1"), 0, false);
-    lane_push(lane, unit);
+    lane_push(lane, unit, false);
 }
 
 static void
@@ -39,7 +41,7 @@ push_bytes(Lane *lane, Str bytes)
 
     cr_assert(unit_add_bytes(unit, bytes, &drop, &err));
     unit_end(unit, STR("o1"), 0, true);
-    lane_push(lane, unit);
+    lane_push(lane, unit, false);
 }
 
 static bool
@@ -303,4 +305,132 @@ Test(transaction, a_hundred_rows_are_not_small)
     transaction_done(&transaction);
     lane_done(&lane);
     buf_done(&event);
+}
+
+typedef struct Fixture {
+    Lane lane;
+    Transaction *transaction;
+} Fixture;
+
+static void
+setup(Fixture *fixture)
+{
+    lane_init(&fixture->lane, STR("default"), STR("s"), STR("me"), NULL, NULL);
+    fixture->lane.checkpoint =
+        (Checkpoint){.stream_id = 1, .epoch = 1, .generation = 3, .next_seq = 7};
+    position_set(&fixture->lane.checkpoint.position, STR("0_0"), 0);
+    fixture->lane.loaded = true;
+    fixture->transaction = mem_zalloc(sizeof(*fixture->transaction));
+    transaction_init(fixture->transaction);
+}
+
+static void
+teardown(Fixture *fixture)
+{
+    transaction_done(fixture->transaction);
+    free(fixture->transaction);
+    lane_done(&fixture->lane);
+}
+
+static void
+push(Fixture *fixture, const char *start, const char *event, const char *end, bool has_to_wait)
+{
+    Unit *unit = unit_new(UNIT_JSON, str_c(start), 0, &unit_limits);
+    int64_t drop = 0;
+    Error err = {0};
+
+    cr_assert(unit_add_json(unit, str_c(event), &unit_limits, &drop, &err), "%s", err.text);
+    unit_end(unit, str_c(end), 0, false);
+    lane_push(&fixture->lane, unit, has_to_wait);
+}
+
+static void
+push_all(Fixture *fixture, unsigned waiting)
+{
+    push(fixture, "0_0", "[{\"key\":\"a\"},\"\\u0000\",2]", "0_3", (waiting & 1) != 0);
+    push(fixture, "0_3", "[3]", "0_4", (waiting & 2) != 0);
+    push(fixture, "0_4", "[4,{\"type\":\"t\"}]", "0_6", (waiting & 4) != 0);
+}
+
+/* Commits all that is queued, at most rows_max at a time, and gathers the text of COPY. */
+static void
+drain(Fixture *fixture, size_t rows_max, Buf *out)
+{
+    PartLimits limits = {.rows_max = rows_max, .bytes_max = 1u << 20};
+    bool too_poisonous;
+    Error err = {0};
+
+    while (!lane_is_empty(&fixture->lane)) {
+        transaction_reset(fixture->transaction);
+        cr_assert(transaction_add(fixture->transaction, &fixture->lane, &limits, &too_poisonous));
+        transaction_first_slice(fixture->transaction);
+        cr_assert(transaction_next_slice(fixture->transaction, SIZE_MAX, &err), "%s", err.text);
+        Str text = transaction_copy_text(fixture->transaction, 0, fixture->transaction->row_count);
+        cr_assert(buf_append(out, text, &err));
+        part_committed(&fixture->transaction->parts[0]);
+    }
+}
+
+Test(transaction, copies_the_same_lines_whichever_units_had_to_wait)
+{
+    static const char expected[] = "s\t3\t7\t0_0\ta\t\\N\t\\N\t{\"key\":\"a\"}\n"
+                                   "s\t3\t9\t0_0\t\\N\t\\N\t\\N\t2\n"
+                                   "s\t3\t10\t0_3\t\\N\t\\N\t\\N\t3\n"
+                                   "s\t3\t11\t0_4\t\\N\t\\N\t\\N\t4\n"
+                                   "s\t3\t12\t0_4\t\\N\tt\t\\N\t{\"type\":\"t\"}\n";
+
+    for (unsigned waiting = 0; waiting < 8; waiting++) {
+        for (size_t rows_max = 1; rows_max <= 7; rows_max++) {
+            Fixture fixture;
+            Buf out;
+
+            setup(&fixture);
+            buf_init(&out, 4096);
+            push_all(&fixture, waiting);
+            drain(&fixture, rows_max, &out);
+            cr_expect_str_eq(buf_cstr(&out), expected, "waiting %u, %zu rows", waiting, rows_max);
+            buf_done(&out);
+            teardown(&fixture);
+        }
+    }
+}
+
+Test(transaction, numbers_go_on_behind_what_was_committed_while_units_came)
+{
+    Fixture fixture;
+    PartLimits limits = {.rows_max = 100, .bytes_max = 1u << 20};
+    bool too_poisonous;
+    Buf out;
+
+    setup(&fixture);
+    buf_init(&out, 4096);
+    push(&fixture, "0_0", "[1,2]", "0_2", false);
+    cr_assert(transaction_add(fixture.transaction, &fixture.lane, &limits, &too_poisonous));
+    push(&fixture, "0_2", "[3]", "0_3", true); /* comes while the first is under way */
+    part_committed(&fixture.transaction->parts[0]);
+    push(&fixture, "0_3", "[4]", "0_4", true);
+    drain(&fixture, 100, &out);
+    cr_expect_str_eq(buf_cstr(&out), "s\t3\t9\t0_2\t\\N\t\\N\t\\N\t3\n"
+                                     "s\t3\t10\t0_3\t\\N\t\\N\t\\N\t4\n");
+    push(&fixture, "0_4", "[5]", "0_5", true); /* the queue was empty */
+    buf_reset(&out);
+    drain(&fixture, 100, &out);
+    cr_expect_str_eq(buf_cstr(&out), "s\t3\t11\t0_4\t\\N\t\\N\t\\N\t5\n");
+    buf_done(&out);
+    teardown(&fixture);
+}
+
+Test(transaction, lines_of_an_older_generation_are_made_anew)
+{
+    Fixture fixture;
+    Buf out;
+
+    setup(&fixture);
+    buf_init(&out, 4096);
+    push(&fixture, "0_0", "[1]", "0_1", true);
+    fixture.lane.checkpoint.generation = 4;
+    drain(&fixture, 100, &out);
+    cr_expect_str_eq(buf_cstr(&out), "s\t4\t7\t0_0\t\\N\t\\N\t\\N\t1\n");
+    buf_done(&out);
+    teardown(&fixture);
 }

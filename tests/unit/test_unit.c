@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 
+#include "common/mem.h"
+
 static const UnitLimits limits = {.bytes_max = 4u << 20, .message_bytes_max = 100};
 
 static bool
@@ -209,4 +211,148 @@ Test(unit, bytes_that_are_committed_already_are_dropped_at_every_split)
             unit_free(unit);
         }
     }
+}
+
+static const RowPlace first = {
+    .stream_name = STR("s"), .generation = 1, .seq = 10, .offset = STR("0_1")};
+
+static Unit *
+unit_of(Str event)
+{
+    Unit *unit = unit_new(UNIT_JSON, first.offset, 0, &limits);
+    int64_t drop = 0;
+    Error err = {0};
+
+    cr_assert(unit_add_json(unit, event, &limits, &drop, &err), "%s", err.text);
+    unit_end(unit, STR("0_9"), 0, false);
+    return unit;
+}
+
+static RowPlace
+place_at(int64_t seq, int64_t generation)
+{
+    RowPlace place = first;
+
+    place.seq = seq;
+    place.generation = generation;
+    return place;
+}
+
+static void
+expect_line(const Unit *unit, size_t item, const RowPlace *place, const char *expected)
+{
+    Str line;
+    bool found = unit_prepared_line(unit, item, place, &line);
+
+    cr_expect_eq(found, expected != NULL, "item %zu", item);
+    cr_expect(!found || expected == NULL || str_eq(line, str_c(expected)), "item %zu: %.*s", item,
+              STR_ARG(line));
+}
+
+Test(unit, prepared_lines_are_those_of_their_items)
+{
+    Unit *unit = unit_of(STR("[1,{\"key\":\"k\"},\"x\"]"));
+    static const char *const lines[] = {
+        "s\t1\t10\t0_1\t\\N\t\\N\t\\N\t1\n",
+        "s\t1\t11\t0_1\tk\t\\N\t\\N\t{\"key\":\"k\"}\n",
+        "s\t1\t12\t0_1\t\\N\t\\N\t\\N\t\"x\"\n",
+    };
+
+    unit_prepare(unit, &first);
+    for (size_t i = 0; i < DS_COUNT(lines); i++) {
+        RowPlace place = place_at(10 + (int64_t)i, 1);
+
+        expect_line(unit, i, &place, lines[i]);
+    }
+    unit_free(unit);
+}
+
+Test(unit, a_line_is_only_good_for_its_own_place)
+{
+    Unit *unit = unit_of(STR("[1,2]"));
+    RowPlace same = place_at(11, 1);
+    RowPlace other_seq = place_at(12, 1);
+    RowPlace other_generation = place_at(11, 2);
+
+    expect_line(unit, 1, &same, NULL); /* not prepared */
+    unit_prepare(unit, &first);
+    expect_line(unit, 1, &other_seq, NULL);
+    expect_line(unit, 1, &other_generation, NULL);
+    expect_line(unit, 1, &same, "s\t1\t11\t0_1\t\\N\t\\N\t\\N\t2\n");
+    unit_free(unit);
+}
+
+Test(unit, a_dead_letter_has_a_number_and_no_line)
+{
+    Unit *unit = unit_of(STR("[1,\"\\u0000\",3]"));
+    RowPlace places[] = {place_at(10, 1), place_at(11, 1), place_at(12, 1)};
+
+    cr_assert_eq(unit->items[1].poison, POISON_NUL);
+    unit_prepare(unit, &first);
+    expect_line(unit, 0, &places[0], "s\t1\t10\t0_1\t\\N\t\\N\t\\N\t1\n");
+    expect_line(unit, 1, &places[1], NULL);
+    expect_line(unit, 2, &places[2], "s\t1\t12\t0_1\t\\N\t\\N\t\\N\t3\n");
+    unit_free(unit);
+}
+
+Test(unit, lines_count_as_memory_and_stay_within_their_limit)
+{
+    static const size_t counts[] = {1000, UNIT_LINES_BYTES_MAX / 60, UNIT_LINES_BYTES_MAX / 20};
+
+    for (size_t i = 0; i < DS_COUNT(counts); i++) {
+        Buf event;
+        Error err = {0};
+
+        buf_init(&event, 1u << 20);
+        for (size_t at = 0; at < counts[i]; at++) {
+            cr_assert(buf_append(&event, at == 0 ? STR("[1") : STR(",1"), &err), "%s", err.text);
+        }
+        cr_assert(buf_append_char(&event, ']', &err), "%s", err.text);
+        Unit *unit = unit_of(buf_str(&event));
+        size_t before = unit_memory(unit);
+
+        unit_prepare(unit, &first);
+        cr_expect_leq(unit->lines.len, UNIT_LINES_BYTES_MAX);
+        cr_expect_eq(unit->lines.len > 0, counts[i] == 1000, "%zu messages", counts[i]);
+        cr_expect_eq(unit_memory(unit), before + unit->lines.cap);
+        unit_free(unit);
+        buf_done(&event);
+    }
+}
+
+Test(unit, text_that_grows_beyond_the_limit_by_its_escapes_is_not_prepared)
+{
+    static const UnitLimits wide = {.bytes_max = 16u << 20, .message_bytes_max = 16u << 20};
+    size_t len = UNIT_LINES_BYTES_MAX / 4 * 3;
+    char *event = mem_regrow(NULL, len, 1);
+    Unit *unit = unit_new(UNIT_JSON, first.offset, 0, &wide);
+    RowPlace place = place_at(10, 1);
+    int64_t drop = 0;
+    Error err = {0};
+
+    memset(event, '\\', len);
+    event[0] = '"';
+    event[len - 1] = '"';
+    cr_assert(unit_add_json(unit, str_n(event, len), &wide, &drop, &err), "%s", err.text);
+    unit_prepare(unit, &first);
+    cr_expect_eq(unit->lines.cap, 0);
+    expect_line(unit, 0, &place, NULL);
+    unit_free(unit);
+    free(event);
+}
+
+Test(unit, steps_are_messages_or_bytes)
+{
+    Unit *json = unit_of(STR("[1,2,3]"));
+    Unit *bytes = unit_new(UNIT_BYTES, first.offset, 0, &limits);
+    int64_t drop = 2;
+    Error err = {0};
+
+    cr_assert(unit_add_bytes(bytes, STR("abcdef"), &drop, &err), "%s", err.text);
+    cr_expect_eq(unit_steps(json), 3);
+    cr_expect_eq(unit_steps(bytes), 4);
+    unit_prepare(bytes, &first);
+    cr_expect_eq(bytes->lines.cap, 0);
+    unit_free(json);
+    unit_free(bytes);
 }
