@@ -82,24 +82,23 @@ static const struct {
     [SESSION_ENDED] = {"ended", "ended"},
 };
 
-/* From any state that still does something: trouble with the lane, or the end of the program. */
-#define ANY_TIME                                                                                   \
+/* Trouble with the lane, from any state in which something may still be on its way to Postgres. */
+#define TROUBLE                                                                                    \
     (DS_BIT(SESSION_LOAD) | DS_BIT(SESSION_BACKOFF) | DS_BIT(SESSION_FAILED) |                     \
-     DS_BIT(SESSION_FENCED) | DS_BIT(SESSION_DRAIN) | DS_BIT(SESSION_ENDED))
+     DS_BIT(SESSION_FENCED))
 
 /* Every legal edge and no other.  "syncd --print-states" prints it, a unit test walks it. */
 static const uint32_t session_edges[SESSION_STATE_COUNT] = {
-    [SESSION_LOAD] = ANY_TIME | DS_BIT(SESSION_PROBE),
-    [SESSION_PROBE] = ANY_TIME | DS_BIT(SESSION_STREAM) | DS_BIT(SESSION_WAITING) |
-                      DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_CLOSED),
-    [SESSION_STREAM] = ANY_TIME | DS_BIT(SESSION_WAITING) | DS_BIT(SESSION_STOPPED),
-    [SESSION_BACKOFF] = ANY_TIME | DS_BIT(SESSION_PROBE),
-    [SESSION_WAITING] = ANY_TIME | DS_BIT(SESSION_PROBE),
-    [SESSION_DRAIN] = ANY_TIME | DS_BIT(SESSION_CLOSED),
+    [SESSION_LOAD] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_ENDED),
+    [SESSION_PROBE] = TROUBLE | DS_BIT(SESSION_STREAM) | DS_BIT(SESSION_WAITING) |
+                      DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_CLOSED) | DS_BIT(SESSION_DRAIN),
+    [SESSION_STREAM] =
+        TROUBLE | DS_BIT(SESSION_WAITING) | DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_DRAIN),
+    [SESSION_BACKOFF] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_DRAIN),
+    [SESSION_WAITING] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_ENDED),
+    [SESSION_DRAIN] = TROUBLE | DS_BIT(SESSION_CLOSED) | DS_BIT(SESSION_ENDED),
     [SESSION_CLOSED] = DS_BIT(SESSION_ENDED),
-    /* What was gathered is still being written. */
-    [SESSION_STOPPED] = DS_BIT(SESSION_FAILED) | DS_BIT(SESSION_FENCED) | DS_BIT(SESSION_DRAIN) |
-                        DS_BIT(SESSION_LOAD) | DS_BIT(SESSION_BACKOFF) | DS_BIT(SESSION_ENDED),
+    [SESSION_STOPPED] = TROUBLE | DS_BIT(SESSION_DRAIN),
     [SESSION_FAILED] = DS_BIT(SESSION_ENDED),
     [SESSION_FENCED] = DS_BIT(SESSION_ENDED),
 };
@@ -154,7 +153,7 @@ session_raise(Session *session, unsigned event)
 static void
 session_enter(Session *session, SessionState state)
 {
-    DS_ASSERT(session_edge_is_legal(session->state, state) || session->state == state);
+    DS_ASSERT(session_edge_is_legal(session->state, state));
     log_debug(&scope, SESSION_FIELDS(session), "%s -> %s", state_table[session->state].name,
               state_table[state].name);
     session->state = state;
