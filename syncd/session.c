@@ -267,7 +267,7 @@ session_log_letters(Session *session)
         return;
     }
     log_warn(&scope, EVENT_STREAM_DEAD_LETTERS, SESSION_FIELDS(session),
-             "%llu messages became dead letters; see ds_sync.dead_letter",
+             "could not be loaded, and became dead letters: %llu; see dsctl dlq ls",
              (unsigned long long)(session->letters - session->letters_logged));
     session->letters_logged = session->letters;
     session->letters_log_ms = now_ms + LETTERS_LOG_MS;
