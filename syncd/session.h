@@ -10,25 +10,11 @@
 #pragma once
 
 #include "syncd/budget.h"
+#include "syncd/session_state.h"
 #include "syncd/source.h"
 #include "syncd/stats.h"
 #include "syncd/syncd_config.h"
 #include "syncd/writer.h"
-
-typedef enum SessionState {
-    SESSION_LOAD,    /* waits for the checkpoint */
-    SESSION_PROBE,   /* asks the server what the stream is, and where it ends */
-    SESSION_STREAM,  /* reads; what is read is written meanwhile */
-    SESSION_BACKOFF, /* after an error that time may mend */
-    SESSION_WAITING, /* the stream does not exist yet */
-    SESSION_DRAIN,   /* reading is over; what is gathered is still being written */
-    SESSION_CLOSED,  /* the stream is closed, and all of it is loaded */
-    SESSION_STOPPED, /* the stream is gone or another one: the operator decides */
-    SESSION_FAILED,  /* somebody must mend something */
-    SESSION_FENCED,  /* another instance has taken over */
-    SESSION_ENDED,   /* the program is stopping */
-    SESSION_STATE_COUNT
-} SessionState;
 
 typedef struct Session Session;
 
@@ -66,9 +52,4 @@ typedef struct SessionView {
 
 void session_resume(void *session); /* Budget.on_resume */
 
-const char *session_state_word(SessionState state); /* as in SessionView */
-
 SessionView session_view(const Session *session);
-
-DS_MUST_CHECK bool session_print_states(Buf *out, Error *err); /* the edge table in Mermaid */
-bool session_edge_is_legal(SessionState from, SessionState to);
