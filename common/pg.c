@@ -8,15 +8,21 @@
 #include "common/pg_internal.h"
 
 #include <bsd/string.h>
+#include <poll.h>
 #include <uv.h>
 
 #include "common/mem.h"
 #include "common/parse.h"
 
+/* A request that comes before the server has begun with the command does nothing there. */
+#define CANCEL_TRIES    10
+#define CANCEL_AGAIN_MS 50
+
 struct PgCancel {
     uv_work_t work;
     PGcancel *request;
-    Pg *pg; /* NULL once the connection is closed */
+    Pg *pg;            /* NULL once the connection is closed */
+    PGconn *abandoned; /* the closed connection, to watch and to end; the thread pool's */
 };
 
 static const uint16_t pg_edges[PG_STATE_COUNT] = {
@@ -50,7 +56,7 @@ pg_drop(Pg *pg)
     timer_stop(pg->connect_timer);
     fd_free(pg->watch);
     pg->watch = NULL;
-    PQfinish(pg->conn);
+    PQfinish(pg->conn); /* NULL when it was abandoned */
     pg->conn = NULL;
     pg_plan_done(&pg->plan);
     PQclear(pg->command.result);
@@ -438,6 +444,14 @@ pg_on_fd(void *arg, unsigned events)
 
 /* ---- cancelling ---- */
 
+static bool
+abandoned_has_ended(PGconn *conn)
+{
+    struct pollfd readable = {.fd = PQsocket(conn), .events = POLLIN};
+
+    return poll(&readable, 1, CANCEL_AGAIN_MS) > 0 && (!PQconsumeInput(conn) || !PQisBusy(conn));
+}
+
 static void
 cancel_work(uv_work_t *work)
 {
@@ -446,6 +460,11 @@ cancel_work(uv_work_t *work)
 
     /* Best effort: if it fails, the command ends by itself or by its time limit. */
     (void)PQcancel(cancel->request, reason, sizeof(reason));
+    for (int i = 1;
+         cancel->abandoned != NULL && i < CANCEL_TRIES && !abandoned_has_ended(cancel->abandoned);
+         i++) {
+        (void)PQcancel(cancel->request, reason, sizeof(reason));
+    }
 }
 
 static void
@@ -455,6 +474,7 @@ cancel_done(uv_work_t *work, int status DS_UNUSED)
     Pg *pg = cancel->pg;
 
     PQfreeCancel(cancel->request);
+    PQfinish(cancel->abandoned);
     free(cancel);
     if (pg != NULL) {
         pg->cancel = NULL;
@@ -464,22 +484,58 @@ cancel_done(uv_work_t *work, int status DS_UNUSED)
     }
 }
 
+/* NULL: the connection broke, and its event is on the way. */
+static PgCancel *
+cancel_new(const Pg *pg)
+{
+    PGcancel *request = PQgetCancel(pg->conn);
+    PgCancel *cancel = NULL;
+
+    if (request != NULL) {
+        cancel = mem_zalloc(sizeof(*cancel));
+        cancel->request = request;
+    }
+    return cancel;
+}
+
+static void
+cancel_start(PgCancel *cancel, Pg *pg)
+{
+    DS_ASSERT(uv_queue_work(loop_uv(pg->loop), &cancel->work, cancel_work, cancel_done) == 0);
+}
+
 void
 pg_cancel(Pg *pg)
 {
     if ((pg->state != PG_RUNNING && pg->state != PG_COPYING) || pg->cancel != NULL) {
         return;
     }
-    PgCancel *cancel = mem_zalloc(sizeof(*cancel));
+    PgCancel *cancel = cancel_new(pg);
 
-    cancel->request = PQgetCancel(pg->conn);
-    if (cancel->request == NULL) {
-        free(cancel); /* the connection broke, and its event is on the way */
-        return;
+    if (cancel != NULL) {
+        cancel->pg = pg;
+        pg->cancel = cancel;
+        cancel_start(cancel, pg);
     }
-    cancel->pg = pg;
-    pg->cancel = cancel;
-    DS_ASSERT(uv_queue_work(loop_uv(pg->loop), &cancel->work, cancel_work, cancel_done) == 0);
+}
+
+static void
+ignore_notice(void *arg DS_UNUSED, const PGresult *result DS_UNUSED)
+{
+}
+
+/* A command that nobody waits for any more must not go on in the server. */
+static void
+abandon_command(Pg *pg)
+{
+    PgCancel *cancel = cancel_new(pg);
+
+    if (cancel != NULL) {
+        (void)PQsetNoticeReceiver(pg->conn, ignore_notice, NULL);
+        cancel->abandoned = pg->conn;
+        pg->conn = NULL;
+        cancel_start(cancel, pg);
+    }
 }
 
 /* ---- lifetime ---- */
@@ -520,8 +576,7 @@ pg_close(Pg *pg)
 {
     if ((pg->state == PG_RUNNING || pg->state == PG_COPYING) &&
         PQstatus(pg->conn) == CONNECTION_OK) {
-        /* A command nobody waits for any more must not go on in the server. */
-        pg_cancel(pg);
+        abandon_command(pg);
     }
     pg_drop(pg);
 }
