@@ -69,7 +69,8 @@ error_code_name(ErrorCode code)
         [ERR_NONE] = "none",           [ERR_RETRY] = "retry",       [ERR_CONFIG] = "config",
         [ERR_PROTOCOL] = "protocol",   [ERR_CONFLICT] = "conflict", [ERR_LIMIT] = "limit",
         [ERR_NOT_FOUND] = "not_found", [ERR_GONE] = "gone",         [ERR_INPUT] = "input",
-        [ERR_AUTH] = "auth",           [ERR_CANCELED] = "canceled",
+        [ERR_AUTH] = "auth",           [ERR_CANCELED] = "canceled", [ERR_FULL] = "full",
+        [ERR_CORRUPT] = "corrupt",     [ERR_FATAL] = "fatal",
     };
 
     DS_ASSERT(code < ERR_COUNT);

@@ -22,6 +22,9 @@ typedef enum ErrorCode {
     ERR_INPUT,     /* this input is bad; the next may be good */
     ERR_AUTH,      /* the other side refused our credentials */
     ERR_CANCELED,  /* we stopped it ourselves */
+    ERR_FULL,      /* the disk has no room, and nothing was changed: may succeed later */
+    ERR_CORRUPT,   /* what is stored is damaged: an operator must look at it */
+    ERR_FATAL,     /* nobody knows any more what is on the disk: the process must stop */
     ERR_COUNT
 } ErrorCode;
 
