@@ -239,6 +239,9 @@ error_exit(const Call *call, const Error *err)
     case ERR_NONE:
     case ERR_PROTOCOL:
     case ERR_LIMIT:
+    case ERR_FULL:
+    case ERR_CORRUPT:
+    case ERR_FATAL:
     case ERR_COUNT:
         break;
     }
