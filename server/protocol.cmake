@@ -10,6 +10,7 @@ add_library(ds_server STATIC
     journal.c
     live.c
     live_loop.c
+    manifest.c
     name.c
     op.c
     op_append.c
