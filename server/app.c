@@ -35,7 +35,9 @@ app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
     App *app;
 
     if (config->storage_mode != STORAGE_MEMORY) {
-        return error_set(err, ERR_CONFIG, "DS_STORAGE__MODE: this build has the mode memory only");
+        return error_set(err, ERR_CONFIG,
+                         "DS_STORAGE__MODE=%s: this build has the mode memory only",
+                         server_config_mode_name(config->storage_mode));
     }
     app = mem_zalloc(sizeof(*app));
     app->config = config;

@@ -50,7 +50,32 @@ static const Setting settings[] = {
      FIELD(storage_mode),
      .fallback = "memory",
      .choices = storage_modes,
-     .help = "Where streams are kept. This release has `memory` only."},
+     .help =
+         "Where streams are kept. `file-durable` and `acid` lose nothing that was acknowledged; "
+         "`file-fast` may, when the machine stops."},
+    {.name = "DS_STORAGE__DATA_DIR",
+     .flag = "data-dir",
+     .type = SETTING_STRING,
+     FIELD(storage.data_dir),
+     .fallback = "./data/streams",
+     .help = "Folder of every mode but `memory`; made at the first start. One server at a time."},
+    {.name = "DS_STORAGE__ACID_SHARD_COUNT",
+     .type = SETTING_INT,
+     FIELD(storage.acid_shard_count),
+     .fallback = "16",
+     .min = 1,
+     .max = 256,
+     .unit = "shards",
+     .help = "Databases of the mode `acid`; a power of two, fixed for the life of the data."},
+    {.name = "DS_STORAGE__WAL_SHARD_COUNT",
+     .type = SETTING_INT,
+     FIELD(storage.wal_shard_count),
+     .fallback = "2",
+     .min = 1,
+     .max = 64,
+     .unit = "shards",
+     .help = "Write-ahead logs, each with a thread, of the file modes; a power of two, fixed for "
+             "the life of the data."},
     {.name = "DS_HTTP__STREAM_BASE_PATH",
      .type = SETTING_STRING,
      FIELD(stream_base_path),
@@ -257,19 +282,33 @@ const ConfigTable server_config_table = {
     .owned_prefixes = owned_prefixes,
 };
 
+const char *
+server_config_mode_name(int mode)
+{
+    return storage_modes[mode];
+}
+
 /* ---- checks that one setting alone cannot make ---- */
+
+static bool
+check_power_of_two(const char *name, int64_t count, Error *err)
+{
+    if ((count & (count - 1)) != 0) {
+        return error_set(err, ERR_CONFIG, "%s: %lld is not a power of two", name, (long long)count);
+    }
+    return true;
+}
 
 static bool
 check_storage(const ServerConfig *config, Error *err)
 {
-    if (config->storage_mode != STORAGE_MEMORY) {
-        return error_set(
-            err, ERR_CONFIG,
-            "DS_STORAGE__MODE=%s: this release keeps streams in memory only; the modes "
-            "file-fast, file-durable and acid come with a later one",
-            storage_modes[config->storage_mode]);
+    const ServerStorage *storage = &config->storage;
+
+    if (config->storage_mode != STORAGE_MEMORY && storage->data_dir == NULL) {
+        return error_set(err, ERR_CONFIG, "DS_STORAGE__DATA_DIR must not be empty");
     }
-    return true;
+    return check_power_of_two("DS_STORAGE__ACID_SHARD_COUNT", storage->acid_shard_count, err) &&
+           check_power_of_two("DS_STORAGE__WAL_SHARD_COUNT", storage->wal_shard_count, err);
 }
 
 /* "/v1/stream": segments of unreserved characters, no slash at the end. */

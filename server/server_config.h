@@ -31,6 +31,13 @@ typedef struct ServerLimits {
     int64_t subscriber_backlog_bytes;
 } ServerLimits;
 
+/* Of the modes that keep something. */
+typedef struct ServerStorage {
+    char *data_dir;
+    int64_t acid_shard_count; /* powers of two */
+    int64_t wal_shard_count;
+} ServerStorage;
+
 typedef struct ServerTimeouts {
     int64_t head_ms;        /* from the first byte of a request to the end of its head */
     int64_t body_ms;        /* to receive a body, plus the time body_rate allows for its bytes */
@@ -52,6 +59,7 @@ typedef struct ServerConfig {
     char *stream_base_path;   /* "/v1/stream", no trailing slash */
     char *cors_origins;       /* "*" or a comma list */
     int storage_mode;         /* StorageMode */
+    ServerStorage storage;
     char *log_filter;
     int log_format; /* 0 logfmt, 1 json */
     int log_output; /* 0 stdout, 1 stderr */
@@ -62,3 +70,5 @@ extern const ConfigTable server_config_table;
 /* Loads and checks what one setting alone cannot say.  On success free with server_config_done. */
 DS_MUST_CHECK bool server_config_load(ServerConfig *out, ConfigLoad *load, Error *err);
 void server_config_done(ServerConfig *config);
+/* "memory", "file-fast", ... */
+const char *server_config_mode_name(int mode);

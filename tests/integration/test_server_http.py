@@ -236,13 +236,6 @@ def test_sigint_ends_it_too(start):
 
 # ---- settings ----
 
-def test_a_mode_that_is_not_there_yet_is_refused_with_a_reason():
-    for mode in ("file-fast", "file-durable", "acid"):
-        done = run(DS_STORAGE__MODE=mode)
-        assert done.returncode == 2
-        assert "event=config.invalid" in done.stdout + done.stderr and "later" in done.stdout + done.stderr
-
-
 def test_check_config_only_checks():
     assert run("--check-config").returncode == 0
     assert run("--check-config", "--set", "DS_LIMITS__MAX_STREAMS=x").returncode == 2

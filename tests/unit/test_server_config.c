@@ -25,6 +25,8 @@ Test(server_config, the_defaults_are_those_of_the_reference)
     cr_expect_str_eq(config.stream_base_path, "/v1/stream");
     cr_expect_str_eq(config.cors_origins, "*");
     cr_expect_eq(config.storage_mode, STORAGE_MEMORY);
+    cr_expect_str_eq(config.storage.data_dir, "./data/streams");
+    cr_expect_eq(config.storage.acid_shard_count, 16);
     cr_expect_eq(config.limits.memory_bytes, 104857600);
     cr_expect_eq(config.limits.stream_bytes, 10485760);
     cr_expect_eq(config.limits.request_body_bytes, 10485760);
@@ -69,10 +71,11 @@ Test(server_config, what_is_not_legal_is_refused_by_name)
         char *setting;
         const char *text;
     } cases[] = {
-        {"DS_STORAGE__MODE=acid", "later"},
-        {"DS_STORAGE__MODE=file-fast", "later"},
-        {"DS_STORAGE__MODE=file-durable", "later"},
         {"DS_STORAGE__MODE=redb", "DS_STORAGE__MODE"},
+        {"DS_STORAGE__ACID_SHARD_COUNT=3", "not a power of two"},
+        {"DS_STORAGE__ACID_SHARD_COUNT=512", "DS_STORAGE__ACID_SHARD_COUNT"},
+        {"DS_STORAGE__WAL_SHARD_COUNT=0", "DS_STORAGE__WAL_SHARD_COUNT"},
+        {"DS_STORAGE__WAL_SHARD_COUNT=6", "not a power of two"},
         {"DS_HTTP__STREAM_BASE_PATH=/v1/", "DS_HTTP__STREAM_BASE_PATH"},
         {"DS_HTTP__STREAM_BASE_PATH=v1", "DS_HTTP__STREAM_BASE_PATH"},
         {"DS_HTTP__STREAM_BASE_PATH=/", "DS_HTTP__STREAM_BASE_PATH"},
