@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -245,13 +246,25 @@ make_metrics(HttpServer *server, Metrics *metrics)
                                   "Memory of request bodies being received.");
 }
 
+/* Those this process may run on: a second thread on the only one would but take turns with it. */
+static int64_t
+cores_allowed(void)
+{
+    cpu_set_t cores;
+
+    if (sched_getaffinity(0, sizeof(cores), &cores) != 0) {
+        return DS_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1); /* more than CPU_SETSIZE of them */
+    }
+    return CPU_COUNT(&cores);
+}
+
 static void
 start_threads(HttpServer *server)
 {
     int64_t threads = server->config->threads;
 
     if (threads == 0) {
-        threads = DS_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+        threads = cores_allowed();
     }
     server->loop_count = (unsigned)DS_MIN(threads, (int64_t)HTTP_LOOPS_MAX);
     for (unsigned i = 0; i < server->loop_count; i++) {
