@@ -244,7 +244,7 @@ parse_request_line(Str line, HttpRequestHead *head, HttpParseFault *fault)
 static HttpParseResult
 parse_field(Str line, HttpRequestHead *head, HttpParseFault *fault)
 {
-    Str name, value;
+    size_t end = 0;
 
     if (head->field_count == HTTP_FIELDS_MAX) {
         return bad(fault, 431, "there are too many header fields");
@@ -252,13 +252,19 @@ parse_field(Str line, HttpRequestHead *head, HttpParseFault *fault)
     if (line.ptr[0] == ' ' || line.ptr[0] == '\t') {
         return bad(fault, 400, "a header field is folded over two lines");
     }
-    if (!str_cut(line, ':', &name, &value) || !is_token(name)) {
+    while (end < line.len && char_is(line.ptr[end], CHAR_TOKEN)) {
+        end++;
+    }
+    if (end == 0 || end == line.len || line.ptr[end] != ':') {
         return bad(fault, 400, "a header field has a malformed name");
     }
-    if (!all_are(value, CHAR_VALUE)) {
+    Str name = str_n(line.ptr, end);
+    Str value = str_skip(line, end + 1);
+    if (str_contains_ctl(value) && !all_are(value, CHAR_VALUE)) { /* a tab may be in it */
         return bad(fault, 400, "a header field has a control character in its value");
     }
     head->fields[head->field_count++] = (HttpField){name, str_trim(value)};
+    head->initials |= http_initial(name.ptr[0]);
     return HTTP_PARSE_DONE;
 }
 
@@ -278,6 +284,17 @@ http_fields_get(const HttpField *fields, size_t count, Str name, Str *out, size_
         *out_count = found;
     }
     return found > 0;
+}
+
+size_t
+http_request_field(const HttpRequestHead *head, Str name, Str *out)
+{
+    size_t count = 0;
+
+    if (head->initials & http_initial(name.ptr[0])) {
+        http_fields_get(head->fields, head->field_count, name, out, &count);
+    }
+    return count;
 }
 
 /* Which of the comma-separated options of Connection are there. */
@@ -319,10 +336,9 @@ static HttpParseResult
 judge_framing(HttpRequestHead *head, HttpParseFault *fault)
 {
     Str length, coding;
-    size_t lengths, codings;
+    size_t lengths = http_request_field(head, STR("Content-Length"), &length);
+    size_t codings = http_request_field(head, STR("Transfer-Encoding"), &coding);
 
-    http_fields_get(head->fields, head->field_count, STR("Content-Length"), &length, &lengths);
-    http_fields_get(head->fields, head->field_count, STR("Transfer-Encoding"), &coding, &codings);
     if (lengths > 0 && codings > 0) {
         return bad(fault, 400, "Content-Length and Transfer-Encoding exclude each other");
     }
@@ -350,9 +366,8 @@ static HttpParseResult
 judge_host(HttpRequestHead *head, HttpParseFault *fault)
 {
     Str host = STR_EMPTY;
-    size_t hosts;
+    size_t hosts = http_request_field(head, STR("Host"), &host);
 
-    http_fields_get(head->fields, head->field_count, STR("Host"), &host, &hosts);
     if (hosts > 1 || (hosts == 0 && head->minor >= 1)) {
         return bad(fault, 400, "there must be exactly one Host");
     }
@@ -421,6 +436,7 @@ http_parse_head(Str bytes, size_t *scanned, HttpRequestHead *out, HttpParseFault
     out->has_query = out->expect_continue = out->keep_alive = false;
     out->body_kind = HTTP_BODY_NONE;
     out->content_length = 0;
+    out->initials = 0;
     out->field_count = 0;
     out->bytes = blank + end;
     return parse_lines(str_n(bytes.ptr + blank, end), out, fault);

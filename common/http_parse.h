@@ -51,6 +51,7 @@ typedef struct HttpRequestHead {
     HttpBodyKind body_kind;
     uint64_t content_length; /* HTTP_BODY_LENGTH */
     size_t bytes;            /* length of the head: the body begins behind it */
+    uint32_t initials;       /* http_initial of every field's name */
     size_t field_count;
     HttpField fields[HTTP_FIELDS_MAX];
 } HttpRequestHead;
@@ -73,9 +74,20 @@ typedef struct HttpParseFault {
 DS_MUST_CHECK HttpParseResult http_parse_head(Str bytes, size_t *scanned, HttpRequestHead *out,
                                               HttpParseFault *fault);
 
+/* The bit that stands for names which begin like this one, in either case.  Most fields that are
+ * looked for are not there, and so that is known without a look at the fields. */
+static inline uint32_t
+http_initial(char c)
+{
+    return UINT32_C(1) << (c & 31);
+}
+
 /* The first field of that name (case-insensitive); false when absent.  *out_count, if not NULL, is
  * how many there are. */
 bool http_fields_get(const HttpField *fields, size_t count, Str name, Str *out, size_t *out_count);
+
+/* The same of a head: how many there are; *out is the first. */
+size_t http_request_field(const HttpRequestHead *head, Str name, Str *out);
 
 typedef enum HttpChunkState {
     HTTP_CHUNK_SIZE_FIRST,

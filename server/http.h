@@ -37,11 +37,12 @@ typedef struct HttpRequestView {
     Str path;  /* raw: percent-decoding is the handler's */
     Str query; /* raw, without '?' */
     bool has_query;
-    Str host;   /* "" only in HTTP/1.0 */
-    Str body;   /* complete, at most DS_LIMITS__MAX_REQUEST_BODY_BYTES */
-    Str peer;   /* "127.0.0.1:5555", for logs */
-    int minor;  /* HTTP/1.<minor> */
-    bool admin; /* came in on the admin listener */
+    Str host;          /* "" only in HTTP/1.0 */
+    Str body;          /* complete, at most DS_LIMITS__MAX_REQUEST_BODY_BYTES */
+    Str peer;          /* "127.0.0.1:5555", for logs */
+    int minor;         /* HTTP/1.<minor> */
+    bool admin;        /* came in on the admin listener */
+    uint32_t initials; /* of the fields' names: http_initial */
     size_t field_count;
     const HttpField *fields;
 } HttpRequestView;

@@ -178,6 +178,7 @@ fill_view(HttpConn *conn, Str body)
         .peer = str_c(conn->peer),
         .minor = head->minor,
         .admin = conn->admin,
+        .initials = head->initials,
         .field_count = head->field_count,
         .fields = head->fields,
     };
@@ -332,7 +333,7 @@ begin_exchange(HttpConn *conn, const HttpRequestHead *head)
     int64_t requests_max = server->config->limits.requests_per_connection;
     Str origin = STR_EMPTY;
 
-    http_fields_get(head->fields, head->field_count, STR("Origin"), &origin, NULL);
+    (void)http_request_field(head, STR("Origin"), &origin);
     conn->requests++;
     bool last = requests_max > 0 && conn->requests >= requests_max;
     conn->scanned = 0;

@@ -25,6 +25,12 @@ exchange_field(const HttpExchange *exchange, const char *name, Str *out, size_t 
 {
     const HttpRequestView *view = exchange_request(exchange);
 
+    if ((view->initials & http_initial(name[0])) == 0) {
+        if (out_count != NULL) {
+            *out_count = 0;
+        }
+        return false;
+    }
     return http_fields_get(view->fields, view->field_count, str_c(name), out, out_count);
 }
 

@@ -75,6 +75,21 @@ Test(http_parse, repeated_fields_are_counted_and_the_first_is_given)
     cr_assert(http_fields_get(head.fields, head.field_count, STR("A"), &value, &count));
     expect_eq(value, "1");
     cr_expect_eq(count, 2);
+    cr_expect_eq(http_request_field(&head, STR("a"), &value), 2);
+    expect_eq(value, "1");
+}
+
+Test(http_parse, a_field_that_is_not_there_has_no_value_even_if_others_begin_like_it)
+{
+    HttpRequestHead head;
+    Str value = STR("untouched");
+
+    cr_assert_eq(status_of(STR("GET / HTTP/1.1\r\n" HOST "Accept: 1\r\n\r\n"), &head), 200);
+    cr_expect_eq(http_request_field(&head, STR("Age"), &value), 0);
+    cr_expect_eq(http_request_field(&head, STR("Origin"), &value), 0);
+    expect_eq(value, "untouched");
+    cr_expect_eq(http_request_field(&head, STR("aCCEPT"), &value), 1);
+    expect_eq(value, "1");
 }
 
 Test(http_parse, methods_are_case_sensitive_tokens)
