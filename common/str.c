@@ -7,6 +7,9 @@
 
 #include "common/mem.h"
 
+#define BYTE_ONES  UINT64_C(0x0101010101010101)
+#define BYTE_HIGHS UINT64_C(0x8080808080808080)
+
 Str
 str_c(const char *text)
 {
@@ -31,6 +34,9 @@ str_eq_nocase(Str a, Str b)
 {
     if (a.len != b.len) {
         return false;
+    }
+    if (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0) {
+        return true; /* nearly everybody writes names as the standards do */
     }
     for (size_t i = 0; i < a.len; i++) {
         if (ascii_lower(a.ptr[i]) != ascii_lower(b.ptr[i])) {
@@ -111,10 +117,28 @@ str_find(Str s, char c, size_t *out_at)
     return true;
 }
 
+/* Whether any of the eight bytes is below 0x20 or 0x7f: both tests subtract, and look for the bytes
+ * that borrowed without having had their high bit. */
+static bool
+word_has_ctl(uint64_t word)
+{
+    uint64_t del = word ^ (BYTE_ONES * 0x7f);
+
+    return (((word - BYTE_ONES * 0x20) & ~word) | ((del - BYTE_ONES) & ~del)) & BYTE_HIGHS;
+}
+
 bool
 str_contains_ctl(Str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
+    size_t i = 0;
+
+    for (uint64_t word; s.len - i >= sizeof(word); i += sizeof(word)) {
+        memcpy(&word, s.ptr + i, sizeof(word));
+        if (word_has_ctl(word)) {
+            return true;
+        }
+    }
+    for (; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
 
         if (c < 0x20 || c == 0x7f) {
@@ -188,7 +212,7 @@ str_is_utf8(Str s)
 
         if (s.len - i >= sizeof(word)) {
             memcpy(&word, s.ptr + i, sizeof(word));
-            if ((word & UINT64_C(0x8080808080808080)) == 0) {
+            if ((word & BYTE_HIGHS) == 0) {
                 i += sizeof(word);
                 continue;
             }

@@ -7,10 +7,14 @@
 static bool
 has_encoded_slash(Str raw)
 {
-    for (size_t i = 0; i + 2 < raw.len; i++) {
-        if (str_starts_nocase(str_skip(raw, i), STR("%2f"))) {
+    size_t at;
+
+    while (str_find(raw, '%', &at)) {
+        raw = str_skip(raw, at);
+        if (str_starts_nocase(raw, STR("%2f"))) {
             return true;
         }
+        raw = str_skip(raw, 1);
     }
     return false;
 }

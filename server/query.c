@@ -42,7 +42,11 @@ bool
 percent_decode(Str raw, Buf *out, Error *err)
 {
     size_t begin = out->len;
+    size_t at;
 
+    if (!str_find(raw, '%', &at)) {
+        return buf_append(out, raw, err); /* nearly every name */
+    }
     for (size_t i = 0; i < raw.len; i++) {
         char c = raw.ptr[i];
 

@@ -115,6 +115,23 @@ Test(str, control_characters_are_seen)
     cr_expect_not(str_contains_ctl(STR("")));
 }
 
+/* Eight bytes are looked at together, the rest one by one. */
+Test(str, a_control_character_is_seen_wherever_it_stands_and_whatever_stands_beside_it)
+{
+    static const char fillers[] = {' ', '~', 'a', '\x80', '\xff'};
+    char text[19];
+
+    for (size_t i = 0; i < sizeof(text) * 256 * sizeof(fillers); i++) {
+        size_t at = i % sizeof(text);
+        int c = (int)(i / sizeof(text) % 256);
+
+        memset(text, fillers[i / sizeof(text) / 256], sizeof(text));
+        text[at] = (char)c;
+        cr_assert_eq(str_contains_ctl(str_n(text, sizeof(text))), c < 0x20 || c == 0x7f,
+                     "byte %d at %zu", c, at);
+    }
+}
+
 Test(str, cut_divides_at_the_first_place)
 {
     Str head;
