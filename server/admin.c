@@ -247,6 +247,10 @@ trimmed(StoreOp *store_op)
         admin_reply(op->exchange, &out);
     } else if (result->verdict == STORE_PAST_TAIL) {
         op_problem(op->exchange, 410, "GONE", "\"before\" lies past the end of the stream");
+    } else if (result->verdict == STORE_GONE) {
+        op_problem_gone(op->exchange);
+    } else if (result->verdict == STORE_NO_SPACE) {
+        op_problem_no_space(op->exchange);
     } else {
         op_problem(op->exchange, 404, "NOT_FOUND", "there is no stream of this name");
     }

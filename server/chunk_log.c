@@ -32,7 +32,17 @@ log_chunk_done(LogChunk *entry)
 void
 chunk_log_init(ChunkLog *log, bool counts_messages)
 {
-    *log = (ChunkLog){.counts_messages = counts_messages};
+    chunk_log_init_at(log, counts_messages, 0, 0);
+}
+
+void
+chunk_log_init_at(ChunkLog *log, bool counts_messages, uint64_t bytes, uint64_t messages)
+{
+    *log = (ChunkLog){
+        .byte_end = bytes,
+        .index_end = messages,
+        .counts_messages = counts_messages,
+    };
 }
 
 void
@@ -118,6 +128,18 @@ static uint64_t
 entry_start(const ChunkLog *log, const LogChunk *entry)
 {
     return log->counts_messages ? entry->index_start : entry->byte_start;
+}
+
+uint64_t
+chunk_log_start(const ChunkLog *log)
+{
+    return log->head < log->count ? entry_start(log, &log->chunks[log->head]) : chunk_log_tail(log);
+}
+
+static uint64_t
+entry_length(const ChunkLog *log, const LogChunk *entry)
+{
+    return log->counts_messages ? entry->ends_count : entry->len;
 }
 
 /* The entry that holds the position; count when it is the tail. */
@@ -266,21 +288,27 @@ entry_stop(const LogChunk *entry, uint32_t begin, size_t bytes_left, bool first_
 }
 
 void
-chunk_log_read(const ChunkLog *log, uint64_t from, size_t bytes_max, Range *out)
+chunk_log_read(const ChunkLog *log, uint64_t from, uint64_t to, size_t bytes_max, Range *out)
 {
-    range_init(out, from);
-    for (size_t i = find_entry(log, from); i < log->count; i++) {
-        const LogChunk *entry = &log->chunks[i];
-        uint32_t begin = out->count == 0 ? byte_in_entry(log, entry, from) : 0;
-        uint32_t stop =
-            entry_stop(entry, begin, bytes_max - DS_MIN(bytes_max, out->bytes), out->count == 0);
+    size_t first = find_entry(log, from);
+    bool first_must = out->count == 0;
 
+    for (size_t i = first; i < log->count && out->to < to; i++) {
+        const LogChunk *entry = &log->chunks[i];
+        uint32_t begin = i == first ? byte_in_entry(log, entry, from) : 0;
+        uint32_t stop =
+            entry_stop(entry, begin, bytes_max - DS_MIN(bytes_max, out->bytes), first_must);
+
+        if (to < entry_start(log, entry) + entry_length(log, entry)) {
+            stop = DS_MIN(stop, byte_in_entry(log, entry, to));
+        }
         if (stop == begin) {
             break;
         }
         range_add(out, str_n(entry->chunk->data + begin, stop - begin), &entry->chunk->hold);
         out->to = log->counts_messages ? entry->index_start + ends_until(entry, stop)
                                        : entry->byte_start + stop;
+        first_must = false;
         if (stop < entry->len) {
             break;
         }

@@ -55,11 +55,15 @@ typedef struct LogPayload {
 } LogPayload;
 
 void chunk_log_init(ChunkLog *log, bool counts_messages);
+/* A log that begins behind as many bytes and messages that lie elsewhere. */
+void chunk_log_init_at(ChunkLog *log, bool counts_messages, uint64_t bytes, uint64_t messages);
 void chunk_log_done(ChunkLog *log);
 
 /* At most CHUNK_APPEND_BYTES_MAX bytes, count > 0, no empty message. */
 void chunk_log_append(ChunkLog *log, LogPayload payload);
 
+/* The first position that it holds; the tail when it holds none. */
+uint64_t chunk_log_start(const ChunkLog *log);
 /* Position after the last message. */
 uint64_t chunk_log_tail(const ChunkLog *log);
 /* Messages before a position that the log still holds, or its tail. */
@@ -71,6 +75,7 @@ uint64_t chunk_log_bytes_from(const ChunkLog *log, uint64_t position);
  * lies mostly before it. */
 void chunk_log_trim(ChunkLog *log, uint64_t position);
 
-/* From a position the log still holds, or its tail, at most bytes_max, cut at the end of a message;
- * but at least one message when there is one.  End *out with range_done. */
-void chunk_log_read(const ChunkLog *log, uint64_t from, size_t bytes_max, Range *out);
+/* Adds what lies between two positions that the log holds, or its tail: at most bytes_max, cut at
+ * the end of a message; but when *out was empty, at least one message if there is one.  Moves
+ * out->to. */
+void chunk_log_read(const ChunkLog *log, uint64_t from, uint64_t to, size_t bytes_max, Range *out);

@@ -133,3 +133,16 @@ op_problem_full(HttpExchange *exchange, AppendVerdict verdict)
                    ? "the stream would grow over DS_LIMITS__MAX_STREAM_BYTES"
                    : "all streams together would grow over DS_LIMITS__MAX_MEMORY_BYTES");
 }
+
+void
+op_problem_gone(HttpExchange *exchange)
+{
+    op_problem(exchange, 410, "GONE", "the stream was deleted and is kept for its forks alone");
+}
+
+void
+op_problem_no_space(HttpExchange *exchange)
+{
+    op_problem(exchange, 507, "INSUFFICIENT_STORAGE",
+               "the disk of the server is full; nothing was written");
+}

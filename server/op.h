@@ -55,4 +55,9 @@ void op_append_done(StoreOp *store_op);
 /* The refusals that a create and an append have in common: 413. */
 void op_problem_full(HttpExchange *exchange, AppendVerdict verdict);
 
+/* The stream is soft-deleted: 410. */
+void op_problem_gone(HttpExchange *exchange);
+/* The disk is full: 507. */
+void op_problem_no_space(HttpExchange *exchange);
+
 void op_field_offset(HttpExchange *exchange, const char *name, Offset offset);

@@ -93,6 +93,12 @@ op_append_done(StoreOp *store_op)
     case STORE_REFUSED:
         refuse(op);
         break;
+    case STORE_GONE:
+        op_problem_gone(op->exchange);
+        break;
+    case STORE_NO_SPACE:
+        op_problem_no_space(op->exchange);
+        break;
     case STORE_NOT_FOUND:
     case STORE_EXISTS:
     case STORE_CONFLICT:

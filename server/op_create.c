@@ -129,8 +129,12 @@ created(StoreOp *store_op)
         op_problem(op->exchange, 429, "TOO_MANY_STREAMS",
                    "there are as many streams as DS_LIMITS__MAX_STREAMS allows");
         break;
+    case STORE_NO_SPACE:
+        op_problem_no_space(op->exchange);
+        break;
     case STORE_REFUSED:
     case STORE_NOT_FOUND:
+    case STORE_GONE:
     case STORE_PAST_TAIL:
         op_problem_full(op->exchange, store_op->result.append);
         break;

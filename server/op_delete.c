@@ -13,6 +13,10 @@ deleted(StoreOp *store_op)
     if (store_op->result.verdict == STORE_DONE) {
         reply_start(op->exchange, 204);
         reply_send(op->exchange, NULL, 0);
+    } else if (store_op->result.verdict == STORE_GONE) {
+        op_problem_gone(op->exchange);
+    } else if (store_op->result.verdict == STORE_NO_SPACE) {
+        op_problem_no_space(op->exchange);
     } else {
         op_problem(op->exchange, 404, "NOT_FOUND", "there is no stream of this name");
     }

@@ -6,14 +6,14 @@
 
 #include "common/mem.h"
 
-typedef struct Producer {
+struct Producer {
     RB_ENTRY(Producer) by_id;
     TAILQ_ENTRY(Producer) by_age;
     int64_t used_ms;
     uint64_t epoch;
     uint64_t seq;
     Str id; /* the bytes stand behind the struct */
-} Producer;
+};
 
 typedef RB_HEAD(ProducerTree, Producer) ProducerTree;
 typedef TAILQ_HEAD(ProducerList, Producer) ProducerList;
@@ -46,12 +46,19 @@ producers_new(size_t count_max)
 }
 
 static void
-forget(Producers *producers, Producer *producer)
+unlink_producer(Producers *producers, Producer *producer)
 {
     RB_REMOVE(ProducerTree, &producers->tree, producer);
     TAILQ_REMOVE(&producers->oldest_first, producer, by_age);
     producers->count--;
-    free(producer);
+}
+
+static void
+link_newest(Producers *producers, Producer *producer)
+{
+    RB_INSERT(ProducerTree, &producers->tree, producer);
+    TAILQ_INSERT_TAIL(&producers->oldest_first, producer, by_age);
+    producers->count++;
 }
 
 void
@@ -63,7 +70,8 @@ producers_free(Producers *producers)
         return;
     }
     while ((producer = TAILQ_FIRST(&producers->oldest_first)) != NULL) {
-        forget(producers, producer);
+        unlink_producer(producers, producer);
+        free(producer);
     }
     free(producers);
 }
@@ -111,29 +119,95 @@ producers_judge(const Producers *producers, ProducerTag tag, int64_t now_ms, Pro
     return kept != NULL || has_place(producers, now_ms) ? PRODUCER_ACCEPT : PRODUCER_TOO_MANY;
 }
 
-void
-producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms)
+static Producer *
+producer_new(Str id)
 {
-    Producer *producer = find(producers, tag.id);
+    Producer *producer = mem_alloc(sizeof(*producer) + id.len);
+
+    memcpy(producer + 1, id.ptr, id.len);
+    producer->id = str_n(producer + 1, id.len);
+    return producer;
+}
+
+/* The one that makes place for another, taken out, or NULL. */
+static Producer *
+take_forgotten(Producers *producers, int64_t now_ms)
+{
     Producer *oldest = TAILQ_FIRST(&producers->oldest_first);
 
-    if (producer == NULL) {
-        if (oldest != NULL && (producers->count >= producers->count_max ||
-                               now_ms - oldest->used_ms > PRODUCER_IDLE_MS_MAX)) {
-            forget(producers, oldest);
-        }
-        producer = mem_alloc(sizeof(*producer) + tag.id.len);
-        memcpy(producer + 1, tag.id.ptr, tag.id.len);
-        producer->id = str_n(producer + 1, tag.id.len);
-        RB_INSERT(ProducerTree, &producers->tree, producer);
-        producers->count++;
-    } else {
-        TAILQ_REMOVE(&producers->oldest_first, producer, by_age);
+    if (oldest == NULL || (producers->count < producers->count_max &&
+                           now_ms - oldest->used_ms <= PRODUCER_IDLE_MS_MAX)) {
+        return NULL;
     }
-    TAILQ_INSERT_TAIL(&producers->oldest_first, producer, by_age);
+    unlink_producer(producers, oldest);
+    return oldest;
+}
+
+void
+producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms, ProducerUndo *undo)
+{
+    Producer *producer = find(producers, tag.id);
+    Producer *forgotten = NULL;
+    bool is_new = producer == NULL;
+
+    if (is_new) {
+        forgotten = take_forgotten(producers, now_ms);
+        producer = producer_new(tag.id);
+        link_newest(producers, producer);
+    }
+    if (undo == NULL) {
+        free(forgotten);
+    } else {
+        *undo = (ProducerUndo){.accepted = producer, .forgotten = forgotten, .is_new = is_new};
+        if (!is_new) {
+            undo->before = TAILQ_PREV(producer, ProducerList, by_age);
+            undo->used_ms = producer->used_ms;
+            undo->epoch = producer->epoch;
+            undo->seq = producer->seq;
+        }
+    }
+    if (!is_new) {
+        TAILQ_REMOVE(&producers->oldest_first, producer, by_age);
+        TAILQ_INSERT_TAIL(&producers->oldest_first, producer, by_age);
+    }
     producer->used_ms = now_ms;
     producer->epoch = tag.epoch;
     producer->seq = tag.seq;
+}
+
+/* Undone last first, all stand as they did right after the accept: so `before` is still there. */
+void
+producers_undo(Producers *producers, ProducerUndo *undo)
+{
+    Producer *producer = undo->accepted;
+
+    if (undo->is_new) {
+        unlink_producer(producers, producer);
+        free(producer);
+    } else {
+        TAILQ_REMOVE(&producers->oldest_first, producer, by_age);
+        if (undo->before == NULL) {
+            TAILQ_INSERT_HEAD(&producers->oldest_first, producer, by_age);
+        } else {
+            TAILQ_INSERT_AFTER(&producers->oldest_first, undo->before, producer, by_age);
+        }
+        producer->used_ms = undo->used_ms;
+        producer->epoch = undo->epoch;
+        producer->seq = undo->seq;
+    }
+    if (undo->forgotten != NULL) {
+        RB_INSERT(ProducerTree, &producers->tree, undo->forgotten);
+        TAILQ_INSERT_HEAD(&producers->oldest_first, undo->forgotten, by_age);
+        producers->count++;
+    }
+    *undo = (ProducerUndo){0};
+}
+
+void
+producer_undo_done(ProducerUndo *undo)
+{
+    free(undo->forgotten);
+    *undo = (ProducerUndo){0};
 }
 
 size_t

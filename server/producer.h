@@ -3,7 +3,8 @@
  * server/producer.h -- what a stream remembers of its idempotent producers (protocol 5.2.1).
  *
  * Per producer the epoch and the highest accepted sequence number.  Judging changes nothing; only
- * producers_accept does, so that a request that fails for another reason leaves no trace.  Bounded:
+ * producers_accept does, so that a request that fails for another reason leaves no trace; what was
+ * accepted and could not be stored is undone.  Bounded:
  * past the maximum the producer unheard of for longest is forgotten, and so is any that was silent
  * for PRODUCER_IDLE_MS_MAX.  A forgotten producer that goes on is answered with a gap (409); only
  * its very first request, repeated, would be taken for new.  So none is forgotten that wrote within
@@ -42,6 +43,18 @@ typedef struct ProducerState {
 } ProducerState;
 
 typedef struct Producers Producers;
+typedef struct Producer Producer;
+
+/* What one producers_accept changed. */
+typedef struct ProducerUndo {
+    Producer *accepted;  /* NULL: nothing to undo */
+    Producer *before;    /* it stood behind this one by age; NULL: it was the oldest */
+    Producer *forgotten; /* for its place; NULL: nobody was.  Owned. */
+    bool is_new;
+    int64_t used_ms;
+    uint64_t epoch;
+    uint64_t seq;
+} ProducerUndo;
 
 Producers *producers_new(size_t count_max);
 void producers_free(Producers *producers); /* accepts NULL */
@@ -49,7 +62,10 @@ void producers_free(Producers *producers); /* accepts NULL */
 /* producers may be NULL: nobody has written yet.  *out says what the reply tells. */
 ProducerVerdict producers_judge(const Producers *producers, ProducerTag tag, int64_t now_ms,
                                 ProducerState *out);
-/* After PRODUCER_ACCEPT, once nothing else can fail.  now_ms never goes back. */
-void producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms);
+/* After PRODUCER_ACCEPT.  now_ms never goes back.  undo: NULL when nothing else can fail; else it
+ * takes producers_undo, in reverse order when there were more, or producer_undo_done. */
+void producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms, ProducerUndo *undo);
+void producers_undo(Producers *producers, ProducerUndo *undo);
+void producer_undo_done(ProducerUndo *undo);
 
 size_t producers_count(const Producers *producers);

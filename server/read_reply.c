@@ -116,5 +116,12 @@ read_reply_refused(HttpExchange *exchange, ReadVerdict verdict)
     case READ_PAST_TAIL:
         op_problem(exchange, 410, "GONE", "the offset lies past the end of the stream");
         break;
+    case READ_GONE:
+        op_problem_gone(exchange);
+        break;
+    case READ_COLD:
+    case READ_FAILED:
+        op_problem(exchange, 500, "INTERNAL_ERROR", "the bytes at the offset cannot be read");
+        break;
     }
 }

@@ -20,5 +20,5 @@ void read_reply_now(HttpExchange *exchange, Stream *stream);
 void read_reply_nothing(HttpExchange *exchange, const Stream *stream, uint64_t tail, bool closed,
                         uint64_t cursor);
 
-/* verdict is not READ_OK: 404 or 410. */
+/* verdict is not READ_OK: 404, 410, or 500. */
 void read_reply_refused(HttpExchange *exchange, ReadVerdict verdict);

@@ -25,7 +25,7 @@ typedef struct Shard {
 struct Registry {
     Journal *journal;
     Shard shards[REGISTRY_SHARDS];
-    atomic_uint_fast64_t last_era;
+    atomic_uint_fast64_t last_number;
     atomic_uint next_expiry_shard;
 };
 
@@ -56,8 +56,8 @@ registry_new(Journal *journal)
      * have to create 32,768 streams in each millisecond of its life to outrun it.  A clock that was
      * set back, or begins at the same moment with each boot, makes eras that do not rise; chance
      * keeps them from being ones that were. */
-    atomic_init(&registry->last_era, ((uint64_t)clock_wall_ms() << ERA_COUNTER_BITS) +
-                                         arc4random_uniform(1U << (ERA_COUNTER_BITS - 1)));
+    atomic_init(&registry->last_number, ((uint64_t)clock_wall_ms() << ERA_COUNTER_BITS) +
+                                            arc4random_uniform(1U << (ERA_COUNTER_BITS - 1)));
     return registry;
 }
 
@@ -184,6 +184,21 @@ registry_find(Registry *registry, Str name)
     return stream;
 }
 
+uint64_t
+registry_draw(Registry *registry)
+{
+    return atomic_fetch_add(&registry->last_number, 1) + 1;
+}
+
+void
+registry_raise(Registry *registry, uint64_t number)
+{
+    uint_fast64_t last = atomic_load(&registry->last_number);
+
+    while (last < number && !atomic_compare_exchange_weak(&registry->last_number, &last, number)) {
+    }
+}
+
 bool
 registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream **out_expired)
 {
@@ -205,7 +220,12 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
         *out_other = other;
     } else {
         /* Under the shard's lock, so that eras of one name rise in the order of its creations. */
-        stream->era = atomic_fetch_add(&registry->last_era, 1) + 1;
+        if (stream->era == 0) {
+            stream->era = registry_draw(registry);
+        }
+        if (stream->id == 0) {
+            stream->id = stream->era;
+        }
         stream->hash = hash;
         stream_take(stream);
         shard_link(registry, shard, stream);

@@ -25,9 +25,15 @@ void registry_free(Registry *registry);   /* drops its references */
 /* With a reference for the caller, or NULL. */
 Stream *registry_find(Registry *registry, Str name);
 
-/* Takes the stream in, with a reference of its own, and gives it the next era; that is when others
- * can find it.  False when the name is taken: *out_other is that stream, with a reference.  An
- * expired stream of that name is taken out first: *out_expired, whose reference is the caller's. */
+/* A number never given before, for the era or the id of a stream. */
+uint64_t registry_draw(Registry *registry);
+/* Numbers given from now on are greater: for what was found on disk. */
+void registry_raise(Registry *registry, uint64_t number);
+
+/* Takes the stream in, with a reference of its own; that is when others can find it.  One without
+ * an era is given the next one, one without an id its era.  False when the name is taken:
+ * *out_other is that stream, with a reference.  An expired stream of that name is taken out first:
+ * *out_expired, whose reference is the caller's. */
 DS_MUST_CHECK bool registry_insert(Registry *registry, Stream *stream, Stream **out_other,
                                    Stream **out_expired);
 /* The expired stream of that name, taken out, or NULL.  Its reference is the caller's. */

@@ -34,18 +34,138 @@ store_free(Store *store)
 void
 store_stream_info(Stream *stream, StreamInfo *out)
 {
+    const StreamView *view = &stream->view;
+
     pthread_mutex_lock(&stream->lock);
     *out = (StreamInfo){
-        .start = stream_offset(stream, stream->state.start),
-        .tail = stream_offset(stream, stream->state.tail),
-        .messages = stream->state.messages,
-        .bytes = stream->state.bytes,
-        .bytes_ever = stream->state.bytes_ever,
-        .updated_ms = stream->state.updated_ms,
+        .start = stream_offset(stream, view->start),
+        .tail = stream_offset(stream, view->tail),
+        .messages = view->messages,
+        .bytes = view->bytes,
+        .bytes_ever = view->bytes_ever,
+        .updated_ms = view->updated_ms,
         .closed = atomic_load(&stream->closed),
-        .deleted = atomic_load(&stream->deleted),
+        .deleted = atomic_load(&stream->deleted) || atomic_load(&stream->soft_deleted),
     };
     pthread_mutex_unlock(&stream->lock);
+}
+
+/* ---- reading ---- */
+
+/* Lock held. */
+static ReadVerdict
+judge_read(const Stream *stream, const StoreRead *read)
+{
+    if (atomic_load(&stream->deleted)) {
+        return READ_DELETED;
+    }
+    if (atomic_load(&stream->soft_deleted)) {
+        return READ_GONE;
+    }
+    if (read->from < stream->view.start) {
+        return READ_BEFORE_START;
+    }
+    return read->from > stream->view.tail ? READ_PAST_TAIL : READ_OK;
+}
+
+/* Whether the owner still has its bytes at a position.  Those of a fork's parent can go between two
+ * looks when the fork itself is trimmed or deleted. */
+static ReadVerdict
+judge_owner(const Stream *owner, uint64_t position)
+{
+    if (atomic_load(&owner->deleted)) {
+        return READ_DELETED;
+    }
+    return position < owner->view.base ? READ_BEFORE_START : READ_OK;
+}
+
+/* Owner's lock held: one part more of the range. */
+static ReadVerdict
+read_part(Store *store, Stream *owner, StoreRead *read, uint64_t to)
+{
+    Range *range = &read->range;
+    ReadVerdict verdict = judge_owner(owner, range->to);
+    Error err;
+
+    if (verdict != READ_OK) {
+        return verdict;
+    }
+    switch (store->table->read(store, owner, range->to, to, read->bytes_max, read->may_block, range,
+                               &err)) {
+    case READ_PART_OK:
+        return READ_OK;
+    case READ_PART_COLD:
+        return READ_COLD;
+    case READ_PART_FAILED:
+        break;
+    }
+    /* It may have gone while the store waited for a disk. */
+    verdict = judge_owner(owner, range->to);
+    if (verdict != READ_OK) {
+        return verdict;
+    }
+    log_error(&scope, EVENT_SERVER_READ_FAILED,
+              LOG_FIELDS(log_str("stream", owner->name), log_u64("position", range->to)),
+              "the bytes of a stream cannot be read: %s", err.text);
+    return READ_FAILED;
+}
+
+/* Of a fork, from a position before fork_at: part by part from whoever has the bytes. */
+static ReadVerdict
+read_inherited(Store *store, Stream *stream, StoreRead *read, uint64_t tail)
+{
+    Range *range = &read->range;
+    ReadVerdict verdict = READ_OK;
+    uint64_t before;
+
+    do {
+        Stream *owner = stream;
+        uint64_t to = tail;
+
+        before = range->to;
+        while (range->to < owner->fork_at) {
+            to = DS_MIN(to, owner->fork_at);
+            owner = owner->parent;
+        }
+        pthread_mutex_lock(&owner->lock);
+        verdict = read_part(store, owner, read, to);
+        pthread_mutex_unlock(&owner->lock);
+    } while (verdict == READ_OK && range->to < tail && range->to > before &&
+             range->bytes < read->bytes_max);
+    /* What there is comes first; who goes on behind it learns the rest. */
+    if (range->to > read->from && (verdict == READ_COLD || verdict == READ_FAILED)) {
+        verdict = READ_OK;
+    }
+    return verdict;
+}
+
+ReadVerdict
+store_read(Store *store, Stream *stream, StoreRead *read)
+{
+    ReadVerdict verdict;
+    uint64_t tail;
+
+    pthread_mutex_lock(&stream->lock);
+    if (read->from_start) {
+        read->from = stream->view.start;
+    }
+    verdict = judge_read(stream, read);
+    tail = stream->view.tail;
+    read->closed = atomic_load(&stream->closed);
+    read->bytes_ever = stream->view.bytes_ever;
+    range_init(&read->range, read->from);
+    if (verdict == READ_OK && read->from < tail && read->from >= stream->fork_at) {
+        verdict = read_part(store, stream, read, tail);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    if (verdict == READ_OK && read->from < stream->fork_at) {
+        verdict = read_inherited(store, stream, read, tail);
+    }
+    read->at_tail = read->range.to == tail;
+    if (verdict != READ_OK) {
+        range_done(&read->range);
+    }
+    return verdict;
 }
 
 void
@@ -126,4 +246,29 @@ store_return_stream(Store *store)
 {
     atomic_fetch_sub(&store->streams, 1);
     metric_move(store->streams_gauge, -1);
+}
+
+StoreVerdict
+store_append_verdict(AppendVerdict verdict)
+{
+    switch (verdict) {
+    case APPEND_OK:
+    case APPEND_DUPLICATE:
+        return STORE_DONE;
+    case APPEND_DELETED:
+        return STORE_NOT_FOUND;
+    case APPEND_GONE:
+        return STORE_GONE;
+    case APPEND_CLOSED:
+    case APPEND_TYPE_MISMATCH:
+    case APPEND_SEQ_CONFLICT:
+    case APPEND_STALE_EPOCH:
+    case APPEND_EPOCH_NOT_ZERO:
+    case APPEND_GAP:
+    case APPEND_TOO_MANY_PRODUCERS:
+    case APPEND_STREAM_FULL:
+    case APPEND_STORE_FULL:
+        break;
+    }
+    return STORE_REFUSED;
 }

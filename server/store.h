@@ -41,9 +41,11 @@ typedef enum StoreVerdict {
     STORE_EXISTS,   /* create: there is one, with the same configuration */
     STORE_CONFLICT, /* create: there is one, with another */
     STORE_NOT_FOUND,
+    STORE_GONE,    /* soft-deleted: it is there for its forks only */
     STORE_REFUSED, /* append, create with content: result.append says why */
     STORE_TOO_MANY_STREAMS,
     STORE_PAST_TAIL, /* trim */
+    STORE_NO_SPACE,  /* the disk is full; nothing was changed */
 } StoreVerdict;
 
 typedef struct StoreResult {
@@ -74,24 +76,40 @@ typedef enum ReadVerdict {
     READ_BEFORE_START,
     READ_PAST_TAIL,
     READ_DELETED,
+    READ_GONE,   /* soft-deleted */
+    READ_COLD,   /* the bytes are on disk, and may_block is not set */
+    READ_FAILED, /* damaged or unreadable; it is logged */
 } ReadVerdict;
 
 typedef struct StoreRead {
     uint64_t from;    /* out, too, with from_start */
     bool from_start;  /* the retained start, wherever it is */
+    bool may_block;   /* on a disk: never on a network thread */
     size_t bytes_max; /* a single message may be larger */
 
     /* out, all of one moment */
-    Range range; /* ends with range_done when the verdict is READ_OK */
+    Range range; /* ends with range_done when the verdict is READ_OK; may end before bytes_max */
     bool at_tail;
     bool closed;         /* nothing will come after the tail */
-    uint64_t bytes_ever; /* StreamState's */
+    uint64_t bytes_ever; /* StreamView's */
 } StoreRead;
+
+typedef enum ReadPart {
+    READ_PART_OK,
+    READ_PART_COLD, /* not in memory, and may_block is false */
+    READ_PART_FAILED,
+} ReadPart;
 
 typedef struct StoreTable {
     const char *mode;
+    bool queued; /* done() comes later, from another thread; else before submit returns */
     void (*submit)(Store *store, StoreOp *op);
-    ReadVerdict (*read)(Store *store, Stream *stream, StoreRead *read);
+    /* Adds to *out bytes of the stream's own between two positions that lie within its view's base
+     * and tail, from < to: at least one message, else at most bytes_max in *out, and moves out->to.
+     * Less is fine.  Lock held; with may_block the store may let go of it meanwhile, but holds it
+     * again on return.  err for FAILED only. */
+    ReadPart (*read)(Store *store, Stream *stream, uint64_t from, uint64_t to, size_t bytes_max,
+                     bool may_block, Range *out, Error *err);
     void (*free)(Store *store); /* of the mode's own; Store's parts are freed by store_free */
 } StoreTable;
 
@@ -121,11 +139,7 @@ store_submit(Store *store, StoreOp *op)
 }
 
 /* The only verdict with something to end is READ_OK. */
-static inline ReadVerdict
-store_read(Store *store, Stream *stream, StoreRead *read)
-{
-    return store->table->read(store, stream, read);
-}
+ReadVerdict store_read(Store *store, Stream *stream, StoreRead *read);
 
 /* With a reference, or NULL; an expired stream is not found. */
 static inline Stream *
@@ -143,7 +157,7 @@ typedef struct StreamInfo {
     uint64_t bytes_ever;
     int64_t updated_ms;
     bool closed;
-    bool deleted;
+    bool deleted; /* softly, too */
 } StreamInfo;
 
 void store_stream_info(Stream *stream, StreamInfo *out);
@@ -159,3 +173,4 @@ DS_MUST_CHECK bool store_reserve_bytes(Store *store, uint64_t bytes);
 void store_return_bytes(Store *store, uint64_t bytes);
 DS_MUST_CHECK bool store_reserve_stream(Store *store);
 void store_return_stream(Store *store);
+StoreVerdict store_append_verdict(AppendVerdict verdict);

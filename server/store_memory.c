@@ -26,8 +26,8 @@ memory_stream_free(Stream *stream)
 static void
 fill_result(const Stream *stream, StoreResult *result)
 {
-    result->start = stream_offset(stream, stream->state.start);
-    result->next = stream_offset(stream, stream->state.tail);
+    result->start = stream_offset(stream, stream->view.start);
+    result->next = stream_offset(stream, stream->view.tail);
     result->closed = atomic_load(&stream->closed);
 }
 
@@ -36,9 +36,10 @@ static void
 discard(Store *store, Stream *stream)
 {
     pthread_mutex_lock(&stream->lock);
-    atomic_store(&stream->deleted, true);
-    store_return_bytes(store, stream->state.bytes);
-    stream->state.bytes = 0;
+    store_return_bytes(store, stream->state.at.bytes);
+    stream->state.at.bytes = 0;
+    stream->state.deleted = true;
+    stream_publish(stream);
     chunk_log_done(log_of(stream));
     wake_all(&stream->wake);
     pthread_mutex_unlock(&stream->lock);
@@ -55,17 +56,9 @@ commit(Store *store, Stream *stream, const AppendRequest *request, int64_t boot_
     if (request->payload.count > 0) {
         chunk_log_append(log_of(stream), request->payload);
     }
-    stream_commit_append(stream, request, store->limits.producers_per_stream, boot_ms,
-                         clock_wall_ms());
-}
-
-static StoreVerdict
-store_verdict(AppendVerdict verdict)
-{
-    if (verdict == APPEND_OK || verdict == APPEND_DUPLICATE) {
-        return STORE_DONE;
-    }
-    return verdict == APPEND_DELETED ? STORE_NOT_FOUND : STORE_REFUSED;
+    stream_apply_append(stream, request, store->limits.producers_per_stream, boot_ms,
+                        clock_wall_ms(), NULL);
+    stream_publish(stream);
 }
 
 static void
@@ -90,7 +83,7 @@ memory_append(Store *store, StoreOp *op)
     if (result->append == APPEND_OK && op->append.close) {
         journal_add(store->journal, JOURNAL_CLOSED, stream->name, stream->era);
     }
-    result->verdict = store_verdict(result->append);
+    result->verdict = store_append_verdict(result->append);
 }
 
 /* ---- create ---- */
@@ -191,25 +184,26 @@ static void
 memory_trim(Store *store, StoreOp *op)
 {
     Stream *stream = op->stream;
-    StreamState *state = &stream->state;
+    StreamView *at = &stream->state.at;
     ChunkLog *log = log_of(stream);
 
     pthread_mutex_lock(&stream->lock);
-    if (atomic_load(&stream->deleted)) {
+    if (stream->state.deleted) {
         op->result.verdict = STORE_NOT_FOUND;
-    } else if (op->position > state->tail) {
+    } else if (op->position > at->tail) {
         op->result.verdict = STORE_PAST_TAIL;
     } else {
         op->result.verdict = STORE_DONE;
     }
-    if (op->result.verdict == STORE_DONE && op->position > state->start) {
+    if (op->result.verdict == STORE_DONE && op->position > at->start) {
         uint64_t bytes = chunk_log_bytes_from(log, op->position);
 
-        op->result.freed_bytes = state->bytes - bytes;
+        op->result.freed_bytes = at->bytes - bytes;
         store_return_bytes(store, op->result.freed_bytes);
-        state->bytes = bytes;
-        state->messages = log->index_end - chunk_log_index_at(log, op->position);
-        state->start = op->position;
+        at->bytes = bytes;
+        at->messages = log->index_end - chunk_log_index_at(log, op->position);
+        at->start = at->base = op->position;
+        stream_publish(stream);
         chunk_log_trim(log, op->position);
     }
     fill_result(stream, &op->result);
@@ -233,30 +227,12 @@ memory_submit(Store *store, StoreOp *op)
     op->done(op);
 }
 
-static ReadVerdict
-memory_read(Store *store DS_UNUSED, Stream *stream, StoreRead *read)
+static ReadPart
+memory_read(Store *store DS_UNUSED, Stream *stream, uint64_t from, uint64_t to, size_t bytes_max,
+            bool may_block DS_UNUSED, Range *out, Error *err DS_UNUSED)
 {
-    const StreamState *state = &stream->state;
-    ReadVerdict verdict = READ_OK;
-
-    pthread_mutex_lock(&stream->lock);
-    if (read->from_start) {
-        read->from = state->start;
-    }
-    if (atomic_load(&stream->deleted)) {
-        verdict = READ_DELETED;
-    } else if (read->from < state->start) {
-        verdict = READ_BEFORE_START;
-    } else if (read->from > state->tail) {
-        verdict = READ_PAST_TAIL;
-    } else {
-        chunk_log_read(log_of(stream), read->from, read->bytes_max, &read->range);
-        read->at_tail = read->range.to == state->tail;
-        read->closed = atomic_load(&stream->closed);
-        read->bytes_ever = state->bytes_ever;
-    }
-    pthread_mutex_unlock(&stream->lock);
-    return verdict;
+    chunk_log_read(log_of(stream), from, to, bytes_max, out);
+    return READ_PART_OK;
 }
 
 static void

@@ -50,7 +50,8 @@ stream_init(Stream *stream, Str name, const StreamConfig *config, void (*free_fn
         .created_ms = now_ms,
         .serial = atomic_fetch_add(&last_serial, 1) + 1,
         .free_fn = free_fn,
-        .state.updated_ms = now_ms,
+        .state.at.updated_ms = now_ms,
+        .view.updated_ms = now_ms,
     };
     atomic_init(&stream->refs, 1);
     atomic_init(&stream->touched_ms, clock_boot_ms());
@@ -62,10 +63,11 @@ stream_done(Stream *stream)
 {
     wake_source_done(&stream->wake);
     producers_free(stream->state.producers);
-    free(stream->state.seq);
-    free(stream->state.closer_id);
+    free(stream->state.seq.ptr);
+    free(stream->state.closer_id.ptr);
     free((char *)(uintptr_t)stream->name.ptr);
     pthread_mutex_destroy(&stream->lock);
+    stream_drop(stream->parent);
 }
 
 void
@@ -115,18 +117,24 @@ stream_matches(const Stream *stream, const StreamConfig *config, bool closed)
 {
     return stream_same_media_type(stream->content_type, config->content_type) &&
            stream->ttl_s == config->ttl_s && stream->expires_at_ms == config->expires_at_ms &&
-           atomic_load(&stream->closed) == closed;
+           stream->state.closed == closed;
 }
 
 /* ---- appending ---- */
 
+static Str
+note_str(const StreamNote *note)
+{
+    return str_n(note->ptr, note->len);
+}
+
 static bool
 is_closer(const StreamState *state, const AppendRequest *request)
 {
-    return request->has_producer && state->closer_id != NULL &&
+    return request->has_producer && state->closer_id.ptr != NULL &&
            request->producer.epoch == state->closer_epoch &&
            request->producer.seq == state->closer_seq &&
-           str_eq(request->producer.id, str_n(state->closer_id, state->closer_id_len));
+           str_eq(request->producer.id, note_str(&state->closer_id));
 }
 
 static AppendVerdict
@@ -171,10 +179,13 @@ stream_judge_append(const Stream *stream, const AppendRequest *request, uint64_t
 {
     const StreamState *state = &stream->state;
 
-    if (atomic_load(&stream->deleted)) {
+    if (state->deleted) {
         return APPEND_DELETED;
     }
-    if (atomic_load(&stream->closed)) {
+    if (state->soft_deleted) {
+        return APPEND_GONE;
+    }
+    if (state->closed) {
         return judge_closed(state, request, out);
     }
     if (request->payload.count > 0 &&
@@ -188,52 +199,135 @@ stream_judge_append(const Stream *stream, const AppendRequest *request, uint64_t
             return verdict;
         }
     }
-    if (request->has_seq && state->seq != NULL &&
-        str_cmp(request->seq, str_n(state->seq, state->seq_len)) <= 0) {
+    if (request->has_seq && state->seq.ptr != NULL &&
+        str_cmp(request->seq, note_str(&state->seq)) <= 0) {
         return APPEND_SEQ_CONFLICT;
     }
     if (request->payload.bytes.len > bytes_max ||
-        state->bytes > bytes_max - request->payload.bytes.len) {
+        state->at.bytes > bytes_max - request->payload.bytes.len) {
         return APPEND_STREAM_FULL;
     }
     return APPEND_OK;
 }
 
+/* The old bytes are freed, or go to *old. */
 static void
-remember_bytes(char **kept, size_t *kept_len, Str bytes)
+note_set(StreamNote *note, Str bytes, StreamNote *old)
 {
-    *kept = mem_realloc(*kept, DS_MAX(bytes.len, (size_t)1));
-    memcpy(*kept, bytes.ptr, bytes.len);
-    *kept_len = bytes.len;
+    if (old != NULL) {
+        *old = *note;
+        note->ptr = NULL;
+    }
+    note->ptr = mem_realloc(note->ptr, DS_MAX(bytes.len, (size_t)1));
+    memcpy(note->ptr, bytes.ptr, bytes.len);
+    note->len = bytes.len;
+}
+
+static void
+note_restore(StreamNote *note, const StreamNote *old)
+{
+    free(note->ptr);
+    *note = *old;
+}
+
+static void
+apply_close(StreamState *state, const AppendRequest *request, StreamUndo *undo)
+{
+    state->closed = true;
+    if (!request->has_producer) {
+        return;
+    }
+    if (undo != NULL) {
+        undo->has_closer = true;
+        undo->closer_epoch = state->closer_epoch;
+        undo->closer_seq = state->closer_seq;
+    }
+    note_set(&state->closer_id, request->producer.id, undo == NULL ? NULL : &undo->closer_id);
+    state->closer_epoch = request->producer.epoch;
+    state->closer_seq = request->producer.seq;
 }
 
 void
-stream_commit_append(Stream *stream, const AppendRequest *request, size_t producers_max,
-                     int64_t boot_ms, int64_t wall_ms)
+stream_apply_append(Stream *stream, const AppendRequest *request, size_t producers_max,
+                    int64_t boot_ms, int64_t wall_ms, StreamUndo *undo)
 {
     StreamState *state = &stream->state;
 
-    state->bytes += request->payload.bytes.len;
-    state->bytes_ever += request->payload.bytes.len;
-    state->messages += request->payload.count;
-    state->tail +=
+    if (undo != NULL) {
+        *undo = (StreamUndo){.has_seq = request->has_seq, .has_producer = request->has_producer};
+    }
+    state->at.bytes += request->payload.bytes.len;
+    state->at.bytes_ever += request->payload.bytes.len;
+    state->at.messages += request->payload.count;
+    state->at.tail +=
         stream->kind == STREAM_JSON ? request->payload.count : request->payload.bytes.len;
-    state->updated_ms = wall_ms;
+    state->at.updated_ms = wall_ms;
     if (request->has_seq) {
-        remember_bytes(&state->seq, &state->seq_len, request->seq);
+        note_set(&state->seq, request->seq, undo == NULL ? NULL : &undo->seq);
     }
     if (request->has_producer) {
         if (state->producers == NULL) {
             state->producers = producers_new(producers_max);
         }
-        producers_accept(state->producers, request->producer, boot_ms);
+        producers_accept(state->producers, request->producer, boot_ms,
+                         undo == NULL ? NULL : &undo->producer);
     }
     if (request->close) {
-        atomic_store(&stream->closed, true);
-        if (request->has_producer) {
-            remember_bytes(&state->closer_id, &state->closer_id_len, request->producer.id);
-            state->closer_epoch = request->producer.epoch;
-            state->closer_seq = request->producer.seq;
-        }
+        apply_close(state, request, undo);
     }
+}
+
+/* None of these ever turns false again. */
+static void
+publish_flag(atomic_bool *published, bool judged)
+{
+    if (judged) {
+        atomic_store(published, true);
+    }
+}
+
+void
+stream_publish(Stream *stream)
+{
+    const StreamState *state = &stream->state;
+
+    stream->view = state->at;
+    publish_flag(&stream->closed, state->closed);
+    publish_flag(&stream->soft_deleted, state->soft_deleted);
+    publish_flag(&stream->deleted, state->deleted);
+}
+
+void
+stream_undo(Stream *stream, StreamUndo *undo)
+{
+    StreamState *state = &stream->state;
+
+    state->at = stream->view;
+    state->closed = atomic_load(&stream->closed);
+    state->soft_deleted = atomic_load(&stream->soft_deleted);
+    state->deleted = atomic_load(&stream->deleted);
+    if (undo == NULL) {
+        return;
+    }
+    if (undo->has_producer) {
+        producers_undo(state->producers, &undo->producer);
+    }
+    if (undo->has_seq) {
+        note_restore(&state->seq, &undo->seq);
+    }
+    if (undo->has_closer) {
+        note_restore(&state->closer_id, &undo->closer_id);
+        state->closer_epoch = undo->closer_epoch;
+        state->closer_seq = undo->closer_seq;
+    }
+    *undo = (StreamUndo){0};
+}
+
+void
+stream_undo_done(StreamUndo *undo)
+{
+    producer_undo_done(&undo->producer);
+    free(undo->seq.ptr);
+    free(undo->closer_id.ptr);
+    *undo = (StreamUndo){0};
 }

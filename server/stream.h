@@ -3,10 +3,16 @@
  * server/stream.h -- one stream: what it is, its state, and the rules of appending to it.
  *
  * The same for every storage mode; a store embeds Stream in what it keeps per stream and adds where
- * the bytes are.  The rules only judge; the store commits.
+ * the bytes are.
+ *
+ * A stream has two moments.  `state` is the judged one: what the next operation is judged against,
+ * with those of a batch that is not durable yet.  `view` is the committed one, which everybody else
+ * reads.  A store judges and applies an operation, brings its bytes to where a crash cannot take
+ * them, puts them where readers look, and publishes; or it undoes what it applied, last first.
  *
  * Threads: the fixed part is written before the stream is seen by others; atomics by anybody; the
- * rest under `lock`.  References are counted: the registry has one, and whoever found the stream.
+ * rest under `lock`, the state besides only by the thread that commits to the stream.  References
+ * are counted: the registry has one, each fork one of its parent, and whoever found the stream.
  */
 #pragma once
 
@@ -37,19 +43,31 @@ typedef struct StreamConfig {
     int64_t expires_at_ms; /* wall clock, or STREAM_NEVER */
 } StreamConfig;
 
-/* Guarded by the stream's lock. */
-typedef struct StreamState {
-    uint64_t start; /* positions: the retained start and the tail */
+/* How far a stream goes.  Positions count messages (JSON) or bytes. */
+typedef struct StreamView {
+    uint64_t start; /* the retained start: what is before it is not served */
     uint64_t tail;
-    uint64_t messages;   /* retained; of a byte stream the appends, those cut by a trim included */
-    uint64_t bytes;      /* retained payload as stored */
+    uint64_t base;       /* its own bytes are stored from here on: fork_at, or what trims left */
+    uint64_t messages;   /* retained; of a byte stream its own appends, those cut by a trim too */
+    uint64_t bytes;      /* its own payload as stored, from base on */
     uint64_t bytes_ever; /* as bytes, never less after a trim */
     int64_t updated_ms;  /* wall clock */
-    char *seq;           /* last Stream-Seq; NULL before the first */
-    size_t seq_len;
+} StreamView;
+
+/* Bytes that are remembered; owned. */
+typedef struct StreamNote {
+    char *ptr; /* NULL: nothing is */
+    size_t len;
+} StreamNote;
+
+typedef struct StreamState {
+    StreamView at;
+    bool closed;
+    bool deleted;
+    bool soft_deleted;
+    StreamNote seq;       /* last Stream-Seq */
     Producers *producers; /* NULL until one writes */
-    char *closer_id;      /* the producer request that closed the stream; NULL: none did */
-    size_t closer_id_len;
+    StreamNote closer_id; /* the producer request that closed the stream */
     uint64_t closer_epoch;
     uint64_t closer_seq;
 } StreamState;
@@ -62,17 +80,23 @@ typedef struct Stream {
     int64_t ttl_s;
     int64_t expires_at_ms;
     int64_t created_ms;
-    uint64_t era;
-    uint64_t serial;                        /* of this object; never used twice in a process */
+    uint64_t era;          /* of its offsets; a fork has that of its parent */
+    uint64_t id;           /* no other stream of the data directory ever has it */
+    struct Stream *parent; /* with a reference; NULL: not a fork */
+    uint64_t fork_at;      /* positions before it are the parent's bytes; 0 without one */
+    uint64_t serial;       /* of this object; never used twice in a process */
     void (*free_fn)(struct Stream *stream); /* the store's, for the last reference */
 
     atomic_uint refs;
     _Atomic int64_t touched_ms; /* clock_boot_ms of the last access that renews the TTL */
-    atomic_bool closed;         /* written under lock; may be looked at without */
+    atomic_uint forks;          /* living ones; written under lock */
+    atomic_bool closed;         /* committed; written under lock, may be looked at without */
     atomic_bool deleted;
+    atomic_bool soft_deleted; /* deleted, and kept for its forks alone */
 
     pthread_mutex_t lock;
     StreamState state;
+    StreamView view;
     WakeSource wake;
 
     /* the registry's, under its lock */
@@ -86,7 +110,8 @@ StreamKind stream_kind(Str content_type);
 /* Media types are compared without parameters and case (protocol 5.1). */
 bool stream_same_media_type(Str a, Str b);
 
-/* With one reference, the caller's; era stays 0 until the registry takes the stream in. */
+/* With one reference, the caller's; era and id stay 0 until the registry takes the stream in,
+ * unless the caller sets them. */
 void stream_init(Stream *stream, Str name, const StreamConfig *config, void (*free_fn)(Stream *));
 void stream_done(Stream *stream); /* for free_fn */
 void stream_take(Stream *stream);
@@ -115,6 +140,7 @@ typedef enum AppendVerdict {
     APPEND_OK,
     APPEND_DUPLICATE, /* of the producer's; nothing is written */
     APPEND_DELETED,
+    APPEND_GONE, /* soft-deleted */
     APPEND_CLOSED,
     APPEND_TYPE_MISMATCH,
     APPEND_SEQ_CONFLICT,
@@ -126,15 +152,36 @@ typedef enum AppendVerdict {
     APPEND_STORE_FULL,  /* that of all streams together */
 } AppendVerdict;
 
+/* What an append overwrote in the state, but for the view. */
+typedef struct StreamUndo {
+    ProducerUndo producer;
+    bool has_producer;
+    bool has_seq;
+    bool has_closer;
+    StreamNote seq;
+    StreamNote closer_id;
+    uint64_t closer_epoch;
+    uint64_t closer_seq;
+} StreamUndo;
+
 /* Lock held.  bytes_max limits the stream.  Never says APPEND_STORE_FULL.  *out for those verdicts
  * that a producer caused, and for APPEND_OK with a producer. */
 AppendVerdict stream_judge_append(const Stream *stream, const AppendRequest *request,
                                   uint64_t bytes_max, int64_t boot_ms, ProducerState *out);
-/* Lock held, after APPEND_OK and once the bytes are in: moves the tail and remembers. */
-void stream_commit_append(Stream *stream, const AppendRequest *request, size_t producers_max,
-                          int64_t boot_ms, int64_t wall_ms);
+/* Lock held, after APPEND_OK: moves the state's tail and remembers.  undo: NULL when nothing can
+ * fail any more; else it takes stream_undo or stream_undo_done. */
+void stream_apply_append(Stream *stream, const AppendRequest *request, size_t producers_max,
+                         int64_t boot_ms, int64_t wall_ms, StreamUndo *undo);
+/* Lock held: what was applied is seen by all from now on.  First comes the payload of all that was
+ * applied; waking who waits is left to the caller. */
+void stream_publish(Stream *stream);
+/* Lock held: the state is as it was before that append, the view's part as it was published; so
+ * all that was applied since is undone, the last first.  undo may be NULL: of another operation. */
+void stream_undo(Stream *stream, StreamUndo *undo);
+/* It will not be undone. */
+void stream_undo_done(StreamUndo *undo);
 
-/* The same content type, expiry and openness (protocol 5.1: then PUT again is fine). */
+/* Lock held.  The same content type, expiry and openness (protocol 5.1: then PUT again is fine). */
 bool stream_matches(const Stream *stream, const StreamConfig *config, bool closed);
 
 static inline Offset

@@ -79,7 +79,8 @@ read_page(const Model *model, uint64_t from, size_t page)
     size_t at = begin;
     Range range;
 
-    chunk_log_read(&model->log, from, page, &range);
+    range_init(&range, from);
+    chunk_log_read(&model->log, from, chunk_log_tail(&model->log), page, &range);
     for (size_t i = 0; i < range.count; i++) {
         Str part = range.parts[i].bytes;
 

@@ -36,7 +36,8 @@ expect_range(const ChunkLog *log, uint64_t from, size_t bytes_max, const char *b
     char *joined;
     size_t at = 0;
 
-    chunk_log_read(log, from, bytes_max, &range);
+    range_init(&range, from);
+    chunk_log_read(log, from, chunk_log_tail(log), bytes_max, &range);
     joined = mem_zalloc(range.bytes + 1);
     for (size_t i = 0; i < range.count; i++) {
         memcpy(joined + at, range.parts[i].bytes.ptr, range.parts[i].bytes.len);
@@ -148,7 +149,8 @@ Test(chunk_log, reading_page_by_page_gives_every_byte_once)
         while (at < total) {
             Range range;
 
-            chunk_log_read(&log, at, page, &range);
+            range_init(&range, at);
+            chunk_log_read(&log, at, chunk_log_tail(&log), page, &range);
             cr_assert_gt(range.to, at);
             for (size_t i = 0; i < range.count; i++) {
                 for (size_t j = 0; j < range.parts[i].bytes.len; j++) {
@@ -208,7 +210,8 @@ Test(chunk_log, what_a_trim_leaves_of_a_chunk_takes_no_more_than_twice_its_bytes
         chunk_log_init(&log, counts_messages);
         chunk_log_append(
             &log, (LogPayload){.bytes = str_n(bytes, 4 * COUNT), .ends = ends, .count = COUNT});
-        chunk_log_read(&log, 0, sizeof(bytes), &held);
+        range_init(&held, 0);
+        chunk_log_read(&log, 0, chunk_log_tail(&log), sizeof(bytes), &held);
         for (uint64_t keep = COUNT; keep-- > 1;) {
             uint64_t position = (COUNT - keep) * unit;
 
@@ -233,7 +236,8 @@ Test(chunk_log, a_reader_keeps_its_bytes_when_the_log_goes)
 
     chunk_log_init(&log, false);
     append(&log, STR("stays"));
-    chunk_log_read(&log, 0, 100, &range);
+    range_init(&range, 0);
+    chunk_log_read(&log, 0, chunk_log_tail(&log), 100, &range);
     append(&log, STR(" and more"));
     chunk_log_trim(&log, chunk_log_tail(&log));
     chunk_log_done(&log);
@@ -254,4 +258,100 @@ Test(chunk_log, messages_of_a_byte_stream_are_its_appends)
     cr_expect_eq(chunk_log_index_at(&log, 3), 1);
     cr_expect_eq(chunk_log_index_at(&log, 5), 2);
     chunk_log_done(&log);
+}
+
+static void
+expect_between(const ChunkLog *log, uint64_t from, uint64_t to, const char *bytes)
+{
+    char joined[64];
+    size_t at = 0;
+    Range range;
+
+    range_init(&range, from);
+    chunk_log_read(log, from, to, SIZE_MAX, &range);
+    for (size_t i = 0; i < range.count; i++) {
+        memcpy(joined + at, range.parts[i].bytes.ptr, range.parts[i].bytes.len);
+        at += range.parts[i].bytes.len;
+    }
+    joined[at] = '\0';
+    cr_expect_str_eq(joined, bytes, "from %zu to %zu: %s", (size_t)from, (size_t)to, joined);
+    cr_expect_eq(range.to, to);
+    range_done(&range);
+}
+
+Test(chunk_log, can_begin_behind_what_lies_elsewhere)
+{
+    ChunkLog log;
+
+    chunk_log_init_at(&log, true, 1000, 7);
+    cr_expect_eq(chunk_log_tail(&log), 7);
+    cr_expect_eq(chunk_log_start(&log), 7);
+    expect_range(&log, 7, 100, "", 7);
+    append_json(&log, "1,22,");
+    append_json(&log, "333,");
+    cr_expect_eq(chunk_log_start(&log), 7);
+    cr_expect_eq(chunk_log_tail(&log), 10);
+    cr_expect_eq(log.byte_end, 1009);
+    cr_expect_eq(chunk_log_index_at(&log, 8), 8);
+    cr_expect_eq(chunk_log_bytes_from(&log, 8), 7);
+    expect_range(&log, 8, 100, "22,333,", 10);
+    chunk_log_trim(&log, 10);
+    cr_expect_eq(chunk_log_start(&log), 10);
+    chunk_log_done(&log);
+
+    chunk_log_init_at(&log, false, 1000, 0);
+    append(&log, STR("abc"));
+    expect_range(&log, 1001, 100, "bc", 1003);
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, is_read_up_to_any_position_and_no_further)
+{
+    static const char whole[] = "aabbbccccc";
+    char between[sizeof(whole)];
+    ChunkLog log;
+
+    chunk_log_init(&log, false);
+    append(&log, STR("aa"));
+    append(&log, STR("bbb"));
+    append(&log, STR("ccccc"));
+    for (size_t from = 0; from < sizeof(whole); from++) {
+        for (size_t to = from; to < sizeof(whole); to++) {
+            memcpy(between, whole + from, to - from);
+            between[to - from] = '\0';
+            expect_between(&log, from, to, between);
+        }
+    }
+    chunk_log_done(&log);
+
+    chunk_log_init(&log, true);
+    append_json(&log, "1,22,");
+    append_json(&log, "333,");
+    expect_between(&log, 0, 1, "1,");
+    expect_between(&log, 0, 2, "1,22,");
+    expect_between(&log, 1, 3, "22,333,");
+    chunk_log_done(&log);
+}
+
+Test(chunk_log, adds_to_a_range_that_another_log_began)
+{
+    ChunkLog first;
+    ChunkLog second;
+    Range range;
+
+    chunk_log_init(&first, true);
+    chunk_log_init_at(&second, true, 0, 2);
+    append_json(&first, "1,22,not in the second,");
+    append_json(&second, "333,4444,");
+    range_init(&range, 1);
+    chunk_log_read(&first, 1, 2, 7, &range);
+    chunk_log_read(&second, range.to, 4, 7, &range);
+    cr_expect_eq(range.to, 3, "the page is full");
+    cr_expect_eq(range.bytes, 7);
+    cr_assert_eq(range.count, 2);
+    cr_expect(str_eq(range.parts[0].bytes, STR("22,")));
+    cr_expect(str_eq(range.parts[1].bytes, STR("333,")));
+    chunk_log_done(&first);
+    chunk_log_done(&second);
+    range_done(&range);
 }

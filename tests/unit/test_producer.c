@@ -15,7 +15,7 @@ accept(Producers *producers, ProducerTag request, int64_t now_ms)
     ProducerState state;
 
     cr_assert_eq(producers_judge(producers, request, now_ms, &state), PRODUCER_ACCEPT);
-    producers_accept(producers, request, now_ms);
+    producers_accept(producers, request, now_ms, NULL);
 }
 
 Test(producer, an_unknown_one_begins_at_zero)
@@ -131,5 +131,74 @@ Test(producer, one_silent_for_a_week_is_forgotten)
     cr_expect_eq(producers_judge(producers, tag("a", 4, 0), later_ms, &state), PRODUCER_ACCEPT);
     accept(producers, tag("b", 0, 0), later_ms);
     cr_expect_eq(producers_count(producers), 1, "its memory goes with the next new producer");
+    producers_free(producers);
+}
+
+/* ---- undo ---- */
+
+/* What anybody can find out about the producers: the verdict for each, and who is forgotten next.
+ */
+static void
+expect_as_before(Producers *producers)
+{
+    static const struct {
+        const char *id;
+        uint64_t epoch;
+        uint64_t seq;
+    } known[] = {{"a", 0, 0}, {"b", 5, 0}, {"c", 0, 1}};
+    ProducerState state;
+
+    cr_expect_eq(producers_count(producers), 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect_eq(
+            producers_judge(producers, tag(known[i].id, known[i].epoch, known[i].seq), 4, &state),
+            PRODUCER_DUPLICATE, "%s", known[i].id);
+        cr_expect_eq(state.seq, known[i].seq);
+    }
+    cr_expect_eq(producers_judge(producers, tag("new", 0, 0), 4, &state), PRODUCER_TOO_MANY);
+    cr_expect_eq(producers_judge(producers, tag("new", 0, 0), PRODUCER_KEPT_MS + 1, &state),
+                 PRODUCER_TOO_MANY, "the oldest wrote at 1");
+    cr_expect_eq(producers_judge(producers, tag("new", 0, 0), PRODUCER_KEPT_MS + 2, &state),
+                 PRODUCER_ACCEPT);
+}
+
+Test(producer, what_was_accepted_is_undone_without_a_trace)
+{
+    const ProducerTag batch[] = {tag("c", 0, 2), tag("a", 0, 1), tag("new", 0, 0), tag("a", 1, 0),
+                                 tag("b", 0, 0), tag("b", 0, 1), tag("new", 0, 1)};
+    enum { BATCH = DS_COUNT(batch) };
+
+    for (size_t count = 1; count <= BATCH; count++) {
+        Producers *producers = producers_new(3);
+        ProducerUndo undo[BATCH];
+
+        accept(producers, tag("c", 0, 0), 0);
+        accept(producers, tag("a", 0, 0), 1);
+        accept(producers, tag("b", 5, 0), 2);
+        accept(producers, tag("c", 0, 1), 3);
+        /* So late that a new one takes the place of the oldest. */
+        for (size_t i = 0; i < count; i++) {
+            producers_accept(producers, batch[i], PRODUCER_KEPT_MS * 2, &undo[i]);
+        }
+        for (size_t i = count; i-- > 0;) {
+            producers_undo(producers, &undo[i]);
+        }
+        expect_as_before(producers);
+        producers_free(producers);
+    }
+}
+
+Test(producer, what_is_not_undone_stays)
+{
+    Producers *producers = producers_new(1);
+    ProducerState state;
+    ProducerUndo undo;
+
+    accept(producers, tag("a", 0, 0), 0);
+    producers_accept(producers, tag("b", 0, 0), PRODUCER_KEPT_MS + 1, &undo);
+    producer_undo_done(&undo);
+    cr_expect_eq(producers_count(producers), 1);
+    cr_expect_eq(producers_judge(producers, tag("b", 0, 0), PRODUCER_KEPT_MS + 1, &state),
+                 PRODUCER_DUPLICATE);
     producers_free(producers);
 }

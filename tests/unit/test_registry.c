@@ -244,3 +244,42 @@ Test(registry, a_sweep_finds_every_expired_stream_in_bounded_steps)
     registry_free(registry);
     cr_expect_eq(alive, 0);
 }
+
+Test(registry, a_stream_keeps_the_era_and_the_id_that_it_comes_with)
+{
+    Registry *registry = start();
+    Stream *loaded = new_stream("loaded", STREAM_NEVER);
+    Stream *fork = new_stream("fork", STREAM_NEVER);
+    Stream *fresh;
+    Stream *other;
+    Stream *expired;
+
+    loaded->era = 7;
+    loaded->id = 5;
+    cr_assert(registry_insert(registry, loaded, &other, &expired));
+    cr_expect_eq(loaded->era, 7);
+    cr_expect_eq(loaded->id, 5);
+    fork->era = loaded->era;
+    fork->id = registry_draw(registry);
+    cr_assert(registry_insert(registry, fork, &other, &expired));
+    cr_expect_eq(fork->era, 7);
+    fresh = insert(registry, "fresh", STREAM_NEVER);
+    cr_expect_gt(fresh->era, fork->id);
+    cr_expect_eq(fresh->id, fresh->era);
+    stream_drop(loaded);
+    stream_drop(fork);
+    registry_free(registry);
+    cr_expect_eq(alive, 0);
+}
+
+Test(registry, numbers_rise_over_what_was_found_and_never_go_back)
+{
+    Registry *registry = start();
+    uint64_t first = registry_draw(registry);
+
+    registry_raise(registry, first + 1000);
+    cr_expect_eq(registry_draw(registry), first + 1001);
+    registry_raise(registry, first);
+    cr_expect_eq(registry_draw(registry), first + 1002);
+    registry_free(registry);
+}

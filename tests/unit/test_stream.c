@@ -44,7 +44,8 @@ append(Stream *stream, AppendRequest request, ProducerState *out)
     AppendVerdict verdict = stream_judge_append(stream, &request, NO_LIMIT, boot_ms, out);
 
     if (verdict == APPEND_OK) {
-        stream_commit_append(stream, &request, 16, boot_ms, wall_ms);
+        stream_apply_append(stream, &request, 16, boot_ms, wall_ms, NULL);
+        stream_publish(stream);
     }
     return verdict;
 }
@@ -101,14 +102,14 @@ Test(stream, an_append_moves_the_tail_by_bytes_or_by_messages)
 
     open_stream(&stream, STR("text/plain"));
     cr_expect_eq(append(&stream, text_request("hello"), &state), APPEND_OK);
-    cr_expect_eq(stream.state.tail, 5);
-    cr_expect_eq(stream.state.messages, 1);
+    cr_expect_eq(stream.view.tail, 5);
+    cr_expect_eq(stream.view.messages, 1);
     stream_done(&stream);
 
     open_stream(&stream, STR("application/json"));
     cr_expect_eq(append(&stream, json, &state), APPEND_OK);
-    cr_expect_eq(stream.state.tail, 2);
-    cr_expect_eq(stream.state.bytes, 4);
+    cr_expect_eq(stream.view.tail, 2);
+    cr_expect_eq(stream.view.bytes, 4);
     stream_done(&stream);
 }
 
@@ -121,7 +122,7 @@ Test(stream, another_content_type_is_refused_but_not_for_closing)
     open_stream(&stream, STR("text/plain"));
     request.content_type = STR("text/html");
     cr_expect_eq(append(&stream, request, &state), APPEND_TYPE_MISMATCH);
-    cr_expect_eq(stream.state.tail, 0);
+    cr_expect_eq(stream.view.tail, 0);
     cr_expect_eq(
         append(&stream, closing((AppendRequest){.content_type = STR("text/html")}), &state),
         APPEND_OK);
@@ -154,7 +155,7 @@ Test(stream, a_duplicate_is_found_before_its_old_sequence)
                  APPEND_OK);
     cr_expect_eq(append(&stream, sequenced(produced(text_request("a"), 0, 0), "1"), &state),
                  APPEND_DUPLICATE);
-    cr_expect_eq(stream.state.tail, 1);
+    cr_expect_eq(stream.view.tail, 1);
     stream_done(&stream);
 }
 
@@ -181,11 +182,11 @@ Test(stream, a_closed_one_takes_nothing_but_may_be_closed_again)
 
     open_stream(&stream, STR("text/plain"));
     cr_expect_eq(append(&stream, closing(text_request("last")), &state), APPEND_OK);
-    cr_expect_eq(stream.state.tail, 4, "append and close are one step");
+    cr_expect_eq(stream.view.tail, 4, "append and close are one step");
     cr_expect_eq(append(&stream, text_request("x"), &state), APPEND_CLOSED);
     cr_expect_eq(append(&stream, closing(text_request("x")), &state), APPEND_CLOSED);
     cr_expect_eq(append(&stream, closing((AppendRequest){0}), &state), APPEND_DUPLICATE);
-    cr_expect_eq(stream.state.tail, 4);
+    cr_expect_eq(stream.view.tail, 4);
     stream_done(&stream);
 }
 
@@ -293,5 +294,142 @@ Test(stream, matches_the_same_configuration_only)
     other = same;
     other.content_type = STR("text/html");
     cr_expect_not(stream_matches(&stream, &other, false));
+    stream_done(&stream);
+}
+
+/* ---- judged and published ---- */
+
+static StreamUndo
+apply(Stream *stream, AppendRequest request)
+{
+    StreamUndo undo;
+    ProducerState state;
+
+    cr_assert_eq(stream_judge_append(stream, &request, NO_LIMIT, boot_ms, &state), APPEND_OK);
+    stream_apply_append(stream, &request, 16, boot_ms, wall_ms, &undo);
+    return undo;
+}
+
+Test(stream, what_is_applied_is_judged_by_and_not_seen_before_it_is_published)
+{
+    AppendRequest last = closing(text_request("abc"));
+    ProducerState state;
+    StreamUndo undo;
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    wall_ms += 5;
+    undo = apply(&stream, last);
+    cr_expect_eq(stream_judge_append(&stream, &last, NO_LIMIT, boot_ms, &state), APPEND_CLOSED);
+    cr_expect_eq(stream.view.tail, 0);
+    cr_expect_eq(stream.view.bytes, 0);
+    cr_expect_lt(stream.view.updated_ms, wall_ms);
+    cr_expect_not(atomic_load(&stream.closed));
+    stream_undo_done(&undo);
+    stream_publish(&stream);
+    cr_expect_eq(stream.view.tail, 3);
+    cr_expect_eq(stream.view.bytes, 3);
+    cr_expect_eq(stream.view.messages, 1);
+    cr_expect_eq(stream.view.updated_ms, wall_ms);
+    cr_expect(atomic_load(&stream.closed));
+    stream_done(&stream);
+}
+
+Test(stream, an_undone_close_leaves_it_open_and_its_numbers_as_published)
+{
+    ProducerState state;
+    StreamUndo undo;
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    cr_expect_eq(append(&stream, text_request("ab"), &state), APPEND_OK);
+    undo = apply(&stream, closing(text_request("cde")));
+    stream_undo(&stream, &undo);
+    cr_expect_eq(memcmp(&stream.state.at, &stream.view, sizeof(stream.view)), 0);
+    cr_expect_eq(stream.state.at.tail, 2);
+    cr_expect_not(stream.state.closed);
+    cr_expect_eq(append(&stream, text_request("x"), &state), APPEND_OK);
+    stream_done(&stream);
+}
+
+Test(stream, an_undone_stream_seq_counts_for_nothing)
+{
+    AppendRequest request;
+    ProducerState state;
+    StreamUndo undo[3];
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    undo[0] = apply(&stream, sequenced(text_request("a"), "b"));
+    stream_undo(&stream, &undo[0]);
+    cr_expect_null(stream.state.seq.ptr);
+    cr_expect_eq(append(&stream, sequenced(text_request("a"), "a"), &state), APPEND_OK);
+    undo[0] = apply(&stream, sequenced(text_request("a"), "long"));
+    undo[1] = apply(&stream, text_request("none"));
+    undo[2] = apply(&stream, sequenced(text_request("a"), "much longer"));
+    for (size_t i = 3; i-- > 0;) {
+        stream_undo(&stream, &undo[i]);
+    }
+    request = sequenced(text_request("a"), "a");
+    cr_expect_eq(stream_judge_append(&stream, &request, NO_LIMIT, boot_ms, &state),
+                 APPEND_SEQ_CONFLICT);
+    request = sequenced(text_request("a"), "b");
+    cr_expect_eq(stream_judge_append(&stream, &request, NO_LIMIT, boot_ms, &state), APPEND_OK);
+    stream_done(&stream);
+}
+
+Test(stream, an_undone_producer_may_send_the_same_again)
+{
+    AppendRequest again;
+    ProducerState state;
+    StreamUndo undo[2];
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    undo[0] = apply(&stream, produced(text_request("a"), 0, 0));
+    stream_undo(&stream, &undo[0]);
+    cr_expect_eq(producers_count(stream.state.producers), 0);
+    cr_expect_eq(append(&stream, produced(text_request("a"), 3, 0), &state), APPEND_OK);
+    undo[0] = apply(&stream, produced(text_request("b"), 3, 1));
+    undo[1] = apply(&stream, produced(text_request("c"), 4, 0));
+    stream_undo(&stream, &undo[1]);
+    stream_undo(&stream, &undo[0]);
+    again = produced(text_request("a"), 3, 0);
+    cr_expect_eq(stream_judge_append(&stream, &again, NO_LIMIT, boot_ms, &state), APPEND_DUPLICATE);
+    cr_expect_eq(append(&stream, produced(text_request("b"), 3, 1), &state), APPEND_OK);
+    stream_done(&stream);
+}
+
+Test(stream, an_undone_closer_is_forgotten)
+{
+    AppendRequest last = closing(produced(text_request("a"), 0, 0));
+    ProducerState state;
+    StreamUndo undo;
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    undo = apply(&stream, last);
+    stream_undo(&stream, &undo);
+    cr_expect_null(stream.state.closer_id.ptr);
+    cr_expect_eq(append(&stream, closing(text_request("z")), &state), APPEND_OK);
+    cr_expect_eq(stream_judge_append(&stream, &last, NO_LIMIT, boot_ms, &state), APPEND_CLOSED,
+                 "somebody else closed it");
+    stream_done(&stream);
+}
+
+Test(stream, an_undone_delete_lets_it_live)
+{
+    AppendRequest request = text_request("a");
+    ProducerState state;
+    Stream stream;
+
+    open_stream(&stream, STR("text/plain"));
+    stream.state.deleted = true;
+    cr_expect_eq(stream_judge_append(&stream, &request, NO_LIMIT, boot_ms, &state), APPEND_DELETED);
+    stream_undo(&stream, NULL);
+    stream.state.soft_deleted = true;
+    cr_expect_eq(stream_judge_append(&stream, &request, NO_LIMIT, boot_ms, &state), APPEND_GONE);
+    stream_undo(&stream, NULL);
+    cr_expect_eq(stream_judge_append(&stream, &request, NO_LIMIT, boot_ms, &state), APPEND_OK);
     stream_done(&stream);
 }
