@@ -34,7 +34,16 @@ struct Loop {
     DeferredList waiting;
     DeferredList running; /* what this turn runs, so that new work goes to the next turn */
     size_t live;          /* timers, signals, wakes and watches not freed yet */
+    size_t working;       /* loop_work whose done has not come */
 };
+
+typedef struct LoopWork {
+    uv_work_t uv;
+    Loop *loop;
+    LoopFn work;
+    LoopFn done;
+    void *arg;
+} LoopWork;
 
 struct LoopTimer {
     uv_timer_t uv;
@@ -119,6 +128,9 @@ loop_free(Loop *loop)
 {
     int rounds = 0;
 
+    while (loop->working > 0) {
+        (void)uv_run(&loop->uv, UV_RUN_ONCE);
+    }
     while (loop->waiting.count > 0) {
         DS_ASSERT(rounds++ < LOOP_FREE_ROUNDS_MAX);
         loop_run_deferred(loop);
@@ -126,7 +138,7 @@ loop_free(Loop *loop)
     DS_ASSERT(loop->live == 0);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
-    /* Closing handles and work in the thread pool still hold memory of their owners. */
+    /* Handles that are closing still hold memory. */
     while (uv_run(&loop->uv, UV_RUN_DEFAULT) != 0) {
     }
     DS_ASSERT(loop->waiting.count == 0);
@@ -182,6 +194,36 @@ loop_defer_free(Loop *loop, void *ptr)
     if (ptr != NULL) {
         loop_defer(loop, free, ptr);
     }
+}
+
+/* On a thread of the pool. */
+static void
+run_work(uv_work_t *uv)
+{
+    LoopWork *work = (LoopWork *)uv;
+
+    work->work(work->arg);
+}
+
+static void
+after_work(uv_work_t *uv, int status)
+{
+    LoopWork *work = (LoopWork *)uv;
+
+    DS_ASSERT(status == 0); /* nobody cancels */
+    work->loop->working--;
+    work->done(work->arg);
+    free(work);
+}
+
+void
+loop_work(Loop *loop, LoopFn work_fn, LoopFn done, void *arg)
+{
+    LoopWork *work = mem_alloc(sizeof(*work));
+
+    *work = (LoopWork){.loop = loop, .work = work_fn, .done = done, .arg = arg};
+    loop->working++;
+    DS_ASSERT(uv_queue_work(&loop->uv, &work->uv, run_work, after_work) == 0);
 }
 
 /* Every wrapper starts with its uv handle, so the handle's address is what was allocated. */

@@ -4,8 +4,8 @@
  *
  * A thin layer over libuv so that lifetimes are plain: x_free may be called at any time, even
  * inside the object's own callback, and memory goes back at the end of the loop turn.  One thread
- * per loop; only loop_wake_send may be called from another thread.  loop_uv gives the uv_loop_t for
- * what has no wrapper here.
+ * per loop; only loop_wake_send may be called from another thread, and loop_work's work runs on
+ * one.  loop_uv gives the uv_loop_t for what has no wrapper here.
  */
 #pragma once
 
@@ -34,6 +34,12 @@ int64_t loop_now_ms(Loop *loop); /* monotonic, cached once a turn */
 void loop_defer(Loop *loop, LoopFn fn, void *arg);
 /* free(ptr) at the end of this turn: the way to free an object from inside its own callback. */
 void loop_defer_free(Loop *loop, void *ptr);
+
+/* Runs work(arg) on a thread of libuv's pool, which all loops share (4 threads, or
+ * UV_THREADPOOL_SIZE), then done(arg) on the loop's thread: for what may block.  Nothing takes it
+ * back: done comes once, and knows itself whether anybody still wants the result.  loop_free waits
+ * for it, and calls done on its own thread then.  Callers bound how much they start at once. */
+void loop_work(Loop *loop, LoopFn work, LoopFn done, void *arg);
 
 LoopTimer *timer_new(Loop *loop, LoopFn fn, void *arg);
 void timer_start(LoopTimer *timer, int64_t delay_ms); /* once; restarts a running one */

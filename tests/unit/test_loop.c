@@ -374,6 +374,99 @@ Test(loop, writing_to_a_peer_that_left_is_an_error_and_no_signal)
     loop_free(loop);
 }
 
+typedef struct Job {
+    Loop *loop;
+    pthread_t starter;
+    pthread_t worker;
+    bool gate_open; /* under mutex */
+    pthread_mutex_t mutex;
+    pthread_cond_t opened;
+    int worked;
+    int done;
+    int deferred;
+} Job;
+
+#define JOB_INIT(loop_)                                                                            \
+    {                                                                                              \
+        .loop = (loop_), .starter = pthread_self(), .mutex = PTHREAD_MUTEX_INITIALIZER,            \
+        .opened = PTHREAD_COND_INITIALIZER                                                         \
+    }
+
+static void
+job_work(void *arg)
+{
+    Job *job = arg;
+
+    pthread_mutex_lock(&job->mutex);
+    while (!job->gate_open) {
+        pthread_cond_wait(&job->opened, &job->mutex);
+    }
+    pthread_mutex_unlock(&job->mutex);
+    job->worker = pthread_self();
+    job->worked++;
+}
+
+static void
+job_open(void *arg)
+{
+    Job *job = arg;
+
+    pthread_mutex_lock(&job->mutex);
+    job->gate_open = true;
+    pthread_cond_signal(&job->opened);
+    pthread_mutex_unlock(&job->mutex);
+}
+
+static void
+job_deferred(void *arg)
+{
+    Job *job = arg;
+
+    job->deferred++;
+}
+
+static void
+job_done(void *arg)
+{
+    Job *job = arg;
+
+    cr_expect(pthread_equal(pthread_self(), job->starter));
+    cr_expect_eq(job->worked, 1);
+    job->done++;
+    loop_defer(job->loop, job_deferred, job);
+}
+
+Test(loop, work_runs_on_another_thread_while_the_loop_goes_on)
+{
+    Loop *loop = loop_new();
+    Job job = JOB_INIT(loop);
+
+    loop_work(loop, job_work, job_done, &job);
+    /* Would hang if the loop's own thread worked. */
+    loop_defer(loop, job_open, &job);
+    loop_run(loop);
+    cr_expect_eq(job.done, 1);
+    cr_expect_eq(job.deferred, 1);
+    cr_expect_not(pthread_equal(job.worker, job.starter));
+    loop_free(loop);
+}
+
+Test(loop, loop_free_waits_for_work_and_for_what_its_end_defers)
+{
+    Loop *loop = loop_new();
+    Job job = JOB_INIT(loop);
+    Trace trace = {.loop = loop};
+
+    loop_work(loop, job_work, job_done, &job);
+    loop_defer(loop, stop, &trace);
+    loop_run(loop);
+    cr_assert_eq(job.done, 0);
+    job_open(&job);
+    loop_free(loop);
+    cr_expect_eq(job.done, 1);
+    cr_expect_eq(job.deferred, 1);
+}
+
 Test(loop, loop_free_aborts_when_an_object_was_not_freed, .signal = SIGABRT)
 {
     Trace trace = {.loop = loop_new()};
