@@ -11,6 +11,7 @@ struct Expiry {
     int64_t clock_gap_ms;    /* wall less boot time at the last tick */
     int64_t paused_until_ms; /* boot time */
     bool bulk_allowed;       /* a pause for it is over: go on until nothing is due */
+    atomic_size_t removing;  /* given to the store, which has not finished them */
     Stream *due[EXPIRY_REMOVE_MAX];
 };
 
@@ -42,25 +43,39 @@ pause_for(Expiry *expiry, int64_t pause_ms, int64_t boot_ms, const char *why)
              "expired streams are not removed for a while: %s", why);
 }
 
+typedef struct Removal {
+    StoreOp store;
+    Expiry *expiry;
+} Removal;
+
+/* On a thread of the store's. */
 static void
 deleted(StoreOp *op)
 {
+    Removal *removal = DS_CONTAINER_OF(op, Removal, store);
+    Expiry *expiry = removal->expiry;
+
+    metric_add(expiry->removed, op->result.verdict == STORE_DONE);
     stream_drop(op->stream);
-    free(op);
+    free(removal);
+    atomic_fetch_sub(&expiry->removing, 1);
 }
 
 static void
 remove_streams(Expiry *expiry, size_t count)
 {
+    atomic_store(&expiry->removing, count);
     for (size_t i = 0; i < count; i++) {
-        StoreOp *op = mem_zalloc(sizeof(*op));
+        Removal *removal = mem_zalloc(sizeof(*removal));
 
-        op->kind = STORE_DELETE;
-        op->done = deleted;
-        op->stream = expiry->due[i];
-        store_submit(expiry->store, op);
+        removal->store = (StoreOp){
+            .kind = STORE_DELETE,
+            .done = deleted,
+            .stream = expiry->due[i],
+        };
+        removal->expiry = expiry;
+        store_submit(expiry->store, &removal->store);
     }
-    metric_add(expiry->removed, count);
 }
 
 static bool
@@ -83,7 +98,8 @@ expiry_tick(Expiry *expiry)
     if (clock_jumped(expiry, boot_ms)) {
         pause_for(expiry, EXPIRY_JUMP_PAUSE_MS, boot_ms, "the wall clock jumped");
     }
-    if (boot_ms < expiry->paused_until_ms) {
+    /* What the store has not removed yet would be found again. */
+    if (boot_ms < expiry->paused_until_ms || atomic_load(&expiry->removing) > 0) {
         return;
     }
     count = registry_find_expired(expiry->store->registry, EXPIRY_SCAN_MAX, expiry->due,
