@@ -273,7 +273,7 @@ trim(App *app, HttpExchange *exchange, Str name, Offset before)
     }
     op = op_new(app, exchange, STORE_TRIM, stream, trimmed);
     op->store.position = before.position;
-    store_submit(app->store, &op->store);
+    op_submit(op);
 }
 
 void

@@ -19,6 +19,8 @@ make_metrics(AppMetrics *out, Metrics *metrics)
                                       "Long-polls that waited, and SSE connections.");
     out->live_waiting = metrics_gauge(metrics, "ds_server_live_readers", NULL,
                                       "Long-polls waiting and SSE connections open now.");
+    out->queued = metrics_gauge(metrics, "ds_server_operations_queued", NULL,
+                                "Operations that the storage has not finished yet.");
     out->slow_cut = metrics_counter(metrics, "ds_server_slow_readers_cut_total", NULL,
                                     "SSE readers cut because they did not keep up.");
 }
@@ -57,8 +59,8 @@ void
 app_free(App *app)
 {
     if (app != NULL) {
+        store_free(app->store); /* finishes what is queued, removals of expired streams, too */
         expiry_free(app->expiry);
-        store_free(app->store);
         free(app);
     }
 }

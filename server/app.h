@@ -20,6 +20,7 @@ typedef struct AppMetrics {
     Metric *live_reads;   /* long-polls that waited, SSE connections */
     Metric *live_waiting; /* now */
     Metric *slow_cut;
+    Metric *queued; /* operations, now */
 } AppMetrics;
 
 typedef struct App {
@@ -29,6 +30,7 @@ typedef struct App {
     Store *store;
     Expiry *expiry;
     AppMetrics metrics;
+    atomic_int_least64_t queued_bytes; /* bodies of ops that the store has not finished */
 } App;
 
 /* ERR_CONFIG: a storage mode that this build does not have.  config and metrics outlive the app. */

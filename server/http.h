@@ -127,6 +127,10 @@ typedef void (*HttpDrainedFn)(void *arg);
  * callback (it may be called while streaming, too). */
 void exchange_wait(HttpExchange *exchange, HttpCancelFn on_cancel, void *arg);
 
+/* What it waits for comes soon and by itself: a client that closes its sending side meanwhile still
+ * gets the answer.  Otherwise that counts as leaving. */
+void exchange_outlives_eof(HttpExchange *exchange);
+
 /* After reply_start and reply_field: sends the head and opens a body of unknown length (chunked, or
  * ended by closing for HTTP/1.0).  exchange_wait's on_cancel is in force with the same arg and must
  * have been set before.  on_drained may be NULL. */

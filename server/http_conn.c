@@ -479,9 +479,10 @@ receive(HttpConn *conn, char *room, size_t size, size_t *out_n)
         return false;
     }
     conn->eof = true;
-    /* Replies that are on their way are still sent; whoever waits for one has left. */
+    /* Replies that are on their way are still sent; whoever waits long for one has left. */
     if (conn->state != HTTP_CONN_CLOSING &&
-        !(conn->state == HTTP_CONN_IDLE && conn->out.bytes > 0)) {
+        !(conn->state == HTTP_CONN_IDLE && conn->out.bytes > 0) &&
+        !(conn->state == HTTP_CONN_HANDLING && conn->exchange.outlives_eof)) {
         http_conn_close(conn);
     }
     return false;

@@ -74,6 +74,12 @@ exchange_wait(HttpExchange *exchange, HttpCancelFn on_cancel, void *arg)
 }
 
 void
+exchange_outlives_eof(HttpExchange *exchange)
+{
+    exchange->outlives_eof = true;
+}
+
+void
 exchange_abort(HttpExchange *exchange)
 {
     http_conn_abort(conn_of(exchange));

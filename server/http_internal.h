@@ -58,7 +58,8 @@ struct HttpExchange {
     bool head_open; /* between reply_start and the end of the head: nothing may be sent */
     bool head_overflow;
     bool chunked;
-    bool drain_due; /* on_drained is owed */
+    bool drain_due;    /* on_drained is owed */
+    bool outlives_eof; /* answered even to a client that closed its sending side */
 };
 
 struct HttpConn {

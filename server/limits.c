@@ -21,6 +21,8 @@ const Limit limits_table[] = {
     {"request body", "DS_LIMITS__MAX_REQUEST_BODY_BYTES", 0, "", "413"},
     {"request bodies being received", "DS_LIMITS__MAX_INFLIGHT_BODY_BYTES", 0, "",
      "503 with Retry-After"},
+    {"request bodies that wait for the storage", "DS_LIMITS__MAX_INFLIGHT_BODY_BYTES", 0, "",
+     "503 with Retry-After"},
     {"chunk-size line", NULL, HTTP_CHUNK_LINE_BYTES_MAX, "bytes", "431"},
     {"chunk extensions of a body", NULL, HTTP_CHUNK_EXTENSION_BYTES_MAX, "bytes", "431"},
     {"trailer fields of a body", NULL, HTTP_TRAILER_BYTES_MAX, "bytes", "431"},

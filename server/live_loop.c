@@ -3,10 +3,12 @@
 
 #include "common/mem.h"
 #include "server/app.h"
+#include "server/op_home.h"
 
 typedef struct LiveLoop {
     LIST_HEAD(, LiveEntry) waiting;
     SseFrameCache frames;
+    OpHome *op_home;
     LoopTimer *expiry_timer; /* the first loop's only */
     bool draining;
 } LiveLoop;
@@ -41,6 +43,12 @@ live_frames(NetLoop *net)
     return &live_loop(net)->frames;
 }
 
+OpHome *
+live_op_home(NetLoop *net)
+{
+    return live_loop(net)->op_home;
+}
+
 static void
 expire(void *arg)
 {
@@ -55,6 +63,7 @@ live_loop_start(NetLoop *net)
     LiveLoop *live = mem_zalloc(sizeof(*live));
 
     LIST_INIT(&live->waiting);
+    live->op_home = op_home_new(net);
     net_loop_set_slot(net, live);
     if (net_loop_index(net) == 0) {
         live->expiry_timer = timer_new(net_loop_loop(net), expire, net_loop_app(net));
@@ -83,6 +92,7 @@ live_loop_stop(NetLoop *net)
     DS_ASSERT(LIST_EMPTY(&live->waiting));
     timer_free(live->expiry_timer);
     sse_frame_cache_done(&live->frames);
+    op_home_drop(live->op_home);
     net_loop_set_slot(net, NULL);
     free(live);
 }

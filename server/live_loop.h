@@ -10,6 +10,8 @@
 #include "server/http.h"
 #include "server/sse_frame.h"
 
+typedef struct OpHome OpHome;
+
 /* A request that waits.  Embedded in what waits; in the list until live_leave. */
 typedef struct LiveEntry {
     LIST_ENTRY(LiveEntry) entry;
@@ -22,6 +24,7 @@ void live_join(NetLoop *net, LiveEntry *entry);
 void live_leave(LiveEntry *entry);
 bool live_is_draining(NetLoop *net); /* nobody should wait any more */
 SseFrameCache *live_frames(NetLoop *net);
+OpHome *live_op_home(NetLoop *net);
 
 /* HttpHandlers' loop_start, loop_drain and loop_stop. */
 void live_loop_start(NetLoop *net);

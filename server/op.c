@@ -4,6 +4,8 @@
 #include "common/ds_proto.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "server/live_loop.h"
+#include "server/op_home.h"
 
 Op *
 op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream, void (*done)(StoreOp *))
@@ -14,6 +16,12 @@ op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream, void 
     op->store = (StoreOp){.kind = kind, .done = done, .stream = stream};
     op->app = app;
     op->exchange = exchange;
+    op->host = op->path = STR_EMPTY;
+    op->https = false;
+    op->home = NULL;
+    op->next = NULL;
+    op->kept = op->kept_body = NULL;
+    op->queued_bytes = 0;
     payload_init(&op->payload);
     return op;
 }
@@ -23,7 +31,20 @@ op_free(Op *op)
 {
     stream_drop(op->store.stream);
     payload_done(&op->payload);
+    op_home_release(op);
     free(op);
+}
+
+void
+op_submit(Op *op)
+{
+    Store *store = op->app->store;
+
+    if (store->table->queued) {
+        op_home_send(live_op_home(exchange_loop(op->exchange)), op);
+    } else {
+        store_submit(store, &op->store);
+    }
 }
 
 void

@@ -21,11 +21,25 @@ void op_delete(App *app, HttpExchange *exchange, Str name);
 
 /* ---- shared ---- */
 
+typedef struct OpHome OpHome;
+
 /* A write on its way: from the request to its reply.  Lives on the heap until the reply. */
 typedef struct Op {
     StoreOp store; /* first member */
     App *app;
-    HttpExchange *exchange;
+    HttpExchange *exchange; /* NULL: the client left (op_home.h) */
+    Str host;               /* create: of the request, for Location */
+    Str path;
+    bool https;
+
+    /* op_home.h's, of a store that queues */
+    OpHome *home;
+    struct Op *next;
+    void (*answer)(StoreOp *op);
+    char *kept; /* what views borrow from, when the request is gone */
+    char *kept_body;
+    int64_t queued_bytes;
+
     Payload payload;
 } Op;
 
@@ -33,6 +47,9 @@ typedef struct Op {
 Op *op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream,
            void (*done)(StoreOp *));
 void op_free(Op *op);
+/* Gives it to the store.  done() answers on the loop's thread: at once, or when the store has
+ * finished it, unless the client left before. */
+void op_submit(Op *op);
 
 /* reply_problem, never to be kept by a cache. */
 void op_problem(HttpExchange *exchange, int status, const char *code, const char *detail);

@@ -160,5 +160,5 @@ op_append(App *app, HttpExchange *exchange, Str name)
         op_free(op);
         return;
     }
-    store_submit(app->store, &op->store);
+    op_submit(op);
 }

@@ -21,5 +21,5 @@ op_close(App *app, HttpExchange *exchange, Stream *stream)
         return;
     }
     op->store.append.payload = op->payload.view;
-    store_submit(app->store, &op->store);
+    op_submit(op);
 }

@@ -74,21 +74,29 @@ refuse_fork(HttpExchange *exchange)
 
 /* An absolute URL, as far as the server can know it: a proxy that ends TLS says so. */
 static void
-field_location(HttpExchange *exchange)
+take_location(Op *op)
 {
-    const HttpRequestView *request = exchange_request(exchange);
+    const HttpRequestView *request = exchange_request(op->exchange);
     Str proto;
+
+    op->host = request->host;
+    op->path = request->path;
+    op->https = exchange_field(op->exchange, "X-Forwarded-Proto", &proto, NULL) &&
+                str_eq_nocase(proto, STR("https"));
+}
+
+static void
+field_location(const Op *op)
+{
     Buf url;
     Error err;
-    bool tls = exchange_field(exchange, "X-Forwarded-Proto", &proto, NULL) &&
-               str_eq_nocase(proto, STR("https"));
 
     buf_init(&url, 2 * HTTP_TARGET_BYTES_MAX);
-    if ((request->host.len == 0 ||
-         (buf_append(&url, tls ? STR("https://") : STR("http://"), &err) &&
-          buf_append(&url, request->host, &err))) &&
-        buf_append(&url, request->path, &err)) {
-        reply_field(exchange, "Location", buf_str(&url));
+    if ((op->host.len == 0 ||
+         (buf_append(&url, op->https ? STR("https://") : STR("http://"), &err) &&
+          buf_append(&url, op->host, &err))) &&
+        buf_append(&url, op->path, &err)) {
+        reply_field(op->exchange, "Location", buf_str(&url));
     }
     buf_done(&url);
 }
@@ -101,7 +109,7 @@ reply_created(const Op *op)
 
     reply_start(exchange, result->verdict == STORE_DONE ? 201 : 200);
     if (result->verdict == STORE_DONE) {
-        field_location(exchange);
+        field_location(op);
     }
     reply_field(exchange, "Content-Type", op->store.stream->content_type);
     op_field_offset(exchange, DS_H_STREAM_NEXT_OFFSET, result->next);
@@ -158,5 +166,6 @@ op_create(App *app, HttpExchange *exchange, Str name)
         op_free(op);
         return;
     }
-    store_submit(app->store, &op->store);
+    take_location(op);
+    op_submit(op);
 }

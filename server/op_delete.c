@@ -42,5 +42,5 @@ op_delete(App *app, HttpExchange *exchange, Str name)
         return;
     }
     op = op_new(app, exchange, STORE_DELETE, stream, deleted);
-    store_submit(app->store, &op->store);
+    op_submit(op);
 }

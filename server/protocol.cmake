@@ -18,6 +18,7 @@ add_library(ds_server STATIC
     op_create.c
     op_delete.c
     op_head.c
+    op_home.c
     op_read.c
     payload.c
     producer.c

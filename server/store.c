@@ -26,6 +26,9 @@ store_free(Store *store)
     if (store == NULL) {
         return;
     }
+    if (store->table->stop != NULL) {
+        store->table->stop(store);
+    }
     registry_free(store->registry);
     journal_free(store->journal);
     store->table->free(store);

@@ -110,6 +110,8 @@ typedef struct StoreTable {
      * again on return.  err for FAILED only. */
     ReadPart (*read)(Store *store, Stream *stream, uint64_t from, uint64_t to, size_t bytes_max,
                      bool may_block, Range *out, Error *err);
+    /* Finishes what is queued; nothing is submitted any more.  NULL: nothing is ever queued. */
+    void (*stop)(Store *store);
     void (*free)(Store *store); /* of the mode's own; Store's parts are freed by store_free */
 } StoreTable;
 

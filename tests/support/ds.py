@@ -316,7 +316,7 @@ class Listener(Process):
 class DsServer(Listener):
     def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server",
                  binary=None):
-        super().__init__(name, [binary or program("ds-server")], folder, {
+        super().__init__(name, [binary or program(os.environ.get("DS_TEST_SERVER", "ds-server"))], folder, {
             **self.bind("DS_SERVER__BIND_ADDRESS", "listening", port),
             **self.bind("DS_ADMIN__LISTEN", "admin listening", admin_port),
             **(environment or {})})
