@@ -24,7 +24,12 @@ typedef struct Shard Shard;
 typedef struct ShardLoad ShardLoad;
 typedef struct StreamRow StreamRow;
 
-/* What a durable mode keeps of a stream in memory; a backend may embed it in a larger struct. */
+/* What a durable mode keeps of a stream in memory; a backend may embed it in a larger struct.
+ *
+ * The log counts from the stream's first byte, trimmed and forgotten ones included, though it holds
+ * the newest only: byte_end and index_end are what a StreamRow has as log_bytes and log_messages.
+ * A position is index_end of a JSON stream and byte_end of another, so a fork's log begins with
+ * fork_at as one of the two and 0 as the other. */
 typedef struct ShardStream {
     Stream base;      /* first member */
     Shard *shard;     /* fixed */
@@ -54,10 +59,8 @@ typedef struct Change {
     const StoreOp *op;   /* CREATE, APPEND, TRIM; NULL when the store did it by itself */
     int64_t boot_ms;     /* when it was judged */
     int64_t wall_ms;
-    uint64_t position; /* CREATE, APPEND: of the first byte or message of the payload;
-                          TRIM: the new start */
-    uint64_t bytes;    /* TRIM: what is retained after it, StreamState's */
-    uint64_t messages;
+    uint64_t position; /* CREATE, APPEND: of the first byte or message of the payload */
+    StreamView at;     /* the state's after this change */
 } Change;
 
 typedef struct BackendTable {
@@ -78,8 +81,9 @@ typedef struct BackendTable {
      * of a message.  Fewer is no error, none is.  ERR_GONE: deleted or trimmed meanwhile. */
     bool (*read)(Backend *backend, ShardStream *stream, uint64_t from, uint64_t to,
                  size_t bytes_max, Range *out, Error *err);
-    /* The same for counting: payload bytes and messages before a position (<= kept_to) among the
-     * stream's own since it exists, trimmed ones included. */
+    /* The same for counting: what the log's byte_end and index_end were when the tail was at a
+     * position (<= kept_to, >= the view's base; of a byte stream an append that it lies within does
+     * not count). */
     bool (*measure)(Backend *backend, ShardStream *stream, uint64_t position, uint64_t *out_bytes,
                     uint64_t *out_messages, Error *err);
 
@@ -96,6 +100,28 @@ struct Backend {
     const BackendTable *table;
     Shard *shard; /* set before load */
 };
+
+typedef struct BackendOptions {
+    const char *data_dir; /* exists; fd of it for openat */
+    int data_dir_fd;
+    unsigned shard; /* from 0 */
+    unsigned shards;
+    size_t producers_max;
+    size_t wal_segment_bytes;
+    int64_t checkpoint_ms;
+    size_t open_files_max; /* of streams, all shards together */
+    Metrics *metrics;
+} BackendOptions;
+
+/* A durable mode. */
+typedef struct BackendKind {
+    const char *mode; /* as in DS_STORAGE__MODE */
+    /* What all shards have in common, made before the first and freed after the last; may be NULL.
+     * options->shard does not count. */
+    bool (*share)(const BackendOptions *options, void **out_shared, Error *err);
+    void (*unshare)(void *shared);
+    bool (*open)(const BackendOptions *options, void *shared, Backend **out, Error *err);
+} BackendKind;
 
 #define SHARD_TICK_MS 1000
 
