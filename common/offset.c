@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/offset.h"
 
+#include <endian.h>
+
 #include "common/parse.h"
 
 bool
@@ -34,15 +36,28 @@ offset_parse(Str text, Offset *out)
     return true;
 }
 
+/* The sixteen digits of a word, the highest first.  Every reply has two of them, so all digits of a
+ * half are made at once: a byte for each four bits, then the character for each byte. */
+static void
+put_hex(uint64_t word, char out[16])
+{
+    for (int half = 0; half < 2; half++) {
+        uint64_t x = half == 0 ? word >> 32 : word & 0xffffffff;
+
+        x = (x | x << 16) & UINT64_C(0x0000ffff0000ffff);
+        x = (x | x << 8) & UINT64_C(0x00ff00ff00ff00ff);
+        x = (x | x << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+        uint64_t letters = ((x + UINT64_C(0x0606060606060606)) >> 4) & UINT64_C(0x0101010101010101);
+        x = htobe64(x + UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10));
+        memcpy(out + 8 * half, &x, sizeof(x));
+    }
+}
+
 void
 offset_format(Offset offset, char out[OFFSET_OWN_BYTES + 1])
 {
-    static const char digits[] = "0123456789abcdef";
-
-    for (int i = 0; i < 16; i++) {
-        out[15 - i] = digits[(offset.era >> (4 * i)) & 0xf];
-        out[32 - i] = digits[(offset.position >> (4 * i)) & 0xf];
-    }
+    put_hex(offset.era, out);
     out[16] = '_';
+    put_hex(offset.position, out + 17);
     out[33] = '\0';
 }
