@@ -602,9 +602,6 @@ http_conn_flush(HttpConn *conn)
         net_loop_flush_done(conn->loop, conn);
         conn->dirty = false;
     }
-    if (conn->exchange.head_open) {
-        return; /* marked again when the head is whole */
-    }
     HttpOutResult result = http_out_send(&conn->out, conn->fd, &sent);
     if (sent > 0) {
         conn->progress_ms = loop_now_ms(conn->loop->loop);

@@ -21,7 +21,8 @@
 #define HTTP_INPUT_BYTES_MAX         65536 /* one read, and what a connection keeps unread */
 #define HTTP_PIPELINED_BYTES_MAX     16384 /* kept while an exchange is not answered */
 #define HTTP_PIPELINED_OUT_BYTES_MAX 65536 /* replies not sent: no further request is looked at */
-#define HTTP_REPLY_HEAD_BYTES_MAX    32768
+#define HTTP_REPLY_HEAD_BYTES_MAX    32768 /* of handlers' fields and what the engine begins with */
+#define HTTP_REPLY_MORE_BYTES_MAX    4096  /* what the engine ends a head with */
 #define HTTP_LINGER_MS               2000
 #define HTTP_LINGER_STOPPING_MS      250      /* the same, when the server stops */
 #define HTTP_LINGER_BYTES_MAX        33554432 /* read and dropped, so that the reply is seen */
@@ -49,14 +50,11 @@ struct HttpExchange {
     HttpCancelFn on_cancel;
     HttpDrainedFn on_drained;
     void *arg;
-    HttpOutMark mark; /* where this reply's head begins */
     CorsVerdict cors;
     HttpMethod method;
     int status;
     bool minor; /* HTTP/1.<minor> */
     bool keep_alive;
-    bool head_open; /* between reply_start and the end of the head: nothing may be sent */
-    bool head_overflow;
     bool chunked;
     bool drain_due;    /* on_drained is owed */
     bool outlives_eof; /* answered even to a client that closed its sending side */
@@ -124,6 +122,11 @@ struct NetLoop {
     int64_t common_until_ms;
     size_t common_len;
     char common[256];
+    /* The head of the reply that is being made: whole, it goes to the connection's queue. */
+    HttpExchange *replying;
+    size_t reply_len;
+    bool reply_overflow;
+    char reply[HTTP_REPLY_HEAD_BYTES_MAX + HTTP_REPLY_MORE_BYTES_MAX];
     char input[HTTP_INPUT_BYTES_MAX];
 };
 

@@ -116,34 +116,6 @@ http_out_piece(HttpOut *out, const HttpPiece *piece)
         out, (HttpSegment){.ptr = piece->bytes.ptr, .len = piece->bytes.len, .hold = piece->hold});
 }
 
-HttpOutMark
-http_out_mark(const HttpOut *out)
-{
-    return (HttpOutMark){
-        .count = out->count - out->first,
-        .last_len = out->count > out->first ? out->segments[out->count - 1].len : 0,
-        .copied_len = out->copied.len,
-        .bytes = out->bytes,
-    };
-}
-
-void
-http_out_rewind(HttpOut *out, const HttpOutMark *mark)
-{
-    while (out->count - out->first > mark->count) {
-        HttpHold *hold = out->segments[--out->count].hold;
-
-        if (hold != NULL) {
-            http_hold_drop(hold);
-        }
-    }
-    if (mark->count > 0) {
-        out->segments[out->count - 1].len = mark->last_len;
-    }
-    buf_truncate(&out->copied, mark->copied_len);
-    out->bytes = mark->bytes;
-}
-
 static const char *
 segment_ptr(const HttpOut *out, const HttpSegment *segment)
 {

@@ -33,14 +33,6 @@ typedef struct HttpOut {
     size_t bytes; /* not yet taken by the kernel */
 } HttpOut;
 
-/* A place to come back to; nothing may have been sent since. */
-typedef struct HttpOutMark {
-    size_t count;
-    size_t last_len;
-    size_t copied_len;
-    size_t bytes;
-} HttpOutMark;
-
 typedef enum HttpOutResult {
     HTTP_OUT_EMPTY,
     HTTP_OUT_BLOCKED, /* the socket is full, or it was enough for this turn */
@@ -52,9 +44,6 @@ void http_out_done(HttpOut *out); /* drops every hold */
 
 void http_out_copy(HttpOut *out, Str bytes);
 void http_out_piece(HttpOut *out, const HttpPiece *piece);
-
-HttpOutMark http_out_mark(const HttpOut *out);
-void http_out_rewind(HttpOut *out, const HttpOutMark *mark);
 
 /* Sends what the socket takes.  *out_sent is added to. */
 HttpOutResult http_out_send(HttpOut *out, int fd, uint64_t *out_sent);

@@ -2,8 +2,8 @@
 /*
  * server/http_reply.c -- heads, complete replies and problem documents.
  *
- * A head is written straight into the connection's queue; until it is whole the connection sends
- * nothing, so that reply_start can take it back.
+ * A head is made in memory of the loop's, for the handler finishes it before any other is begun;
+ * whole, it goes to the connection's queue at once.
  */
 #include "server/http_reply.h"
 
@@ -63,28 +63,30 @@ http_status_line(int status)
 static void
 put(HttpExchange *exchange, Str bytes)
 {
-    http_out_copy(&conn_of(exchange)->out, bytes);
+    NetLoop *loop = conn_of(exchange)->loop;
+
+    DS_ASSERT(loop->replying == exchange && bytes.len <= sizeof(loop->reply) - loop->reply_len);
+    memcpy(loop->reply + loop->reply_len, bytes.ptr, bytes.len);
+    loop->reply_len += bytes.len;
 }
 
 void
 reply_start(HttpExchange *exchange, int status)
 {
     HttpConn *conn = conn_of(exchange);
+    NetLoop *loop = conn->loop;
     bool shared = exchange->method == HTTP_METHOD_GET || exchange->method == HTTP_METHOD_HEAD;
 
     DS_ASSERT(conn->state == HTTP_CONN_HANDLING);
-    if (exchange->head_open) {
-        http_out_rewind(&conn->out, &exchange->mark);
-    }
-    exchange->mark = http_out_mark(&conn->out);
-    exchange->head_open = true;
-    exchange->head_overflow = false;
+    loop->replying = exchange;
+    loop->reply_len = 0;
+    loop->reply_overflow = false;
     exchange->status = status;
     put(exchange, STR("HTTP/1.1 "));
     put(exchange, http_status_line(status));
     put(exchange, STR("\r\n"));
-    put(exchange, net_loop_common_fields(conn->loop));
-    put(exchange, cors_lines(conn->loop->server->cors, exchange->cors, shared));
+    put(exchange, net_loop_common_fields(loop));
+    put(exchange, cors_lines(loop->server->cors, exchange->cors, shared));
 }
 
 /* Values come from requests, too: no byte of one may start a new line. */
@@ -105,12 +107,12 @@ put_clean(HttpExchange *exchange, Str value)
 void
 reply_field(HttpExchange *exchange, const char *name, Str value)
 {
-    size_t used = conn_of(exchange)->out.bytes - exchange->mark.bytes;
+    NetLoop *loop = conn_of(exchange)->loop;
     Str name_text = str_c(name);
 
-    DS_ASSERT(exchange->head_open);
-    if (used + name_text.len + value.len + 4 > HTTP_REPLY_HEAD_BYTES_MAX) {
-        exchange->head_overflow = true;
+    DS_ASSERT(loop->replying == exchange);
+    if (loop->reply_len + name_text.len + value.len + 4 > HTTP_REPLY_HEAD_BYTES_MAX) {
+        loop->reply_overflow = true;
         return;
     }
     put(exchange, name_text);
@@ -153,6 +155,7 @@ static void
 end_head(HttpExchange *exchange)
 {
     HttpConn *conn = conn_of(exchange);
+    NetLoop *loop = conn->loop;
 
     if (!exchange->keep_alive) {
         put(exchange, STR("Connection: close\r\n"));
@@ -160,8 +163,9 @@ end_head(HttpExchange *exchange)
         put(exchange, STR("Connection: keep-alive\r\n"));
     }
     put(exchange, STR("\r\n"));
-    exchange->head_open = false;
-    metric_add(conn->loop->server->metrics.replies[exchange->status / 100], 1);
+    http_out_copy(&conn->out, str_n(loop->reply, loop->reply_len));
+    loop->replying = NULL;
+    metric_add(loop->server->metrics.replies[exchange->status / 100], 1);
     log_debug(&scope,
               LOG_FIELDS(log_str("peer", str_c(conn->peer)), log_i64("status", exchange->status),
                          log_str("method", view_of(conn)->method_text),
@@ -178,8 +182,8 @@ reply_send(HttpExchange *exchange, const HttpPiece *pieces, size_t count)
     bool head_only = exchange->method == HTTP_METHOD_HEAD;
     uint64_t total = 0;
 
-    DS_ASSERT(exchange->head_open);
-    if (exchange->head_overflow) {
+    DS_ASSERT(conn->loop->replying == exchange);
+    if (conn->loop->reply_overflow) {
         reply_problem(exchange, 500, "INTERNAL_ERROR", "the reply's header fields are too long");
         return;
     }
@@ -205,7 +209,9 @@ reply_send(HttpExchange *exchange, const HttpPiece *pieces, size_t count)
 void
 http_reply_end_stream_head(HttpExchange *exchange)
 {
-    DS_ASSERT(exchange->head_open && !exchange->head_overflow);
+    const NetLoop *loop = conn_of(exchange)->loop;
+
+    DS_ASSERT(loop->replying == exchange && !loop->reply_overflow);
     if (exchange->chunked) {
         put(exchange, STR("Transfer-Encoding: chunked\r\n"));
     }

@@ -172,34 +172,6 @@ Test(http_out, a_copy_larger_than_the_shared_memory_gets_its_own)
     pair_done(&pair);
 }
 
-Test(http_out, rewinding_takes_back_exactly_what_came_after_the_mark)
-{
-    for (int before = 0; before < 3; before++) {
-        Pair pair;
-        Buf got;
-
-        pair_init(&pair);
-        buf_init(&got, 1024);
-        if (before >= 1) {
-            http_out_copy(&pair.out, STR("kept "));
-        }
-        if (before == 2) {
-            put_held(&pair, STR("held "));
-        }
-        HttpOutMark mark = http_out_mark(&pair.out);
-        http_out_copy(&pair.out, STR("dropped"));
-        put_held(&pair, STR("dropped"));
-        http_out_copy(&pair.out, STR("dropped"));
-        http_out_rewind(&pair.out, &mark);
-        http_out_copy(&pair.out, STR("new"));
-        pump(&pair, &got);
-        Str want = before == 0 ? STR("new") : before == 1 ? STR("kept new") : STR("kept held new");
-        cr_expect(str_eq(buf_str(&got), want), "case %d: %.*s", before, STR_ARG(buf_str(&got)));
-        buf_done(&got);
-        pair_done(&pair);
-    }
-}
-
 Test(http_out, empty_it_owns_no_memory)
 {
     Pair pair;
