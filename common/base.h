@@ -34,4 +34,7 @@ DS_NORETURN void base_assert_failed(const char *condition, const char *file, int
         }                                                                                          \
     } while (0)
 
+/* Where the program never comes; says why. */
+#define DS_UNREACHABLE(why) base_assert_failed(why, __FILE__, __LINE__)
+
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets atoi atol atoll atof strtok

@@ -559,8 +559,7 @@ step_chunks(HttpChunks *chunks, char c, HttpParseFault *fault)
     case HTTP_CHUNK_STATE_COUNT:
         break;
     }
-    DS_ASSERT(false); /* http_chunks_next takes data itself and stops when done */
-    return HTTP_PARSE_BAD;
+    DS_UNREACHABLE("http_chunks_next takes data itself and stops when done");
 }
 
 HttpParseResult

@@ -438,7 +438,7 @@ pg_on_fd(void *arg, unsigned events)
     case PG_CONNECTING:
     case PG_HELD:
     case PG_STATE_COUNT:
-        DS_ASSERT(false); /* no watch, or one of pg_connect.c */
+        DS_UNREACHABLE("no watch, or one of pg_connect.c");
     }
 }
 

@@ -72,8 +72,7 @@ find_setting(const char *name)
             return setting;
         }
     }
-    DS_ASSERT(false); /* a limit that names no setting */
-    return NULL;
+    DS_UNREACHABLE("a limit that names no setting");
 }
 
 bool

@@ -287,7 +287,7 @@ main(int argc, char **argv)
     Error err;
 
     if (states) {
-        return print_states();
+        return (int)print_states();
     }
     if (!syncd_config_load(&program.config, &load, &err)) {
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
@@ -305,5 +305,5 @@ main(int argc, char **argv)
     }
     syncd_config_done(&program.config);
     config_load_done(&load);
-    return code;
+    return (int)code;
 }

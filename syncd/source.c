@@ -346,7 +346,7 @@ source_on_done(void *arg, const HttpResult *result)
             source_poll_done(source, &end);
             break;
         case SOURCE_NONE:
-            DS_ASSERT(!"an answer without a request");
+            DS_UNREACHABLE("an answer without a request");
             break;
         }
     }

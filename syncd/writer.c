@@ -526,7 +526,7 @@ writer_on_reply(void *arg, const PgReply *reply)
     case WRITER_WAIT:
     case WRITER_IDLE:
     case WRITER_STATE_COUNT:
-        DS_ASSERT(!"a reply without a command");
+        DS_UNREACHABLE("a reply without a command");
         break;
     }
 }

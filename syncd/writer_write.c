@@ -487,7 +487,7 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_IDLE:
     case WRITER_JOB:
     case WRITER_STATE_COUNT:
-        DS_ASSERT(!"an answer in a state that asks nothing");
+        DS_UNREACHABLE("an answer in a state that asks nothing");
         break;
     }
 }

@@ -19,6 +19,11 @@ Test(base, an_assertion_that_fails_aborts, .signal = SIGABRT)
     DS_ASSERT(one == 2);
 }
 
+Test(base, the_unreachable_aborts, .signal = SIGABRT)
+{
+    DS_UNREACHABLE("never");
+}
+
 Test(base, a_member_leads_back_to_its_owner)
 {
     struct Owner {
