@@ -12,6 +12,7 @@ struct Producer {
     int64_t used_ms;
     uint64_t epoch;
     uint64_t seq;
+    uint64_t turn;
     Str id; /* the bytes stand behind the struct */
 };
 
@@ -23,6 +24,7 @@ struct Producers {
     ProducerList oldest_first;
     size_t count;
     size_t count_max;
+    uint64_t last_turn;
 };
 
 static int
@@ -164,6 +166,7 @@ producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms, Producer
             undo->used_ms = producer->used_ms;
             undo->epoch = producer->epoch;
             undo->seq = producer->seq;
+            undo->turn = producer->turn;
         }
     }
     if (!is_new) {
@@ -173,6 +176,7 @@ producers_accept(Producers *producers, ProducerTag tag, int64_t now_ms, Producer
     producer->used_ms = now_ms;
     producer->epoch = tag.epoch;
     producer->seq = tag.seq;
+    producer->turn = ++producers->last_turn;
 }
 
 /* Undone last first, all stand as they did right after the accept: so `before` is still there. */
@@ -194,6 +198,7 @@ producers_undo(Producers *producers, ProducerUndo *undo)
         producer->used_ms = undo->used_ms;
         producer->epoch = undo->epoch;
         producer->seq = undo->seq;
+        producer->turn = undo->turn;
     }
     if (undo->forgotten != NULL) {
         RB_INSERT(ProducerTree, &producers->tree, undo->forgotten);
@@ -214,4 +219,70 @@ size_t
 producers_count(const Producers *producers)
 {
     return producers == NULL ? 0 : producers->count;
+}
+
+/* ---- to keep them over a restart ---- */
+
+size_t
+producers_export(const Producers *producers, uint64_t after_turn, ProducerRecord *out, size_t room)
+{
+    const Producer *producer;
+    size_t count = 0;
+
+    if (producers == NULL) {
+        return 0;
+    }
+    TAILQ_FOREACH_REVERSE(producer, &producers->oldest_first, ProducerList, by_age)
+    {
+        if (producer->turn <= after_turn) {
+            break;
+        }
+        if (count < room) {
+            out[room - 1 - count] = (ProducerRecord){.id = producer->id,
+                                                     .epoch = producer->epoch,
+                                                     .seq = producer->seq,
+                                                     .used_ms = producer->used_ms,
+                                                     .turn = producer->turn};
+        }
+        count++;
+    }
+    if (count < room) {
+        memmove(out, out + room - count, count * sizeof(*out));
+    }
+    return count;
+}
+
+uint64_t
+producers_first_turn(const Producers *producers)
+{
+    const Producer *oldest = producers == NULL ? NULL : TAILQ_FIRST(&producers->oldest_first);
+
+    return oldest == NULL ? producers_last_turn(producers) + 1 : oldest->turn;
+}
+
+uint64_t
+producers_last_turn(const Producers *producers)
+{
+    return producers == NULL ? 0 : producers->last_turn;
+}
+
+void
+producers_restore(Producers *producers, const ProducerRecord *record)
+{
+    Producer *producer;
+
+    DS_ASSERT(record->turn > producers->last_turn && find(producers, record->id) == NULL);
+    if (producers->count == producers->count_max) {
+        Producer *oldest = TAILQ_FIRST(&producers->oldest_first);
+
+        unlink_producer(producers, oldest);
+        free(oldest);
+    }
+    producer = producer_new(record->id);
+    producer->used_ms = record->used_ms;
+    producer->epoch = record->epoch;
+    producer->seq = record->seq;
+    producer->turn = record->turn;
+    producers->last_turn = record->turn;
+    link_newest(producers, producer);
 }

@@ -54,7 +54,18 @@ typedef struct ProducerUndo {
     int64_t used_ms;
     uint64_t epoch;
     uint64_t seq;
+    uint64_t turn;
 } ProducerUndo;
+
+/* One as it is kept outside.  Turns rise with every accept of a stream's producers, so the order of
+ * turns is that of age; one number is never used twice, but for what was undone. */
+typedef struct ProducerRecord {
+    Str id;
+    uint64_t epoch;
+    uint64_t seq;
+    int64_t used_ms;
+    uint64_t turn;
+} ProducerRecord;
 
 Producers *producers_new(size_t count_max);
 void producers_free(Producers *producers); /* accepts NULL */
@@ -69,3 +80,15 @@ void producers_undo(Producers *producers, ProducerUndo *undo);
 void producer_undo_done(ProducerUndo *undo);
 
 size_t producers_count(const Producers *producers);
+
+/* ---- to keep them over a restart; producers may be NULL ---- */
+
+/* How many were accepted after that turn; the last `room` of them go to out, the oldest first, ids
+ * borrowed until the next change. */
+size_t producers_export(const Producers *producers, uint64_t after_turn, ProducerRecord *out,
+                        size_t room);
+/* The oldest's: those with a smaller one are forgotten.  Without any: the next turn. */
+uint64_t producers_first_turn(const Producers *producers);
+uint64_t producers_last_turn(const Producers *producers); /* 0: there was none */
+/* In the order of their turns, before any accept.  Past the maximum the oldest is forgotten. */
+void producers_restore(Producers *producers, const ProducerRecord *record);

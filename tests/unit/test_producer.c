@@ -202,3 +202,91 @@ Test(producer, what_is_not_undone_stays)
                  PRODUCER_DUPLICATE);
     producers_free(producers);
 }
+
+/* ---- kept over a restart ---- */
+
+Test(producer, what_is_exported_and_restored_judges_alike)
+{
+    Producers *producers = producers_new(3);
+    Producers *again = producers_new(3);
+    ProducerRecord records[3];
+    ProducerState state;
+
+    accept(producers, tag("a", 0, 0), 1);
+    accept(producers, tag("b", 7, 0), 2);
+    accept(producers, tag("a", 0, 1), 3);
+    cr_assert_eq(producers_export(producers, 0, records, DS_COUNT(records)), 2);
+    cr_expect(str_eq(records[0].id, STR("b")), "the oldest first");
+    for (size_t i = 0; i < 2; i++) {
+        producers_restore(again, &records[i]);
+    }
+    cr_expect_eq(producers_count(again), 2);
+    cr_expect_eq(producers_judge(again, tag("a", 0, 1), 4, &state), PRODUCER_DUPLICATE);
+    cr_expect_eq(producers_judge(again, tag("a", 0, 2), 4, &state), PRODUCER_ACCEPT);
+    cr_expect_eq(producers_judge(again, tag("b", 6, 0), 4, &state), PRODUCER_STALE_EPOCH);
+    cr_expect_eq(producers_judge(again, tag("b", 7, 1), 3 + PRODUCER_IDLE_MS_MAX, &state),
+                 PRODUCER_GAP, "its age is kept, too");
+    producers_free(producers);
+    producers_free(again);
+}
+
+Test(producer, only_those_accepted_since_a_turn_are_exported)
+{
+    Producers *producers = producers_new(4);
+    ProducerRecord records[2];
+    uint64_t turn;
+
+    cr_expect_eq(producers_export(NULL, 0, NULL, 0), 0);
+    accept(producers, tag("a", 0, 0), 0);
+    accept(producers, tag("b", 0, 0), 0);
+    turn = producers_last_turn(producers);
+    cr_expect_eq(producers_export(producers, turn, records, DS_COUNT(records)), 0);
+    accept(producers, tag("c", 0, 0), 0);
+    accept(producers, tag("a", 0, 1), 0);
+    cr_assert_eq(producers_export(producers, turn, records, DS_COUNT(records)), 2);
+    cr_expect(str_eq(records[0].id, STR("c")));
+    cr_expect(str_eq(records[1].id, STR("a")));
+    cr_expect_eq(producers_export(producers, 0, records, DS_COUNT(records)), 3, "more than fit");
+    cr_expect(str_eq(records[0].id, STR("c")), "then those used last");
+    producers_free(producers);
+}
+
+Test(producer, an_accept_that_is_undone_leaves_the_turn_that_was)
+{
+    Producers *producers = producers_new(4);
+    ProducerUndo undo;
+    ProducerRecord record;
+
+    accept(producers, tag("a", 0, 0), 0);
+    accept(producers, tag("b", 0, 0), 0);
+    producers_accept(producers, tag("a", 0, 1), 1, &undo);
+    producers_undo(producers, &undo);
+    cr_expect_eq(producers_first_turn(producers), 1);
+    cr_expect_eq(producers_export(producers, 1, &record, 1), 1);
+    cr_expect(str_eq(record.id, STR("b")));
+    producers_free(producers);
+}
+
+Test(producer, who_is_forgotten_has_a_smaller_turn_than_the_first)
+{
+    Producers *producers = producers_new(2);
+    ProducerRecord records[3];
+
+    cr_expect_eq(producers_first_turn(NULL), 1);
+    accept(producers, tag("a", 0, 0), 0);
+    accept(producers, tag("b", 0, 0), 0);
+    cr_expect_eq(producers_first_turn(producers), 1);
+    accept(producers, tag("c", 0, 0), PRODUCER_KEPT_MS + 1);
+    cr_expect_eq(producers_first_turn(producers), 2, "a is forgotten");
+    producers_free(producers);
+
+    producers = producers_new(2);
+    for (size_t i = 0; i < DS_COUNT(records); i++) {
+        records[i] = (ProducerRecord){.id = str_n(&"xyz"[i], 1), .turn = 10 + i};
+        producers_restore(producers, &records[i]);
+    }
+    cr_expect_eq(producers_count(producers), 2, "the maximum is smaller than it was");
+    cr_expect_eq(producers_first_turn(producers), 11);
+    cr_expect_eq(producers_last_turn(producers), 12);
+    producers_free(producers);
+}
