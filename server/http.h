@@ -97,7 +97,9 @@ typedef struct HttpPiece {
 
 /* ---- the reply ---- */
 
-/* Status line and the engine's own fields.  Calling it again starts over. */
+/* Status line and the engine's own fields.  Calling it again starts over.  From here to the end of
+ * the head (reply_send, reply_problem_send, stream_start) no other exchange of the loop may be
+ * answered. */
 void reply_start(HttpExchange *exchange, int status);
 /* Values are copied; control characters in them are replaced by a space.  A head over
  * HTTP_REPLY_HEAD_BYTES_MAX turns the reply into a 500. */

@@ -240,10 +240,10 @@ answer_release(HttpExchange *exchange)
 {
     Probe *probe = probe_of(exchange);
 
-    reply_start(exchange, 204); /* another exchange is answered in between */
     while (probe->waiters != NULL) {
         answer_waiter(probe->waiters);
     }
+    reply_start(exchange, 204);
     reply_send(exchange, NULL, 0);
 }
 
