@@ -21,6 +21,8 @@ make_metrics(AppMetrics *out, Metrics *metrics)
                                       "Long-polls waiting and SSE connections open now.");
     out->queued = metrics_gauge(metrics, "ds_server_operations_queued", NULL,
                                 "Operations that the storage has not finished yet.");
+    out->cold_reads = metrics_counter(metrics, "ds_server_cold_reads_total", NULL,
+                                      "Ranges that were not in memory.");
     out->slow_cut = metrics_counter(metrics, "ds_server_slow_readers_cut_total", NULL,
                                     "SSE readers cut because they did not keep up.");
 }

@@ -21,6 +21,7 @@ typedef struct AppMetrics {
     Metric *live_waiting; /* now */
     Metric *slow_cut;
     Metric *queued; /* operations, now */
+    Metric *cold_reads;
 } AppMetrics;
 
 typedef struct App {

@@ -4,6 +4,7 @@
 #include "common/http_parse.h"
 #include "common/json_scan.h"
 #include "server/admin.h"
+#include "server/cold_read.h"
 #include "server/http_internal.h"
 #include "server/live.h"
 #include "server/server_config.h"
@@ -50,6 +51,8 @@ const Limit limits_table[] = {
     {"stream name", "DS_LIMITS__MAX_STREAM_NAME_BYTES", 0, "", "400"},
     {"segments of a stream name", "DS_LIMITS__MAX_STREAM_NAME_SEGMENTS", 0, "", "400"},
     {"one page of a read", "DS_LIMITS__MAX_READ_PAGE_BYTES", 0, "", "the next page follows"},
+    {"reads from disk at once, of a network thread", NULL, COLD_READS_MAX, "",
+     "the next one waits for its turn"},
     {"payload of an SSE event", NULL, SSE_EVENT_BYTES_MAX, "bytes",
      "the next event follows; a single message may be larger"},
     {"what an SSE client leaves untaken", "DS_LIMITS__MAX_SUBSCRIBER_BACKLOG_BYTES", 0, "",

@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "server/cursor.h"
 #include "server/live_loop.h"
+#include "server/read_later.h"
 #include "server/read_reply.h"
 #include "server/sse_frame.h"
 
@@ -23,6 +24,7 @@ typedef struct LiveReader {
     uint64_t cursor;   /* the least one to answer with */
 
     /* SSE only */
+    ColdRead *cold;         /* NULL: none is under way */
     bool begun;             /* a control event was sent */
     bool stalled;           /* waiting for the connection */
     uint64_t stalled_bytes; /* bytes_ever of the stream when that began */
@@ -42,6 +44,7 @@ count_waiting(App *app, int change)
 static void
 reader_end(LiveReader *reader)
 {
+    cold_read_cancel(reader->cold);
     wake_leave(&reader->waiter);
     live_leave(&reader->live);
     timer_free(reader->timer);
@@ -99,7 +102,12 @@ poll_step(LiveReader *reader)
     };
     ReadVerdict verdict = store_read(reader->app->store, reader->stream, &read);
 
-    if (verdict != READ_OK) {
+    if (verdict == READ_COLD) {
+        uint64_t cursor = reader_cursor(reader);
+
+        read_later(reader->app, reader->exchange, reader->stream, &read, STR_EMPTY, &cursor);
+        reader_end(reader);
+    } else if (verdict != READ_OK) {
         read_reply_refused(reader->exchange, verdict);
         reader_end(reader);
     } else if (read.range.bytes > 0) {
@@ -138,6 +146,11 @@ live_long_poll(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read
     ReadVerdict verdict = store_read(app->store, stream, read);
     LiveReader *reader;
 
+    if (verdict == READ_COLD) {
+        read_later(app, exchange, stream, read, known_tags, &cursor);
+        stream_drop(stream);
+        return;
+    }
     if (verdict != READ_OK) {
         read_reply_refused(exchange, verdict);
         stream_drop(stream);
@@ -174,7 +187,6 @@ sse_end(LiveReader *reader)
 static void
 sse_cut(LiveReader *reader)
 {
-    metric_add(reader->app->metrics.slow_cut, 1);
     exchange_abort(reader->exchange);
     reader_end(reader);
 }
@@ -225,27 +237,35 @@ sse_has_room(const LiveReader *reader, size_t bytes)
 }
 
 typedef enum SseProgress {
-    SSE_MORE,  /* there is more to send */
-    SSE_WAIT,  /* for the stream, or for the connection */
-    SSE_FINAL, /* the end of the stream was sent */
-    SSE_LAGS,  /* too much passed by while the connection took nothing */
+    SSE_MORE,   /* there is more to send */
+    SSE_WAIT,   /* for the stream, or for the connection */
+    SSE_FINAL,  /* the end of the stream was sent */
+    SSE_BROKEN, /* the bytes cannot be read */
+    SSE_LAGS,   /* too much passed by while the connection took nothing */
 } SseProgress;
+
+static SseProgress
+sse_stall(LiveReader *reader, const StoreRead *read)
+{
+    uint64_t lag_max = (uint64_t)reader->app->config->limits.subscriber_backlog_bytes;
+
+    if (!reader->stalled) {
+        reader->stalled = true;
+        reader->stalled_bytes = read->bytes_ever;
+    }
+    return read->bytes_ever - reader->stalled_bytes > lag_max ? SSE_LAGS : SSE_WAIT;
+}
 
 static SseProgress
 sse_send(LiveReader *reader, const StoreRead *read)
 {
-    uint64_t lag_max = (uint64_t)reader->app->config->limits.subscriber_backlog_bytes;
     bool final = read->closed && read->at_tail;
 
     if (read->range.bytes == 0 && !final && reader->begun) {
         return SSE_WAIT;
     }
     if (!sse_has_room(reader, read->range.bytes) || !sse_write(reader, read)) {
-        if (!reader->stalled) {
-            reader->stalled = true;
-            reader->stalled_bytes = read->bytes_ever;
-        }
-        return read->bytes_ever - reader->stalled_bytes > lag_max ? SSE_LAGS : SSE_WAIT;
+        return sse_stall(reader, read);
     }
     reader->stalled = false;
     if (final) {
@@ -254,26 +274,68 @@ sse_send(LiveReader *reader, const StoreRead *read)
     return read->at_tail ? SSE_WAIT : SSE_MORE;
 }
 
+static void sse_cold_done(void *arg, ReadVerdict verdict, StoreRead *read);
+
+static SseProgress
+sse_take(LiveReader *reader, ReadVerdict verdict, StoreRead *read)
+{
+    SseProgress progress = SSE_FINAL; /* the next request says why */
+
+    if (verdict == READ_OK) {
+        progress = sse_send(reader, read);
+        range_done(&read->range);
+    } else if (verdict == READ_FAILED) {
+        progress = SSE_BROKEN;
+    } else if (verdict == READ_COLD && !sse_has_room(reader, read->bytes_max)) {
+        progress = sse_stall(reader, read);
+    } else if (verdict == READ_COLD) {
+        reader->cold = cold_read_start(live_cold_reads(reader->net), reader->app, reader->stream,
+                                       read, sse_cold_done, reader);
+        progress = SSE_WAIT;
+    }
+    return progress;
+}
+
 /* Sends what there is and the connection has room for.  The reader may be gone afterwards. */
 static void
-sse_step(LiveReader *reader)
+sse_go_on(LiveReader *reader, SseProgress progress)
 {
-    SseProgress progress = SSE_MORE;
-
     while (progress == SSE_MORE) {
         StoreRead read = {.from = reader->position, .bytes_max = SSE_EVENT_BYTES_MAX};
+        ReadVerdict verdict = store_read(reader->app->store, reader->stream, &read);
 
-        if (store_read(reader->app->store, reader->stream, &read) != READ_OK) {
-            progress = SSE_FINAL; /* deleted, or trimmed past it: the next request says which */
-            break;
-        }
-        progress = sse_send(reader, &read);
-        range_done(&read.range);
+        progress = sse_take(reader, verdict, &read);
     }
     if (progress == SSE_FINAL) {
         sse_end(reader);
-    } else if (progress == SSE_LAGS) {
+    } else if (progress == SSE_BROKEN) {
         sse_cut(reader);
+    } else if (progress == SSE_LAGS) {
+        metric_add(reader->app->metrics.slow_cut, 1);
+        sse_cut(reader);
+    }
+}
+
+static void
+sse_cold_done(void *arg, ReadVerdict verdict, StoreRead *read)
+{
+    LiveReader *reader = arg;
+    SseProgress progress;
+
+    reader->cold = NULL;
+    progress = sse_take(reader, verdict, read);
+    if (progress == SSE_WAIT && !reader->stalled) {
+        progress = SSE_MORE; /* the stream may have grown behind what the pool saw */
+    }
+    sse_go_on(reader, progress);
+}
+
+/* What is on its way from the disk is sent first. */
+static void
+sse_step(LiveReader *reader)
+{
+    if (reader->cold == NULL) {
+        sse_go_on(reader, SSE_MORE);
     }
 }
 
@@ -364,7 +426,7 @@ live_sse(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, uint
     /* Whether it can be read from there has to be known before the head goes out. */
     read->bytes_max = 0;
     verdict = store_read(app->store, stream, read);
-    if (verdict != READ_OK) {
+    if (verdict != READ_OK && verdict != READ_COLD) {
         read_reply_refused(exchange, verdict);
         stream_drop(stream);
         return;

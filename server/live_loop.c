@@ -9,6 +9,7 @@ typedef struct LiveLoop {
     LIST_HEAD(, LiveEntry) waiting;
     SseFrameCache frames;
     OpHome *op_home;
+    ColdReads *cold_reads;
     LoopTimer *expiry_timer; /* the first loop's only */
     bool draining;
 } LiveLoop;
@@ -49,6 +50,12 @@ live_op_home(NetLoop *net)
     return live_loop(net)->op_home;
 }
 
+ColdReads *
+live_cold_reads(NetLoop *net)
+{
+    return live_loop(net)->cold_reads;
+}
+
 static void
 expire(void *arg)
 {
@@ -64,6 +71,7 @@ live_loop_start(NetLoop *net)
 
     LIST_INIT(&live->waiting);
     live->op_home = op_home_new(net);
+    live->cold_reads = cold_reads_new(net);
     net_loop_set_slot(net, live);
     if (net_loop_index(net) == 0) {
         live->expiry_timer = timer_new(net_loop_loop(net), expire, net_loop_app(net));
@@ -93,6 +101,7 @@ live_loop_stop(NetLoop *net)
     timer_free(live->expiry_timer);
     sse_frame_cache_done(&live->frames);
     op_home_drop(live->op_home);
+    cold_reads_free(live->cold_reads);
     net_loop_set_slot(net, NULL);
     free(live);
 }

@@ -7,7 +7,7 @@
 
 #include <bsd/sys/queue.h>
 
-#include "server/http.h"
+#include "server/cold_read.h"
 #include "server/sse_frame.h"
 
 typedef struct OpHome OpHome;
@@ -25,6 +25,7 @@ void live_leave(LiveEntry *entry);
 bool live_is_draining(NetLoop *net); /* nobody should wait any more */
 SseFrameCache *live_frames(NetLoop *net);
 OpHome *live_op_home(NetLoop *net);
+ColdReads *live_cold_reads(NetLoop *net);
 
 /* HttpHandlers' loop_start, loop_drain and loop_stop. */
 void live_loop_start(NetLoop *net);

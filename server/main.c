@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "server/app.h"
+#include "server/cold_read.h"
 #include "server/http_server.h"
 #include "server/live_loop.h"
 #include "server/route.h"
@@ -90,6 +91,8 @@ run(Program *program)
     int status = EXIT_SUCCESS;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    /* Read by libuv when the first work comes; whoever set it knows better. */
+    (void)setenv("UV_THREADPOOL_SIZE", COLD_POOL_THREADS, 0);
     program->loop = loop_new();
     program->metrics = metrics_new();
     if (start(program, &err)) {

@@ -11,6 +11,7 @@
 #include "server/cursor.h"
 #include "server/live.h"
 #include "server/query.h"
+#include "server/read_later.h"
 #include "server/read_reply.h"
 
 typedef enum ReadMode { READ_CATCH_UP, READ_LONG_POLL, READ_SSE } ReadMode;
@@ -134,6 +135,8 @@ catch_up(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, Str 
 
     if (verdict == READ_OK) {
         read_reply_range(app, exchange, stream, read, known_tags, NULL);
+    } else if (verdict == READ_COLD) {
+        read_later(app, exchange, stream, read, known_tags, NULL);
     } else {
         read_reply_refused(exchange, verdict);
     }

@@ -4,6 +4,7 @@ add_library(ds_server STATIC
     admin_changes.c
     app.c
     chunk_log.c
+    cold_read.c
     cursor.c
     etag.c
     expiry.c
@@ -24,6 +25,7 @@ add_library(ds_server STATIC
     producer.c
     query.c
     range.c
+    read_later.c
     read_reply.c
     registry.c
     route.c

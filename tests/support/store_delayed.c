@@ -3,8 +3,10 @@
  * tests/support/store_delayed.c -- memory mode that behaves like a durable one at its worst.
  *
  * Linked into ds-server-delayed with --wrap=store_memory_new.  Operations are queued; a thread
- * finishes a few of them at a time, after a random delay and not before the file
- * DS_TEST_STORE_GATE, if it is set, exists.
+ * finishes a few of them at a time, after a random delay.  Half of all reads find their bytes cold,
+ * and get them late.  For tests that need it to the point: nothing is finished while the file
+ * DS_TEST_STORE_GATE is missing, nothing cold is read while DS_TEST_COLD_GATE is; streams whose
+ * names begin with "hot" are never cold, with "cold" always, with "unreadable" they are damaged.
  *
  * ds-server-delayed is ds-server otherwise: what passes against ds-server has to pass against it.
  */
@@ -55,10 +57,11 @@ sleep_us(long us)
     (void)nanosleep(&pause, NULL);
 }
 
+/* Not before the file that the variable names, if it is set, exists. */
 static void
-delay(void)
+delay(const char *gate_variable)
 {
-    const char *gate = getenv("DS_TEST_STORE_GATE");
+    const char *gate = getenv(gate_variable);
 
     sleep_us((long)arc4random_uniform(DELAY_US_MAX));
     while (gate != NULL && access(gate, F_OK) != 0) {
@@ -77,6 +80,73 @@ submit(Store *store DS_UNUSED, StoreOp *op)
     pthread_cond_signal(&delayed.changed);
     pthread_mutex_unlock(&delayed.mutex);
 }
+
+/* ---- reads ---- */
+
+/* A copy of their own, as from a disk. */
+static void
+flatten(const Range *from, Range *out)
+{
+    char *bytes = mem_alloc(from->bytes + 1);
+    HttpHold *hold = http_hold_new(bytes);
+    size_t len = 0;
+
+    for (size_t i = 0; i < from->count; i++) {
+        memcpy(bytes + len, from->parts[i].bytes.ptr, from->parts[i].bytes.len);
+        len += from->parts[i].bytes.len;
+    }
+    range_add(out, str_n(bytes, len), hold);
+    out->to = from->to;
+    http_hold_drop(hold);
+}
+
+/* The lock is let go of meanwhile, so the stream may lose the bytes. */
+static ReadPart
+read_cold(Store *store, Stream *stream, uint64_t from, uint64_t to, size_t bytes_max, Range *out,
+          Error *err)
+{
+    size_t room = bytes_max > out->bytes ? bytes_max - out->bytes : 0;
+    Range range;
+
+    pthread_mutex_unlock(&stream->lock);
+    delay("DS_TEST_COLD_GATE");
+    pthread_mutex_lock(&stream->lock);
+    if (atomic_load(&stream->deleted) || from < stream->view.base ||
+        str_starts(stream->name, STR("unreadable"))) {
+        (void)error_set(err, ERR_CORRUPT, "this cannot be read");
+        return READ_PART_FAILED;
+    }
+    range_init(&range, from);
+    DS_ASSERT(delayed.memory->read(store, stream, from, to, room, true, &range, err) ==
+              READ_PART_OK);
+    flatten(&range, out);
+    range_done(&range);
+    return READ_PART_OK;
+}
+
+static bool
+is_cold(Str name)
+{
+    if (str_starts(name, STR("cold")) || str_starts(name, STR("unreadable"))) {
+        return true;
+    }
+    return !str_starts(name, STR("hot")) && arc4random_uniform(2) == 0;
+}
+
+static ReadPart
+read_part(Store *store, Stream *stream, uint64_t from, uint64_t to, size_t bytes_max,
+          bool may_block, Range *out, Error *err)
+{
+    if (may_block) {
+        return read_cold(store, stream, from, to, bytes_max, out, err);
+    }
+    if (is_cold(stream->name)) {
+        return READ_PART_COLD;
+    }
+    return delayed.memory->read(store, stream, from, to, bytes_max, false, out, err);
+}
+
+/* ---- operations ---- */
 
 /* Takes up to BATCH_MAX; false when there will never be more. */
 static bool
@@ -103,7 +173,7 @@ run(void *arg DS_UNUSED)
     struct Queue batch;
 
     while (take_batch(&batch)) {
-        delay();
+        delay("DS_TEST_STORE_GATE");
         while (!STAILQ_EMPTY(&batch)) {
             Queued *queued = STAILQ_FIRST(&batch);
 
@@ -134,6 +204,7 @@ __wrap_store_memory_new(const StoreLimits *limits, Metrics *metrics)
     delayed.table = *store->table;
     delayed.table.queued = true;
     delayed.table.submit = submit;
+    delayed.table.read = read_part;
     delayed.table.stop = stop;
     store->table = &delayed.table;
     delayed.store = store;

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operations that the store finishes later, on a thread of its own, and bytes that are not in memory:
+ds-server over the store of tests/support/store_delayed.c."""
+import json
+import signal
+
+import pytest
+
+import ds
+from http_wire import Closed, Wire, get, post
+
+WRITERS = 40
+TEXT = "Content-Type: text/plain"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(**settings) -> a running ds-server-delayed; it must end well."""
+    started = []
+
+    def start_server(**settings):
+        process = Server(tmp_path, settings)
+        started.append(process)
+        return process.wait_ready()
+
+    yield start_server
+    for process in started:
+        process.open("store", "cold")
+    complaints = ds.stop_all(started)
+    assert not complaints, complaints + [process.log_end() for process in started]
+
+
+class Server(ds.DsServer):
+    """While a gate is closed, the store finishes no operation ("store"), or no cold read ("cold")."""
+
+    def __init__(self, folder, settings):
+        self.gates = {"store": folder / "store-gate", "cold": folder / "cold-gate"}
+        self.open("store", "cold")
+        super().__init__(folder, binary=ds.program("ds-server-delayed"), environment={
+            "DS_TEST_STORE_GATE": str(self.gates["store"]),
+            "DS_TEST_COLD_GATE": str(self.gates["cold"]), "DS_SERVER__THREADS": "3", **settings})
+
+    def open(self, *names):
+        for name in names:
+            self.gates[name].touch()
+
+    def close(self, name):
+        self.gates[name].unlink()
+
+    def metric(self, name):
+        _, _, text = ds.http("GET", self.admin_url + "/metrics")
+        return next(int(line.split()[1]) for line in text.decode().splitlines()
+                    if line.startswith(name + " "))
+
+    def wait_metric(self, name, value):
+        ds.wait_until(lambda: self.metric(name) == value, what=f"{name} {value}")
+
+    def wait_queued(self, count):
+        self.wait_metric("ds_server_operations_queued", count)
+
+    def read(self, name, query="?offset=-1"):
+        return ds.http("GET", self.stream_url(name) + query)
+
+    def stored(self, name):
+        return self.read(name)[2].decode().count("<")
+
+
+def append_request(name, body, *fields):
+    return post(f"/v1/stream/{name}", body, TEXT, *fields)
+
+
+def send_appends(server, name):
+    """One append from each of many clients, all of them queued."""
+    server.create(name, "text/plain")
+    server.close("store")
+    wires = [Wire(server.port) for _ in range(WRITERS)]
+    for i, wire in enumerate(wires):
+        wire.send(append_request(name, f"<{i}>"))
+    server.wait_queued(WRITERS)
+    return wires
+
+
+def test_what_a_client_asked_for_before_it_left_is_done(start):
+    server = start()
+    for wire in send_appends(server, "left"):
+        wire.reset()
+    assert server.stored("left") == 0
+    server.open("store")
+    server.wait_queued(0)
+    assert server.stored("left") == WRITERS
+
+
+def test_a_client_that_only_stops_sending_is_answered(start):
+    server = start()
+    server.create("half", "text/plain")
+    server.close("store")
+    with Wire(server.port) as wire:
+        wire.send(append_request("half", "a") + append_request("half", "b"))
+        wire.end()
+        server.wait_queued(1)
+        server.open("store")
+        assert [wire.reply().status, wire.reply().status] == [204, 204]
+        assert wire.is_closed()
+
+
+def test_pipelined_requests_of_all_kinds_are_answered_in_order(start):
+    server = start()
+    path = "/v1/stream/mixed"
+    with Wire(server.port) as wire:
+        wire.send(post(path, "", TEXT, method="PUT") + append_request("mixed", "one") +
+                  get(path + "?offset=-1").encode() + append_request("mixed", "two", "Stream-Closed: true") +
+                  append_request("mixed", "three") + get(path, method="DELETE").encode() +
+                  get(path).encode())
+        replies = [wire.reply() for _ in range(7)]
+    assert [reply.status for reply in replies] == [201, 204, 200, 204, 409, 204, 404]
+    assert replies[0]["Location"] == "http://h" + path
+    assert replies[2].body == b"one"
+
+
+def test_large_bodies_outlive_their_requests(start):
+    server = start()
+    server.create("large", "application/octet-stream")
+    bodies = [bytes([65 + i]) * 300_000 for i in range(8)]
+    wires = [Wire(server.port) for _ in bodies]
+    for wire, body in zip(wires, bodies):
+        wire.send(post("/v1/stream/large", body, "Content-Type: application/octet-stream"))
+    for wire in wires:
+        assert wire.reply().status == 204
+        wire.close()
+    text = server.read("large")[2]
+    assert sorted(text[at:at + 300_000] for at in range(0, len(text), 300_000)) == bodies
+
+
+def test_bodies_that_wait_for_the_store_are_limited(start):
+    server = start(DS_LIMITS__MAX_INFLIGHT_BODY_BYTES="1048576")
+    server.create("waiting", "text/plain")
+    server.close("store")
+    wires = [Wire(server.port) for _ in range(20)]
+    for wire in wires:
+        wire.send(append_request("waiting", "<" + "x" * 99_999))
+    server.wait_queued(10)
+    server.open("store")
+    replies = [wire.reply() for wire in wires]
+    assert sorted(reply.status for reply in replies) == [204] * 10 + [503] * 10
+    assert {reply["Retry-After"] for reply in replies if reply.status == 503} == {"1"}
+    assert server.stored("waiting") == 10
+    with Wire(server.port) as wire:
+        assert wire.ask(append_request("waiting", "<again")).status == 204
+
+
+def test_sigterm_waits_for_the_answers(start):
+    server = start()
+    wires = send_appends(server, "drain")
+    server.signal(signal.SIGTERM)
+    server.wait_log("stopping")
+    server.open("store")
+    replies = [wire.reply() for wire in wires]
+    assert {reply.status for reply in replies} == {204}
+    assert len({reply["Stream-Next-Offset"] for reply in replies}) == WRITERS
+    assert all(wire.is_closed() for wire in wires)
+    assert server.wait() == 0
+
+
+def test_a_drain_that_takes_too_long_cuts_clients_and_still_ends_well(start):
+    server = start(DS_SERVER__DRAIN_TIMEOUT="100ms")
+    wires = send_appends(server, "cut")
+    server.signal(signal.SIGTERM)
+    for wire in wires:
+        with pytest.raises((Closed, ConnectionResetError)):
+            wire.reply()
+    server.open("store")
+    assert server.wait() == 0
+
+
+READERS = 40
+COLD_BODY = b"x" * 100_000
+
+
+def ask_cold(server, query="?offset=-1"):
+    """One read from each of many clients, none of them answered."""
+    server.create("cold", "text/plain", COLD_BODY)
+    server.close("cold")
+    before = server.metric("ds_server_cold_reads_total")
+    wires = [Wire(server.port) for _ in range(READERS)]
+    for wire in wires:
+        wire.send(get("/v1/stream/cold" + query))
+    server.wait_metric("ds_server_cold_reads_total", before + READERS)
+    return wires
+
+
+@pytest.mark.parametrize("query", ["?offset=-1", "?offset=-1&live=long-poll"])
+def test_cold_reads_are_answered_and_those_whose_clients_left_are_not(start, query):
+    server = start()
+    wires = ask_cold(server, query)
+    for wire in wires[::2]:
+        wire.reset()
+    server.open("cold")
+    for wire in wires[1::2]:
+        reply = wire.reply()
+        assert (reply.status, reply.body) == (200, COLD_BODY)
+        assert reply["Stream-Up-To-Date"] == "true"
+
+
+def test_a_cold_read_is_not_sent_again_to_who_has_it(start):
+    server = start()
+    server.create("cold", "text/plain", COLD_BODY)
+    tag = server.read("cold")[1]["ETag"]
+    with Wire(server.port) as wire:
+        assert wire.ask(get("/v1/stream/cold?offset=-1", f"If-None-Match: {tag}")).status == 304
+
+
+def test_what_is_in_memory_is_read_while_all_cold_reads_wait(start):
+    server = start()
+    server.create("hot", "text/plain", b"warm")
+    wires = ask_cold(server)
+    for _ in range(6):
+        assert server.read("hot")[2] == b"warm"
+    server.append("hot", b"er", "text/plain")
+    assert server.read("hot")[2] == b"warmer"
+    server.open("cold")
+    assert {wire.reply().status for wire in wires} == {200}
+
+
+def read_events(wire, name):
+    """The data of the events of that name, until the other side ends the stream."""
+    text = wire.reply().body.decode()
+    events = [event.split("\n") for event in text.split("\n\n")]
+    return [line[len("data:"):] for lines in events if f"event: {name}" in lines
+            for line in lines if line.startswith("data:")]
+
+
+def test_an_sse_reader_far_behind_gets_every_message_once_and_in_order(start):
+    server = start()
+    server.create("cold/behind", "application/json")
+    wires = [Wire(server.port) for _ in range(5)]
+    numbers = [f"{number:04}" + "." * 9000 for number in range(200)]
+    for at in range(0, 100, 10):
+        server.append("cold/behind", numbers[at:at + 10])
+    for wire in wires:
+        wire.send(get("/v1/stream/cold/behind?offset=-1&live=sse"))
+    for at in range(100, 200):
+        server.append("cold/behind", numbers[at:at + 1])
+    server.append("cold/behind", ["end"], headers={"Stream-Closed": "true"})
+    for wire in wires:
+        events = [json.loads(data) for data in read_events(wire, "data")]
+        assert [message for event in events for message in event] == [*numbers, "end"]
+        wire.close()
+
+
+@pytest.mark.parametrize("query", ["?offset=-1", "?offset=-1&live=long-poll"])
+def test_bytes_that_cannot_be_read_are_an_error_and_named_in_the_log(start, query):
+    server = start()
+    server.create("unreadable", "text/plain", b"lost")
+    status, fields, text = server.read("unreadable", query)
+    assert (status, fields["Content-Type"]) == (500, "application/problem+json")
+    assert json.loads(text)["code"] == "INTERNAL_ERROR"
+    server.wait_log("event=server.read_failed")
+    lines = [line for line in server.log_text().splitlines() if "read_failed" in line]
+    assert len(lines) == 1 and "stream=unreadable" in lines[0]
+
+
+def test_sse_is_cut_where_bytes_cannot_be_read(start):
+    server = start()
+    server.create("unreadable", "text/plain", b"lost")
+    with Wire(server.port) as wire:
+        wire.send(get("/v1/stream/unreadable?offset=-1&live=sse"))
+        reply = wire.reply()
+        assert (reply.status, reply.whole, reply.body) == (200, False, b"")
+
+
+def test_sigterm_waits_for_cold_reads(start):
+    server = start()
+    wires = ask_cold(server)
+    server.signal(signal.SIGTERM)
+    server.wait_log("stopping")
+    server.open("cold")
+    assert {wire.reply().body for wire in wires} == {COLD_BODY}
+    assert server.wait() == 0
+
+
+def test_cold_reads_outlive_their_loops(start):
+    server = start(DS_SERVER__DRAIN_TIMEOUT="100ms")
+    wires = ask_cold(server)
+    with Wire(server.port) as subscriber:
+        subscriber.send(get("/v1/stream/cold?offset=-1&live=sse"))
+        assert subscriber.head().status == 200
+        server.signal(signal.SIGTERM)
+        for wire in wires:
+            with pytest.raises((Closed, ConnectionResetError)):
+                wire.reply()
+    server.open("cold")
+    assert server.wait() == 0
