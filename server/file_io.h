@@ -14,6 +14,9 @@
 #include "common/error.h"
 #include "common/str.h"
 
+/* From errno; `what` is a verb.  False. */
+bool file_error(Error *err, const char *what, const char *path);
+
 /* All of it at offset.  The array is used up.  ERR_FULL also after a part was written when
  * partial_is_full: for bytes that do not count until something else says so. */
 DS_MUST_CHECK bool file_write_at(int fd, struct iovec *parts, size_t count, uint64_t offset,

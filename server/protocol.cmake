@@ -8,6 +8,7 @@ add_library(ds_server STATIC
     cursor.c
     etag.c
     expiry.c
+    file_io.c
     journal.c
     live.c
     live_loop.c
@@ -33,5 +34,9 @@ add_library(ds_server STATIC
     store.c
     store_memory.c
     stream.c
-    wake.c)
+    wake.c
+    wal.c
+    wal_batch.c
+    wal_recover.c
+    wal_segment.c)
 target_link_libraries(ds_server PUBLIC ds_http)

@@ -6,3 +6,4 @@ ds_fuzz(json_scan ds_core PkgConfig::JANSSON) # the oracle
 ds_fuzz(name ds_server)
 ds_fuzz(payload ds_server)
 ds_fuzz(sse ds_core)
+ds_fuzz(wal ds_server)
