@@ -17,6 +17,7 @@
  */
 #pragma once
 
+#include "server/id_map.h"
 #include "server/store.h"
 
 typedef struct Backend Backend;
@@ -26,10 +27,10 @@ typedef struct StreamRow StreamRow;
 
 /* What a durable mode keeps of a stream in memory; a backend may embed it in a larger struct.
  *
- * The log counts from the stream's first byte, trimmed and forgotten ones included, though it holds
- * the newest only: byte_end and index_end are what a StreamRow has as log_bytes and log_messages.
- * A position is index_end of a JSON stream and byte_end of another, so a fork's log begins with
- * fork_at as one of the two and 0 as the other. */
+ * The log counts from the stream's first byte of its own, trimmed and forgotten ones included,
+ * though it holds the newest only: so many bytes and messages as a StreamRow has as file_bytes and
+ * file_count, which a backend fills in.  But one of the two is also a position (bytes of a byte
+ * stream, messages of a JSON stream) and counts from fork_at. */
 typedef struct ShardStream {
     Stream base;      /* first member */
     Shard *shard;     /* fixed */
@@ -37,7 +38,8 @@ typedef struct ShardStream {
     uint64_t kept_to; /* position: what lies before it, Backend.read finds; under the lock */
 
     /* the shard's own */
-    bool is_hot; /* in the list of those with bytes in memory, under its lock */
+    unsigned pending; /* changes of the batch that are not published; the commit thread's */
+    bool is_hot;      /* in the list of those with bytes in memory, under its lock */
     TAILQ_ENTRY(ShardStream) by_use;
     int64_t touch_kept_ms; /* the touched_ms that was committed last; the commit thread's */
     LIST_ENTRY(ShardStream) by_ttl;
@@ -57,7 +59,7 @@ typedef struct Change {
     ChangeKind kind;
     ShardStream *stream; /* with a reference until the batch is published */
     const StoreOp *op;   /* CREATE, APPEND, TRIM; NULL when the store did it by itself */
-    int64_t boot_ms;     /* when it was judged */
+    int64_t boot_ms;     /* when it was judged; of TOUCH that access */
     int64_t wall_ms;
     uint64_t position; /* CREATE, APPEND: of the first byte or message of the payload */
     StreamView at;     /* the state's after this change */
@@ -69,6 +71,10 @@ typedef struct BackendTable {
     /* Once, before all else and before the shard's thread: shard_load_stream for every stream that
      * there is, in any order. */
     bool (*load)(Backend *backend, ShardLoad *load, Error *err);
+    /* When every shard is loaded and forks have their parents; may be NULL.  lost: the machine
+     * stopped, and the mode may have lost what it acknowledged; streams that are open have got
+     * another era. */
+    bool (*loaded)(Backend *backend, ShardLoad *load, bool lost, Error *err);
 
     bool (*commit)(Backend *backend, const Change *changes, size_t count, Error *err);
     /* Afterwards, when everybody sees it and before anybody is answered.  Bytes are in the log. */
@@ -81,9 +87,9 @@ typedef struct BackendTable {
      * of a message.  Fewer is no error, none is.  ERR_GONE: deleted or trimmed meanwhile. */
     bool (*read)(Backend *backend, ShardStream *stream, uint64_t from, uint64_t to,
                  size_t bytes_max, Range *out, Error *err);
-    /* The same for counting: what the log's byte_end and index_end were when the tail was at a
-     * position (<= kept_to, >= the view's base; of a byte stream an append that it lies within does
-     * not count). */
+    /* The same for counting: payload bytes and messages of the stream's own before a position
+     * (<= kept_to, >= the view's base), trimmed ones included.  Of a byte stream an append that the
+     * position lies within is not before it. */
     bool (*measure)(Backend *backend, ShardStream *stream, uint64_t position, uint64_t *out_bytes,
                     uint64_t *out_messages, Error *err);
 
@@ -120,6 +126,10 @@ typedef struct BackendKind {
      * options->shard does not count. */
     bool (*share)(const BackendOptions *options, void **out_shared, Error *err);
     void (*unshare)(void *shared);
+    /* After load of all shards, and after a stop that was none: ids that belong to no stream may
+     * go. May be NULL. */
+    bool (*sweep)(void *shared, const IdMap *streams, Error *err);
+    bool may_lose; /* what it acknowledged, when the machine stops */
     bool (*open)(const BackendOptions *options, void *shared, Backend **out, Error *err);
 } BackendKind;
 
@@ -134,11 +144,17 @@ DS_MUST_CHECK bool shard_load_stream(ShardLoad *load, const StreamRow *row, Shar
                                      Error *err);
 ShardStream *shard_load_find(ShardLoad *load, uint64_t id); /* NULL: no such stream */
 void shard_load_forget(ShardLoad *load, ShardStream *stream);
+/* Those of the shard; false from fn stops. */
+DS_MUST_CHECK bool shard_load_each(ShardLoad *load,
+                                   bool (*fn)(void *arg, ShardStream *stream, Error *err),
+                                   void *arg, Error *err);
 
 /* From a thread of the backend's: waits for the batch under way and keeps the next one from
  * starting.  For milliseconds at most. */
 void shard_pause(Shard *shard);
 void shard_resume(Shard *shard);
+/* From the commit thread, in published or tick: no batch begins until somebody resumes. */
+void shard_hold(Shard *shard);
 
 /* From any thread, no lock held: bytes up to kept_to may leave memory when there are more than
  * DS_LIMITS__MAX_CACHE_BYTES, those used longest ago first. */

@@ -66,6 +66,11 @@ typedef struct DataRead {
 /* Adds the bytes to the range and moves its `to` by as many positions. */
 DS_MUST_CHECK bool data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err);
 
+/* What lies before a position (at most `end`): bytes, and whole messages. */
+DS_MUST_CHECK bool data_file_locate(DataFiles *files, uint64_t id, DataEnd end,
+                                    bool counts_messages, uint64_t position, DataEnd *out,
+                                    Error *err);
+
 /* Gives the disk space of the first `bytes` back, in blocks; they may not be read any more.  Does
  * nothing where the file system cannot. */
 void data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes);
