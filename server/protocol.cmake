@@ -31,13 +31,16 @@ add_library(ds_server STATIC
     read_reply.c
     registry.c
     route.c
+    sqlite.c
     sse_frame.c
     store.c
     store_memory.c
     stream.c
+    stream_row.c
+    stream_rows.c
     wake.c
     wal.c
     wal_batch.c
     wal_recover.c
     wal_segment.c)
-target_link_libraries(ds_server PUBLIC ds_http)
+target_link_libraries(ds_server PUBLIC ds_http PkgConfig::SQLITE)

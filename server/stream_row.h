@@ -7,22 +7,12 @@
  * backend wants, and the same row brings it back at the next start.  Times of the boot clock (the
  * last access, when producers wrote) stand in it as wall clock, because boot time begins anew.
  *
- * Producers are a table of their own: a row carries those that wrote since the last one, so that a
- * stream with thousands of them does not rewrite them all; which are forgotten is told by turn
- * (producer.h).
- *
- * Two tables, `stream` and `producer`, and `schema_version`, so that a newer format is refused and
- * not misread.  The caller owns connection and transactions.  Errors are those of sqlite.h, and
- * ERR_CORRUPT for a row that no stream can have.  One thread at a time.
+ * Of producers it carries those that wrote since another row was taken, so that a stream with
+ * thousands of them need not rewrite them all; which are forgotten is told by turn (producer.h).
  */
 #pragma once
 
-#include <sqlite3.h>
-
-#include "common/error.h"
 #include "server/stream.h"
-
-#define STREAM_ROWS_VERSION 1
 
 typedef struct StreamRow {
     /* fixed */
@@ -48,6 +38,7 @@ typedef struct StreamRow {
 
     ProducerRecord *producers; /* the oldest first; used_ms is wall clock */
     size_t producers_count;
+    uint64_t producers_after;
     uint64_t producers_first_turn; /* those with a smaller one are forgotten */
     uint64_t producers_last_turn;  /* what to pass as producers_after for the next row */
 
@@ -78,19 +69,3 @@ void stream_row_done(StreamRow *row);
  * because the last accesses were not kept. */
 void stream_row_restore(const StreamRow *row, StreamRowTime now, int64_t touch_slack_ms,
                         size_t producers_max, Stream *stream);
-
-typedef struct StreamRows StreamRows;
-
-/* Makes the tables where there are none.  ERR_CONFIG: of a newer format. */
-DS_MUST_CHECK bool stream_rows_open(sqlite3 *db, StreamRows **out, Error *err); /* db is borrowed */
-void stream_rows_close(StreamRows *rows); /* accepts NULL; before the connection is closed */
-
-/* Adds it or writes over it, its producers included.  Of one that is there the fixed part stays. */
-DS_MUST_CHECK bool stream_rows_put(StreamRows *rows, const StreamRow *row, Error *err);
-/* With its producers; one that is not there is fine. */
-DS_MUST_CHECK bool stream_rows_delete(StreamRows *rows, uint64_t id, Error *err);
-
-/* Every stream with all its producers, in the order of ids.  The row is borrowed until fn returns;
- * false stops. */
-typedef bool (*StreamRowFn)(void *arg, const StreamRow *row, Error *err);
-DS_MUST_CHECK bool stream_rows_load(StreamRows *rows, StreamRowFn fn, void *arg, Error *err);
