@@ -30,6 +30,7 @@ void
 op_free(Op *op)
 {
     stream_drop(op->store.stream);
+    stream_drop(op->store.fork.parent);
     payload_done(&op->payload);
     op_home_release(op);
     free(op);
@@ -58,12 +59,27 @@ op_problem(HttpExchange *exchange, int status, const char *code, const char *det
 Stream *
 op_find(App *app, HttpExchange *exchange, Str name)
 {
-    Stream *stream = store_find(app->store, name);
+    Stream *stream = registry_find(app->store->registry, name);
 
     if (stream == NULL) {
         op_problem(exchange, 404, "NOT_FOUND", "there is no stream of this name");
+    } else if (fork_presence(stream) == FORK_KEPT) {
+        op_problem_gone(exchange);
+        stream_drop(stream);
+        stream = NULL;
     }
     return stream;
+}
+
+bool
+op_raw_name(const App *app, Str path, Str *out)
+{
+    if (!str_starts(path, app->base_path) || path.len <= app->base_path.len ||
+        path.ptr[app->base_path.len] != '/') {
+        return false;
+    }
+    *out = str_skip(path, app->base_path.len + 1);
+    return true;
 }
 
 bool

@@ -54,8 +54,11 @@ void op_submit(Op *op);
 /* reply_problem, never to be kept by a cache. */
 void op_problem(HttpExchange *exchange, int status, const char *code, const char *detail);
 
-/* With a reference, or 404. */
+/* With a reference; else 404, or 410 when it is kept for its forks alone. */
 Stream *op_find(App *app, HttpExchange *exchange, Str name);
+
+/* What follows "<base path>/", still encoded; false when the path lies elsewhere. */
+DS_MUST_CHECK bool op_raw_name(const App *app, Str path, Str *out);
 
 /* Stream-Closed counts only if it is "true" (protocol 4.1). */
 bool op_wants_close(const HttpExchange *exchange);
@@ -65,6 +68,12 @@ DS_MUST_CHECK bool op_take_write_fields(HttpExchange *exchange, AppendRequest *r
 
 /* The body into op->payload and op->store.append; 400 when it should be JSON and is not. */
 DS_MUST_CHECK bool op_take_body(Op *op, StreamKind kind);
+
+/* The fork fields of a PUT into op->store.fork, and what the fork inherits into op->store.config,
+ * which has what the request says already. */
+DS_MUST_CHECK bool op_take_fork(Op *op);
+/* 400, 404 or 409; verdict is not FORK_OK. */
+void op_problem_fork(HttpExchange *exchange, ForkVerdict verdict);
 
 /* Answers any append or close by op->store.result, and frees the op. */
 void op_append_done(StoreOp *store_op);

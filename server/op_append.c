@@ -102,6 +102,7 @@ op_append_done(StoreOp *store_op)
     case STORE_NOT_FOUND:
     case STORE_EXISTS:
     case STORE_CONFLICT:
+    case STORE_FORK_REFUSED:
     case STORE_TOO_MANY_STREAMS:
     case STORE_PAST_TAIL:
         op_problem(op->exchange, 404, "NOT_FOUND", "there is no stream of this name");

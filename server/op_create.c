@@ -56,22 +56,6 @@ take_config(HttpExchange *exchange, StreamConfig *config)
     return take_expiry(exchange, config);
 }
 
-static bool
-refuse_fork(HttpExchange *exchange)
-{
-    static const char *const names[] = {DS_H_STREAM_FORKED_FROM, DS_H_STREAM_FORK_OFFSET,
-                                        DS_H_STREAM_FORK_SUB_OFFSET};
-    Str value;
-
-    for (size_t i = 0; i < DS_COUNT(names); i++) {
-        if (exchange_field(exchange, names[i], &value, NULL)) {
-            op_problem(exchange, 501, "NOT_IMPLEMENTED", "this server does not fork streams");
-            return true;
-        }
-    }
-    return false;
-}
-
 /* An absolute URL, as far as the server can know it: a proxy that ends TLS says so. */
 static void
 take_location(Op *op)
@@ -130,8 +114,16 @@ created(StoreOp *store_op)
         reply_created(op);
         break;
     case STORE_CONFLICT:
-        op_problem(op->exchange, 409, "ALREADY_EXISTS",
-                   "a stream of this name exists with another content type, expiry or openness");
+        op_problem(
+            op->exchange, 409, "ALREADY_EXISTS",
+            "a stream of this name exists with another content type, expiry, openness or origin");
+        break;
+    case STORE_GONE:
+        op_problem(op->exchange, 409, "PATH_BLOCKED",
+                   "a stream of this name was deleted and is kept for its forks");
+        break;
+    case STORE_FORK_REFUSED:
+        op_problem_fork(op->exchange, store_op->result.fork);
         break;
     case STORE_TOO_MANY_STREAMS:
         op_problem(op->exchange, 429, "TOO_MANY_STREAMS",
@@ -142,7 +134,6 @@ created(StoreOp *store_op)
         break;
     case STORE_REFUSED:
     case STORE_NOT_FOUND:
-    case STORE_GONE:
     case STORE_PAST_TAIL:
         op_problem_full(op->exchange, store_op->result.append);
         break;
@@ -150,19 +141,27 @@ created(StoreOp *store_op)
     op_free(op);
 }
 
+/* A body of another type than the parent's is not looked at: the fork will be refused. */
+static StreamKind
+body_kind(const StoreOp *op)
+{
+    const Stream *parent = op->fork.parent;
+
+    if (parent != NULL && !stream_same_media_type(parent->content_type, op->config.content_type)) {
+        return STREAM_BYTES;
+    }
+    return stream_kind(op->config.content_type);
+}
+
 void
 op_create(App *app, HttpExchange *exchange, Str name)
 {
-    Op *op;
+    Op *op = op_new(app, exchange, STORE_CREATE, NULL, created);
 
-    if (refuse_fork(exchange)) {
-        return;
-    }
-    op = op_new(app, exchange, STORE_CREATE, NULL, created);
     op->store.name = name;
     op->store.append.close = op_wants_close(exchange);
-    if (!take_config(exchange, &op->store.config) ||
-        !op_take_body(op, stream_kind(op->store.config.content_type))) {
+    if (!take_config(exchange, &op->store.config) || !op_take_fork(op) ||
+        !op_take_body(op, body_kind(&op->store))) {
         op_free(op);
         return;
     }

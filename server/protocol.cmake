@@ -10,6 +10,7 @@ add_library(ds_server STATIC
     expiry.c
     file_io.c
     id_map.c
+    fork.c
     journal.c
     live.c
     live_loop.c
@@ -20,6 +21,7 @@ add_library(ds_server STATIC
     op_close.c
     op_create.c
     op_delete.c
+    op_fork.c
     op_head.c
     op_home.c
     op_read.c

@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "server/fork.h"
 
 #define BUCKETS_MIN 16
 /* Milliseconds since 1970 in the high bits leave this many for streams created within one. */
@@ -122,12 +123,6 @@ shard_grow(Shard *shard)
     free(old);
 }
 
-static bool
-can_expire(const Stream *stream)
-{
-    return stream->ttl_s != STREAM_NEVER || stream->expires_at_ms != STREAM_NEVER;
-}
-
 static void
 shard_link(Registry *registry, Shard *shard, Stream *stream)
 {
@@ -140,11 +135,17 @@ shard_link(Registry *registry, Shard *shard, Stream *stream)
     stream->hash_next = *bucket;
     *bucket = stream;
     RB_INSERT(NameTree, &shard->by_name, stream);
-    if (can_expire(stream)) {
+    if (stream_can_expire(stream)) {
         TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
     }
     shard->count++;
-    journal_add(registry->journal, JOURNAL_CREATED, stream->name, stream->era);
+    journal_add(registry->journal, JOURNAL_CREATED, stream->name, stream_life(stream));
+}
+
+void
+registry_tell_deleted(Registry *registry, const Stream *stream)
+{
+    journal_add(registry->journal, JOURNAL_DELETED, stream->name, stream_life(stream));
 }
 
 static void
@@ -157,11 +158,13 @@ shard_unlink(Registry *registry, Shard *shard, Stream *stream)
     }
     *link = stream->hash_next;
     RB_REMOVE(NameTree, &shard->by_name, stream);
-    if (can_expire(stream)) {
+    if (stream_can_expire(stream)) {
         TAILQ_REMOVE(&shard->by_expiry, stream, by_expiry);
     }
     shard->count--;
-    journal_add(registry->journal, JOURNAL_DELETED, stream->name, stream->era);
+    if (!atomic_load(&stream->soft_deleted)) {
+        registry_tell_deleted(registry, stream);
+    }
 }
 
 Stream *
@@ -173,8 +176,7 @@ registry_find(Registry *registry, Str name)
 
     pthread_mutex_lock(&shard->lock);
     stream = shard_find(shard, hash, name);
-    if (stream != NULL && can_expire(stream) &&
-        stream_is_expired(stream, clock_boot_ms(), clock_wall_ms())) {
+    if (stream != NULL && fork_presence(stream) == FORK_ABSENT) {
         stream = NULL;
     }
     if (stream != NULL) {
@@ -210,7 +212,12 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
     *out_expired = NULL;
     pthread_mutex_lock(&shard->lock);
     other = shard_find(shard, hash, stream->name);
-    if (other != NULL && stream_is_expired(other, clock_boot_ms(), clock_wall_ms())) {
+    if (other != NULL && atomic_load(&other->deleted)) {
+        /* Who deleted it is about to take it out, and will find that done. */
+        shard_unlink(registry, shard, other);
+        stream_drop(other);
+        other = NULL;
+    } else if (other != NULL && fork_claim_expired(other)) {
         shard_unlink(registry, shard, other);
         *out_expired = other;
         other = NULL;
@@ -224,7 +231,7 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
             stream->era = registry_draw(registry);
         }
         if (stream->id == 0) {
-            stream->id = stream->era;
+            stream->id = stream->parent == NULL ? stream->era : registry_draw(registry);
         }
         stream->hash = hash;
         stream_take(stream);
@@ -243,7 +250,7 @@ registry_remove_expired(Registry *registry, Str name)
 
     pthread_mutex_lock(&shard->lock);
     stream = shard_find(shard, hash, name);
-    if (stream != NULL && stream_is_expired(stream, clock_boot_ms(), clock_wall_ms())) {
+    if (stream != NULL && fork_claim_expired(stream)) {
         shard_unlink(registry, shard, stream);
     } else {
         stream = NULL;
@@ -272,8 +279,6 @@ static size_t
 shard_list(Shard *shard, Str prefix, Str after, const Stream *bound, Stream **out, size_t limit)
 {
     Stream key = {.name = str_cmp(prefix, after) > 0 ? prefix : after};
-    int64_t boot_ms = clock_boot_ms();
-    int64_t wall_ms = clock_wall_ms();
     size_t count = 0;
 
     pthread_mutex_lock(&shard->lock);
@@ -283,7 +288,7 @@ shard_list(Shard *shard, Str prefix, Str after, const Stream *bound, Stream **ou
             (bound != NULL && by_name_cmp(stream, bound) > 0)) {
             break;
         }
-        if (str_eq(stream->name, after) || stream_is_expired(stream, boot_ms, wall_ms)) {
+        if (str_eq(stream->name, after) || fork_presence(stream) != FORK_ALIVE) {
             continue;
         }
         stream_take(stream);
@@ -357,7 +362,7 @@ shard_find_expired(Shard *shard, size_t scan_max, Stream **out, size_t limit, si
         TAILQ_REMOVE(&shard->by_expiry, stream, by_expiry);
         TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
         ++*scanned;
-        if (stream_is_expired(stream, boot_ms, wall_ms)) {
+        if (stream_is_expired(stream, boot_ms, wall_ms) && !atomic_load(&stream->soft_deleted)) {
             stream_take(stream);
             out[count++] = stream;
         }

@@ -38,25 +38,22 @@ refuse_method(HttpExchange *exchange, Str allow)
     reply_problem_send(exchange, "METHOD_NOT_ALLOWED", "");
 }
 
-/* What follows "<base path>/"; false when the path lies elsewhere. */
-static bool
-raw_name(const App *app, Str path, Str *out)
-{
-    if (!str_starts(path, app->base_path) || path.len <= app->base_path.len ||
-        path.ptr[app->base_path.len] != '/') {
-        return false;
-    }
-    *out = str_skip(path, app->base_path.len + 1);
-    return true;
-}
-
 /* A proxy may look at another of them than we do, so there must be one at most. */
 static const char *
 repeated_field(const HttpExchange *exchange)
 {
     static const char *const names[] = {
-        "Content-Type",         DS_H_STREAM_SEQ,  DS_H_STREAM_CLOSED,  DS_H_STREAM_TTL,
-        DS_H_STREAM_EXPIRES_AT, DS_H_PRODUCER_ID, DS_H_PRODUCER_EPOCH, DS_H_PRODUCER_SEQ,
+        "Content-Type",
+        DS_H_STREAM_SEQ,
+        DS_H_STREAM_CLOSED,
+        DS_H_STREAM_TTL,
+        DS_H_STREAM_EXPIRES_AT,
+        DS_H_PRODUCER_ID,
+        DS_H_PRODUCER_EPOCH,
+        DS_H_PRODUCER_SEQ,
+        DS_H_STREAM_FORKED_FROM,
+        DS_H_STREAM_FORK_OFFSET,
+        DS_H_STREAM_FORK_SUB_OFFSET,
     };
     Str value;
     size_t count;
@@ -81,7 +78,7 @@ route_request(HttpExchange *exchange)
     Buf name;
     Error err;
 
-    if (!raw_name(app, request->path, &raw)) {
+    if (!op_raw_name(app, request->path, &raw)) {
         op_problem(exchange, 404, "NOT_FOUND", "no resource has this path");
         return;
     }

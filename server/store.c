@@ -2,6 +2,7 @@
 #include "server/store.h"
 
 #include "common/log.h"
+#include "common/mem.h"
 
 static const LogScope scope = {.name = "server.store"};
 
@@ -32,6 +33,18 @@ store_free(Store *store)
     registry_free(store->registry);
     journal_free(store->journal);
     store->table->free(store);
+}
+
+Stream *
+store_find(Store *store, Str name)
+{
+    Stream *stream = registry_find(store->registry, name);
+
+    if (stream != NULL && fork_presence(stream) != FORK_ALIVE) {
+        stream_drop(stream);
+        stream = NULL;
+    }
+    return stream;
 }
 
 void
@@ -274,4 +287,48 @@ store_append_verdict(AppendVerdict verdict)
         break;
     }
     return STORE_REFUSED;
+}
+
+/* ---- forks ---- */
+
+static void
+released(StoreOp *op)
+{
+    stream_drop(op->stream);
+    free(op);
+}
+
+static void
+release(Store *store, Stream *stream)
+{
+    StoreOp *op = mem_zalloc(sizeof(*op));
+
+    stream_take(stream);
+    op->kind = STORE_RELEASE;
+    op->stream = stream;
+    op->done = released;
+    store_submit(store, op);
+}
+
+void
+store_unlink_fork(Store *store, Stream *stream)
+{
+    Stream *parent = fork_unlink(stream);
+
+    if (parent != NULL) {
+        release(store, parent);
+    }
+}
+
+void
+store_settle_fork(Store *store, Stream *stream)
+{
+    bool needs_less;
+
+    pthread_mutex_lock(&stream->lock);
+    needs_less = fork_settle(stream);
+    pthread_mutex_unlock(&stream->lock);
+    if (needs_less) {
+        release(store, stream->parent);
+    }
 }

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "common/metrics.h"
+#include "server/fork.h"
 #include "server/journal.h"
 #include "server/range.h"
 #include "server/registry.h"
@@ -33,6 +34,7 @@ typedef enum StoreOpKind {
     STORE_APPEND, /* and close */
     STORE_DELETE,
     STORE_TRIM,
+    STORE_RELEASE, /* the store's own: a fork of the stream went, or needs less of it */
     STORE_OP_COUNT
 } StoreOpKind;
 
@@ -41,8 +43,9 @@ typedef enum StoreVerdict {
     STORE_EXISTS,   /* create: there is one, with the same configuration */
     STORE_CONFLICT, /* create: there is one, with another */
     STORE_NOT_FOUND,
-    STORE_GONE,    /* soft-deleted: it is there for its forks only */
-    STORE_REFUSED, /* append, create with content: result.append says why */
+    STORE_GONE,         /* soft-deleted: it is there for its forks only; create: the name is */
+    STORE_FORK_REFUSED, /* create: result.fork says why */
+    STORE_REFUSED,      /* append, create with content: result.append says why */
     STORE_TOO_MANY_STREAMS,
     STORE_PAST_TAIL, /* trim */
     STORE_NO_SPACE,  /* the disk is full; nothing was changed */
@@ -52,6 +55,7 @@ typedef struct StoreResult {
     StoreVerdict verdict;
     AppendVerdict append; /* DONE: APPEND_OK or APPEND_DUPLICATE */
     ProducerState producer;
+    ForkVerdict fork;
     Offset start; /* the stream's, after the operation or as it was found */
     Offset next;
     bool closed;
@@ -64,6 +68,7 @@ typedef struct StoreOp {
 
     Str name;             /* create */
     StreamConfig config;  /* create */
+    ForkRequest fork;     /* create; with a reference to its parent, the submitter's */
     AppendRequest append; /* append; create: payload and close only */
     uint64_t position;    /* trim: the first to keep */
     Stream *stream; /* with a reference; of create it is a result, for DONE, EXISTS and CONFLICT */
@@ -143,12 +148,8 @@ store_submit(Store *store, StoreOp *op)
 /* The only verdict with something to end is READ_OK. */
 ReadVerdict store_read(Store *store, Stream *stream, StoreRead *read);
 
-/* With a reference, or NULL; an expired stream is not found. */
-static inline Stream *
-store_find(Store *store, Str name)
-{
-    return registry_find(store->registry, name);
-}
+/* With a reference, or NULL; an expired or soft-deleted stream is not found. */
+Stream *store_find(Store *store, Str name);
 
 /* One moment of a stream. */
 typedef struct StreamInfo {
@@ -176,3 +177,7 @@ void store_return_bytes(Store *store, uint64_t bytes);
 DS_MUST_CHECK bool store_reserve_stream(Store *store);
 void store_return_stream(Store *store);
 StoreVerdict store_append_verdict(AppendVerdict verdict);
+/* No lock held, after a deletion was published: what it leaves to the stream's parent. */
+void store_unlink_fork(Store *store, Stream *stream);
+/* No lock held, after a trim or a release was published, or a soft delete. */
+void store_settle_fork(Store *store, Stream *stream);

@@ -23,28 +23,13 @@ memory_stream_free(Stream *stream)
     free(DS_CONTAINER_OF(stream, MemoryStream, base));
 }
 
+/* Where the stream stands. */
 static void
 fill_result(const Stream *stream, StoreResult *result)
 {
     result->start = stream_offset(stream, stream->view.start);
     result->next = stream_offset(stream, stream->view.tail);
     result->closed = atomic_load(&stream->closed);
-}
-
-/* The stream is out of the registry, and the registry's reference ours. */
-static void
-discard(Store *store, Stream *stream)
-{
-    pthread_mutex_lock(&stream->lock);
-    store_return_bytes(store, stream->state.at.bytes);
-    stream->state.at.bytes = 0;
-    stream->state.deleted = true;
-    stream_publish(stream);
-    chunk_log_done(log_of(stream));
-    wake_all(&stream->wake);
-    pthread_mutex_unlock(&stream->lock);
-    store_return_stream(store);
-    stream_drop(stream);
 }
 
 /* ---- append ---- */
@@ -81,22 +66,201 @@ memory_append(Store *store, StoreOp *op)
     fill_result(stream, result);
     pthread_mutex_unlock(&stream->lock);
     if (result->append == APPEND_OK && op->append.close) {
-        journal_add(store->journal, JOURNAL_CLOSED, stream->name, stream->era);
+        journal_add(store->journal, JOURNAL_CLOSED, stream->name, stream_life(stream));
     }
     result->verdict = store_append_verdict(result->append);
 }
 
-/* ---- create ---- */
+/* ---- the end of a stream ---- */
+
+/* Lock held, judged deleted: lets go of the bytes, and of who waits. */
+static void
+discard(Store *store, Stream *stream)
+{
+    store_return_bytes(store, stream->state.at.bytes);
+    stream->state.at.bytes = 0;
+    stream_publish(stream);
+    chunk_log_done(log_of(stream));
+    wake_all(&stream->wake);
+}
+
+/* No lock held, after discard. */
+static void
+finish(Store *store, Stream *stream)
+{
+    store_return_stream(store);
+    store_unlink_fork(store, stream);
+}
+
+/* Out of the registry already, whose reference is ours. */
+static void
+discard_expired(Store *store, Stream *stream)
+{
+    pthread_mutex_lock(&stream->lock);
+    discard(store, stream);
+    pthread_mutex_unlock(&stream->lock);
+    finish(store, stream);
+    stream_drop(stream);
+}
 
 static void
+remove_discarded(Store *store, Stream *stream)
+{
+    if (registry_remove(store->registry, stream)) {
+        stream_drop(stream);
+    }
+    finish(store, stream);
+}
+
+/* Lock held: the base moves up to where somebody still needs bytes.  How many bytes that frees. */
+static uint64_t
+move_base(Store *store, Stream *stream)
+{
+    StreamView *at = &stream->state.at;
+    ChunkLog *log = log_of(stream);
+    uint64_t base = fork_base(stream);
+    uint64_t freed = 0;
+
+    if (base > at->base) {
+        freed = at->bytes - chunk_log_bytes_from(log, base);
+        store_return_bytes(store, freed);
+        at->bytes -= freed;
+        at->base = base;
+        stream_publish(stream);
+        chunk_log_trim(log, base);
+    }
+    return freed;
+}
+
+static void
+memory_delete(Store *store, StoreOp *op)
+{
+    Stream *stream = op->stream;
+    DeleteVerdict verdict;
+
+    pthread_mutex_lock(&stream->lock);
+    verdict = fork_judge_delete(stream);
+    if (verdict == DELETE_WHOLE) {
+        discard(store, stream);
+    } else if (verdict == DELETE_SOFT) {
+        stream_publish(stream);
+        (void)move_base(store, stream);
+        wake_all(&stream->wake);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    switch (verdict) {
+    case DELETE_WHOLE:
+        remove_discarded(store, stream);
+        break;
+    case DELETE_SOFT:
+        registry_tell_deleted(store->registry, stream);
+        store_settle_fork(store, stream);
+        break;
+    case DELETE_GONE:
+        op->result.verdict = STORE_GONE;
+        return;
+    case DELETE_NOT_FOUND:
+        op->result.verdict = STORE_NOT_FOUND;
+        return;
+    }
+    op->result.verdict = STORE_DONE;
+}
+
+static void
+memory_release(Store *store, StoreOp *op)
+{
+    Stream *stream = op->stream;
+    ReleaseVerdict verdict;
+
+    pthread_mutex_lock(&stream->lock);
+    verdict = fork_judge_release(stream);
+    if (verdict == RELEASE_WHOLE) {
+        discard(store, stream);
+    } else if (verdict == RELEASE_BASE) {
+        (void)move_base(store, stream);
+    }
+    pthread_mutex_unlock(&stream->lock);
+    if (verdict == RELEASE_WHOLE) {
+        remove_discarded(store, stream);
+    } else {
+        store_settle_fork(store, stream);
+    }
+    op->result.verdict = STORE_DONE;
+}
+
+/* ---- trim ---- */
+
+static StoreVerdict
+judge_trim(const Stream *stream, uint64_t position)
+{
+    if (stream->state.deleted) {
+        return STORE_NOT_FOUND;
+    }
+    if (stream->state.soft_deleted) {
+        return STORE_GONE;
+    }
+    return position > stream->state.at.tail ? STORE_PAST_TAIL : STORE_DONE;
+}
+
+/* Lock held: of a JSON stream the messages from start on; of another its own appends. */
+static uint64_t
+count_messages(const Stream *stream, const ChunkLog *log, uint64_t start)
+{
+    if (log->counts_messages) {
+        return stream->state.at.tail - start;
+    }
+    return log->index_end - chunk_log_index_at(log, DS_MAX(start, stream->state.at.base));
+}
+
+static void
+memory_trim(Store *store, StoreOp *op)
+{
+    Stream *stream = op->stream;
+    StreamView *at = &stream->state.at;
+    StoreResult *result = &op->result;
+
+    pthread_mutex_lock(&stream->lock);
+    result->verdict = judge_trim(stream, op->position);
+    if (result->verdict == STORE_DONE && op->position > at->start) {
+        at->messages = count_messages(stream, log_of(stream), op->position);
+        at->start = op->position;
+        stream_publish(stream);
+        result->freed_bytes = move_base(store, stream);
+    }
+    fill_result(stream, result);
+    pthread_mutex_unlock(&stream->lock);
+    if (result->verdict == STORE_DONE) {
+        store_settle_fork(store, stream);
+    }
+}
+
+/* ---- create ---- */
+
+/* There is one of this name.  False: it is being deleted. */
+static bool
 judge_existing(StoreOp *op, Stream *other)
 {
+    StoreResult *result = &op->result;
+    bool deleted;
+
     pthread_mutex_lock(&other->lock);
-    op->result.verdict =
-        stream_matches(other, &op->config, op->append.close) ? STORE_EXISTS : STORE_CONFLICT;
-    fill_result(other, &op->result);
+    deleted = other->state.deleted;
+    if (fork_presence(other) == FORK_KEPT) {
+        result->verdict = STORE_GONE;
+    } else if (stream_matches(other, &op->config, op->append.close) &&
+               fork_matches(other, &op->fork)) {
+        result->verdict = STORE_EXISTS;
+    } else {
+        result->verdict = STORE_CONFLICT;
+    }
+    fill_result(other, result);
     pthread_mutex_unlock(&other->lock);
+    if (deleted) {
+        stream_drop(other);
+        return false;
+    }
     op->stream = other;
+    return true;
 }
 
 /* Of the content that a stream is created with.  False: a limit; result says which. */
@@ -123,91 +287,85 @@ reserve_new(Store *store, StoreOp *op)
     return true;
 }
 
+/* What reserve_new took is the stream's.  NULL: it is no fork of what it should be one of. */
+static Stream *
+new_stream(Store *store, StoreOp *op)
+{
+    MemoryStream *created = mem_zalloc(sizeof(*created));
+    Stream *stream = &created->base;
+    bool is_json;
+
+    stream_init(stream, op->name, &op->config, memory_stream_free);
+    op->result.fork = op->fork.parent == NULL ? FORK_OK : fork_link(stream, &op->fork);
+    if (op->result.fork != FORK_OK) {
+        op->result.verdict = STORE_FORK_REFUSED;
+        store_return_bytes(store, op->append.payload.bytes.len);
+        store_return_stream(store);
+        stream_drop(stream);
+        return NULL;
+    }
+    is_json = stream->kind == STREAM_JSON;
+    chunk_log_init_at(&created->log, is_json, is_json ? 0 : stream->fork_at,
+                      is_json ? stream->fork_at : 0);
+    commit(store, stream, &op->append, clock_boot_ms());
+    return stream;
+}
+
 static void
-memory_create(Store *store, StoreOp *op)
+discard_new(Store *store, Stream *stream)
+{
+    stream->state.deleted = true;
+    discard(store, stream);
+    finish(store, stream);
+    stream_drop(stream);
+}
+
+/* False: try again, there was one that is being deleted. */
+static bool
+try_create(Store *store, StoreOp *op)
 {
     Stream *other = registry_find(store->registry, op->name);
     Stream *expired;
-    MemoryStream *created;
+    Stream *stream;
+    StreamView begun;
 
     if (other != NULL) {
-        judge_existing(op, other);
-        return;
+        return judge_existing(op, other);
     }
     /* Before the new one is counted, lest it is refused for the place of its own forerunner. */
     expired = registry_remove_expired(store->registry, op->name);
     if (expired != NULL) {
-        discard(store, expired);
+        discard_expired(store, expired);
     }
     if (!reserve_new(store, op)) {
-        return;
+        return true;
     }
-    created = mem_zalloc(sizeof(*created));
-    stream_init(&created->base, op->name, &op->config, memory_stream_free);
-    chunk_log_init(&created->log, created->base.kind == STREAM_JSON);
-    commit(store, &created->base, &op->append, clock_boot_ms());
-
-    if (!registry_insert(store->registry, &created->base, &other, &expired)) {
-        store_return_bytes(store, op->append.payload.bytes.len);
-        store_return_stream(store);
-        stream_drop(&created->base);
-        judge_existing(op, other);
-        return;
+    stream = new_stream(store, op);
+    if (stream == NULL) {
+        return true;
+    }
+    begun = stream->view; /* somebody may append as soon as it can be found */
+    if (!registry_insert(store->registry, stream, &other, &expired)) {
+        discard_new(store, stream);
+        return judge_existing(op, other);
     }
     if (expired != NULL) {
-        discard(store, expired);
+        discard_expired(store, expired);
     }
-    op->stream = &created->base;
+    op->stream = stream;
     op->result.verdict = STORE_DONE;
-    /* As it was created: somebody may have appended already. */
-    op->result.start = stream_offset(op->stream, 0);
-    op->result.next =
-        stream_offset(op->stream, op->stream->kind == STREAM_JSON ? op->append.payload.count
-                                                                  : op->append.payload.bytes.len);
+    op->result.start = stream_offset(stream, begun.start);
+    op->result.next = stream_offset(stream, begun.tail);
     op->result.closed = op->append.close;
-}
-
-/* ---- delete and trim ---- */
-
-static void
-memory_delete(Store *store, StoreOp *op)
-{
-    if (!registry_remove(store->registry, op->stream)) {
-        op->result.verdict = STORE_NOT_FOUND;
-        return;
-    }
-    discard(store, op->stream);
-    op->result.verdict = STORE_DONE;
+    return true;
 }
 
 static void
-memory_trim(Store *store, StoreOp *op)
+memory_create(Store *store, StoreOp *op)
 {
-    Stream *stream = op->stream;
-    StreamView *at = &stream->state.at;
-    ChunkLog *log = log_of(stream);
-
-    pthread_mutex_lock(&stream->lock);
-    if (stream->state.deleted) {
-        op->result.verdict = STORE_NOT_FOUND;
-    } else if (op->position > at->tail) {
-        op->result.verdict = STORE_PAST_TAIL;
-    } else {
-        op->result.verdict = STORE_DONE;
+    while (!try_create(store, op)) {
+        op->result = (StoreResult){0};
     }
-    if (op->result.verdict == STORE_DONE && op->position > at->start) {
-        uint64_t bytes = chunk_log_bytes_from(log, op->position);
-
-        op->result.freed_bytes = at->bytes - bytes;
-        store_return_bytes(store, op->result.freed_bytes);
-        at->bytes = bytes;
-        at->messages = log->index_end - chunk_log_index_at(log, op->position);
-        at->start = at->base = op->position;
-        stream_publish(stream);
-        chunk_log_trim(log, op->position);
-    }
-    fill_result(stream, &op->result);
-    pthread_mutex_unlock(&stream->lock);
 }
 
 /* ---- the table ---- */
@@ -216,10 +374,9 @@ static void
 memory_submit(Store *store, StoreOp *op)
 {
     static void (*const run[STORE_OP_COUNT])(Store *, StoreOp *) = {
-        [STORE_CREATE] = memory_create,
-        [STORE_APPEND] = memory_append,
-        [STORE_DELETE] = memory_delete,
-        [STORE_TRIM] = memory_trim,
+        [STORE_CREATE] = memory_create,   [STORE_APPEND] = memory_append,
+        [STORE_DELETE] = memory_delete,   [STORE_TRIM] = memory_trim,
+        [STORE_RELEASE] = memory_release,
     };
 
     op->result = (StoreResult){0};

@@ -98,6 +98,10 @@ typedef struct Stream {
     StreamState state;
     StreamView view;
     WakeSource wake;
+    LIST_HEAD(, Stream) fork_list; /* fork.h's */
+
+    LIST_ENTRY(Stream) by_parent; /* under the parent's lock */
+    _Atomic uint64_t needs;       /* the first position that is read here, or through here */
 
     /* the registry's, under its lock */
     uint64_t hash;
@@ -116,6 +120,12 @@ void stream_init(Stream *stream, Str name, const StreamConfig *config, void (*fr
 void stream_done(Stream *stream); /* for free_fn */
 void stream_take(Stream *stream);
 void stream_drop(Stream *stream); /* accepts NULL */
+
+static inline bool
+stream_can_expire(const Stream *stream)
+{
+    return stream->ttl_s != STREAM_NEVER || stream->expires_at_ms != STREAM_NEVER;
+}
 
 /* The clocks' now: boot time for the TTL, wall time for Expires-At. */
 bool stream_is_expired(const Stream *stream, int64_t boot_ms, int64_t wall_ms);
@@ -188,4 +198,12 @@ static inline Offset
 stream_offset(const Stream *stream, uint64_t position)
 {
     return (Offset){.era = stream->era, .position = position};
+}
+
+/* Which life of the name this is: what was created under it since has another.  A fork's era says
+ * nothing about that. */
+static inline uint64_t
+stream_life(const Stream *stream)
+{
+    return stream->parent == NULL ? stream->era : stream->id;
 }

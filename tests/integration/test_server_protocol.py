@@ -283,11 +283,9 @@ def test_two_spellings_are_one_name(server):
     assert listed(server, "caf%C3%A9")["name"] == "café/ab"
 
 
-def test_reserved_names_and_forks_are_refused(server):
+def test_reserved_names_are_refused(server):
     assert request(server, "PUT", "__ds/subscriptions/x")[0] == 404
     assert create(server, "__dsx")
-    status, _, text = server.create("fork", headers={"Stream-Forked-From": "/v1/stream/__dsx"})
-    assert (status, code(text)) == (501, "NOT_IMPLEMENTED")
 
 
 # ---- tags, conditions ----
