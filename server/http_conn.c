@@ -8,14 +8,12 @@
  */
 #include "server/http_conn.h"
 
-#include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <bsd/string.h>
 
+#include "common/log.h"
 #include "common/mem.h"
-#include "server/http_file.h"
 #include "server/net_loop.h"
 #include "server/ops_http.h"
 
@@ -23,8 +21,11 @@
 #define BODY_READS_PER_TURN 4
 #define LINGER_READS        4
 
+static const LogScope scope = {.name = "server.http"};
+
 /* Every legal edge and no other. */
 static const uint16_t conn_edges[HTTP_CONN_STATE_COUNT] = {
+    [HTTP_CONN_HANDSHAKE] = DS_BIT(HTTP_CONN_IDLE) | DS_BIT(HTTP_CONN_CLOSED),
     [HTTP_CONN_IDLE] =
         DS_BIT(HTTP_CONN_HEAD) | DS_BIT(HTTP_CONN_CLOSING) | DS_BIT(HTTP_CONN_CLOSED),
     [HTTP_CONN_HEAD] =
@@ -44,6 +45,9 @@ static void
 enter(HttpConn *conn, HttpConnState next)
 {
     DS_ASSERT(conn_edges[conn->state] & DS_BIT(next));
+    if (conn->state == HTTP_CONN_HANDSHAKE) {
+        atomic_fetch_sub_explicit(&conn->loop->server->handshakes, 1, memory_order_relaxed);
+    }
     conn->state = next;
     conn->since_ms = loop_now_ms(conn->loop->loop);
 }
@@ -51,19 +55,20 @@ enter(HttpConn *conn, HttpConnState next)
 /* ---- birth and death ---- */
 
 void
-http_conn_adopt(NetLoop *loop, int fd, bool admin, const char *peer)
+http_conn_adopt(NetLoop *loop, const Transport *transport, bool admin, const char *peer)
 {
     HttpConn *conn = mem_zalloc(sizeof(*conn));
 
     conn->loop = loop;
-    conn->fd = fd;
+    conn->transport = *transport;
+    conn->state = transport->tls != NULL ? HTTP_CONN_HANDSHAKE : HTTP_CONN_IDLE;
     conn->admin = admin;
     conn->since_ms = loop_now_ms(loop->loop);
     (void)strlcpy(conn->peer, peer, sizeof(conn->peer)); /* was made to fit */
     buf_init(&conn->in, HTTP_INPUT_BYTES_MAX);
     buf_init(&conn->head, HTTP_HEAD_BYTES_MAX);
     http_out_init(&conn->out);
-    conn->watch = fd_new(loop->loop, fd, on_event, conn);
+    conn->watch = fd_new(loop->loop, transport->fd, on_event, conn);
     TAILQ_INSERT_TAIL(&loop->conns, conn, all);
     fd_watch(conn->watch, LOOP_READABLE);
 }
@@ -79,76 +84,14 @@ http_conn_body_release(HttpConn *conn)
     buf_done(&conn->body);
 }
 
-/* ---- pieces of files ---- */
-
-/* A connection may end while the disk is read for it. */
-struct HttpWarming {
-    HttpConn *conn; /* NULL: it has */
-    const HttpFile *file;
-    HttpHold *hold;
-    uint64_t offset;
-    size_t len;
-    bool ok;
-};
-
-/* On a thread of the pool. */
 static void
-warm(void *arg)
-{
-    HttpWarming *warming = arg;
-
-    warming->ok = http_file_warm(warming->file, warming->offset, warming->len);
-}
-
-static void
-warmed(void *arg)
-{
-    HttpWarming *warming = arg;
-    HttpConn *conn = warming->conn;
-    bool ok = warming->ok;
-
-    http_hold_drop(warming->hold);
-    free(warming);
-    if (conn == NULL) {
-        return;
-    }
-    conn->warming = NULL;
-    if (ok) {
-        http_conn_flush(conn);
-    } else {
-        http_conn_close(conn);
-    }
-}
-
-static void
-start_warming(HttpConn *conn)
-{
-    const HttpSegment *segment = http_out_next_file(&conn->out);
-    HttpWarming *warming = mem_zalloc(sizeof(*warming));
-
-    http_hold_take(segment->hold);
-    *warming = (HttpWarming){
-        .conn = conn,
-        .file = segment->file,
-        .hold = segment->hold,
-        .offset = segment->place,
-        .len = segment->len,
-    };
-    conn->warming = warming;
-    loop_work(conn->loop->loop, warm, warmed, warming);
-}
-
-static void
-conn_free(HttpConn *conn)
+conn_free(HttpConn *conn, bool cut)
 {
     enter(conn, HTTP_CONN_CLOSED);
     fd_free(conn->watch);
-    (void)close(conn->fd);
+    transport_close(&conn->transport, cut);
     if (conn->dirty) {
         net_loop_flush_done(conn->loop, conn);
-    }
-    if (conn->warming != NULL) {
-        conn->warming->conn = NULL;
     }
     http_out_done(&conn->out);
     http_conn_body_release(conn);
@@ -167,7 +110,8 @@ http_conn_close(HttpConn *conn)
         return;
     }
     bool owed = conn->state == HTTP_CONN_HANDLING || conn->state == HTTP_CONN_STREAMING;
-    conn_free(conn);
+    /* A reply that is not whole must not look so. */
+    conn_free(conn, owed || conn->out.bytes > 0);
     if (owed && on_cancel != NULL) {
         on_cancel(conn->exchange.arg);
     }
@@ -180,10 +124,10 @@ http_conn_abort(HttpConn *conn)
         /* Without chunks a plain close would look like the end of the body. */
         struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
-        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        (void)setsockopt(conn->transport.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     }
     metric_add(conn->loop->server->metrics.aborted, 1);
-    conn_free(conn);
+    conn_free(conn, true);
 }
 
 /* ---- what is watched ---- */
@@ -195,6 +139,8 @@ wants_input(const HttpConn *conn)
         return false;
     }
     switch (conn->state) {
+    case HTTP_CONN_HANDSHAKE:
+        return true;
     case HTTP_CONN_IDLE:
     case HTTP_CONN_HEAD:
     case HTTP_CONN_BODY:
@@ -215,10 +161,15 @@ wants_input(const HttpConn *conn)
 static void
 update_watch(HttpConn *conn)
 {
-    unsigned events = wants_input(conn) ? LOOP_READABLE : 0;
+    bool reads = wants_input(conn);
+    unsigned events = reads ? LOOP_READABLE : 0;
 
-    if (conn->blocked) {
+    if (conn->blocked || (reads && conn->transport.wants_write)) {
         events |= LOOP_WRITABLE;
+    }
+    if (reads && transport_has_more(&conn->transport) && !conn->dirty) {
+        conn->dirty = true; /* the socket will not say so */
+        net_loop_flush_later(conn->loop, conn);
     }
     fd_watch(conn->watch, events);
 }
@@ -241,6 +192,7 @@ fill_view(HttpConn *conn, Str body)
         .peer = str_c(conn->peer),
         .minor = head->minor,
         .admin = conn->admin,
+        .tls = conn->transport.tls != NULL,
         .initials = head->initials,
         .field_count = head->field_count,
         .fields = head->fields,
@@ -476,6 +428,7 @@ take_step(HttpConn *conn, Str *view)
         return take_head(conn, view);
     case HTTP_CONN_BODY:
         return take_body(conn, view);
+    case HTTP_CONN_HANDSHAKE:
     case HTTP_CONN_HANDLING:
     case HTTP_CONN_STREAMING:
     case HTTP_CONN_CLOSING:
@@ -524,22 +477,21 @@ take_input(HttpConn *conn, Str fresh)
 static bool
 receive(HttpConn *conn, char *room, size_t size, size_t *out_n)
 {
-    ssize_t n;
+    TransportResult result = conn->state == HTTP_CONN_LINGER
+                                 ? transport_drop(&conn->transport, room, size, out_n)
+                                 : transport_receive(&conn->transport, room, size, out_n);
 
-    do {
-        n = recv(conn->fd, room, size, MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    if (n > 0) {
-        metric_add(conn->loop->server->metrics.received_bytes, (uint64_t)n);
-        *out_n = (size_t)n;
+    switch (result) {
+    case TRANSPORT_OK:
+        metric_add(conn->loop->server->metrics.received_bytes, *out_n);
         return true;
-    }
-    if (n < 0 && errno == EAGAIN) {
+    case TRANSPORT_AGAIN:
         return false;
-    }
-    if (n < 0) {
+    case TRANSPORT_BROKEN:
         http_conn_close(conn);
         return false;
+    case TRANSPORT_END:
+        break;
     }
     conn->eof = true;
     /* Replies that are on their way are still sent; whoever waits long for one has left. */
@@ -595,6 +547,30 @@ read_linger(HttpConn *conn)
     }
 }
 
+/* False when there is nothing to read yet. */
+static bool
+shake_hands(HttpConn *conn)
+{
+    const char *reason;
+
+    switch (transport_handshake(&conn->transport, &reason)) {
+    case TRANSPORT_OK:
+        enter(conn, HTTP_CONN_IDLE);
+        return true;
+    case TRANSPORT_AGAIN:
+        break;
+    case TRANSPORT_END:
+    case TRANSPORT_BROKEN:
+        metric_add(conn->loop->server->metrics.handshakes_failed, 1);
+        log_debug(&scope,
+                  LOG_FIELDS(log_str("peer", str_c(conn->peer)), log_str("reason", str_c(reason))),
+                  "a TLS handshake failed");
+        http_conn_close(conn);
+        break;
+    }
+    return false;
+}
+
 static void
 on_readable(HttpConn *conn)
 {
@@ -603,6 +579,9 @@ on_readable(HttpConn *conn)
                        : HTTP_INPUT_BYTES_MAX;
     size_t n;
 
+    if (conn->state == HTTP_CONN_HANDSHAKE && !shake_hands(conn)) {
+        return;
+    }
     if (!wants_input(conn)) {
         return;
     }
@@ -616,22 +595,12 @@ on_readable(HttpConn *conn)
 }
 
 static void
-on_event(void *arg, unsigned events)
-{
-    HttpConn *conn = arg;
-
-    if (events & LOOP_READABLE) {
-        on_readable(conn);
-    }
-    if (conn->state != HTTP_CONN_CLOSED) {
-        http_conn_flush(conn);
-    }
-}
-
-static void
 start_linger(HttpConn *conn)
 {
-    (void)shutdown(conn->fd, SHUT_WR);
+    if (transport_end(&conn->transport) == TRANSPORT_AGAIN) {
+        conn->blocked = true;
+        return;
+    }
     if (conn->eof) {
         http_conn_close(conn);
         return;
@@ -655,8 +624,8 @@ after_sent(HttpConn *conn)
     }
 }
 
-void
-http_conn_flush(HttpConn *conn)
+static void
+flush(HttpConn *conn)
 {
     HttpServer *server = conn->loop->server;
     uint64_t sent = 0;
@@ -665,8 +634,7 @@ http_conn_flush(HttpConn *conn)
         net_loop_flush_done(conn->loop, conn);
         conn->dirty = false;
     }
-    HttpOutResult result =
-        conn->warming != NULL ? HTTP_OUT_COLD : http_out_send(&conn->out, conn->fd, &sent);
+    HttpOutResult result = http_out_send(&conn->out, &conn->transport, &sent);
     if (sent > 0) {
         conn->progress_ms = loop_now_ms(conn->loop->loop);
         metric_add(server->metrics.sent_bytes, sent);
@@ -676,16 +644,38 @@ http_conn_flush(HttpConn *conn)
         return;
     }
     conn->blocked = result == HTTP_OUT_BLOCKED;
-    if (result == HTTP_OUT_EMPTY) {
+    if (!conn->blocked) {
         after_sent(conn);
-    } else if (result == HTTP_OUT_COLD && conn->warming == NULL) {
-        start_warming(conn);
     }
     if (conn->state == HTTP_CONN_IDLE && conn->in.len > 0) {
         take_input(conn, STR_EMPTY);
     }
     if (conn->state != HTTP_CONN_CLOSED) {
         update_watch(conn);
+    }
+}
+
+void
+http_conn_flush(HttpConn *conn)
+{
+    if (transport_has_more(&conn->transport)) {
+        on_readable(conn);
+    }
+    if (conn->state != HTTP_CONN_CLOSED) {
+        flush(conn);
+    }
+}
+
+static void
+on_event(void *arg, unsigned events)
+{
+    HttpConn *conn = arg;
+
+    if ((events & LOOP_READABLE) || conn->transport.wants_write) {
+        on_readable(conn);
+    }
+    if (conn->state != HTTP_CONN_CLOSED) {
+        flush(conn);
     }
 }
 
@@ -723,7 +713,9 @@ void
 http_conn_drain(HttpConn *conn)
 {
     conn->exchange.keep_alive = false;
-    if (conn->state == HTTP_CONN_IDLE && conn->in.len == 0) {
+    if (conn->state == HTTP_CONN_HANDSHAKE) {
+        http_conn_close(conn);
+    } else if (conn->state == HTTP_CONN_IDLE && conn->in.len == 0) {
         if (conn->out.bytes == 0) {
             http_conn_close(conn);
         } else {
@@ -748,42 +740,57 @@ timed_out(HttpConn *conn, const char *text)
     refuse(conn, 408, text);
 }
 
-void
-http_conn_check_time(HttpConn *conn, int64_t now_ms)
+/* How long the state may last. */
+static int64_t
+patience_ms(const HttpConn *conn)
 {
     const ServerTimeouts *limits = &conn->loop->server->config->timeouts;
-    int64_t waited = now_ms - conn->since_ms;
 
-    if (conn->out.bytes > 0 && now_ms - conn->progress_ms > limits->write_stall_ms) {
-        timed_out(conn, NULL);
-        return;
-    }
     switch (conn->state) {
+    case HTTP_CONN_HANDSHAKE:
+        return limits->handshake_ms;
     case HTTP_CONN_IDLE:
-        if (conn->out.bytes == 0 && waited > limits->idle_ms) {
-            timed_out(conn, NULL);
-        }
-        break;
+        return conn->out.bytes == 0 ? limits->idle_ms : INT64_MAX;
     case HTTP_CONN_HEAD:
-        if (waited > limits->head_ms) {
-            timed_out(conn, "the request head did not come in time");
-        }
-        break;
+        return limits->head_ms;
     case HTTP_CONN_BODY:
-        if (waited > limits->body_ms + (int64_t)conn->body.len * 1000 / limits->body_rate) {
-            timed_out(conn, "the request body did not come in time");
-        }
-        break;
+        return limits->body_ms + (int64_t)conn->body.len * 1000 / limits->body_rate;
     case HTTP_CONN_LINGER:
-        if (waited > (conn->loop->draining ? HTTP_LINGER_STOPPING_MS : HTTP_LINGER_MS)) {
-            http_conn_close(conn);
-        }
-        break;
+        return conn->loop->draining ? HTTP_LINGER_STOPPING_MS : HTTP_LINGER_MS;
     case HTTP_CONN_HANDLING:
     case HTTP_CONN_STREAMING:
     case HTTP_CONN_CLOSING:
     case HTTP_CONN_CLOSED:
     case HTTP_CONN_STATE_COUNT:
         break;
+    }
+    return INT64_MAX;
+}
+
+void
+http_conn_check_time(HttpConn *conn, int64_t now_ms)
+{
+    HttpServer *server = conn->loop->server;
+    /* Even when all replies have left, TLS's goodbye may wait for room. */
+    bool sends = conn->out.bytes > 0 || conn->state == HTTP_CONN_CLOSING;
+
+    if (sends && now_ms - conn->progress_ms > server->config->timeouts.write_stall_ms) {
+        timed_out(conn, NULL);
+        return;
+    }
+    if (now_ms - conn->since_ms <= patience_ms(conn)) {
+        return;
+    }
+    if (conn->state == HTTP_CONN_LINGER) {
+        http_conn_close(conn);
+    } else if (conn->state == HTTP_CONN_HEAD) {
+        timed_out(conn, "the request head did not come in time");
+    } else if (conn->state == HTTP_CONN_BODY) {
+        timed_out(conn, "the request body did not come in time");
+    } else {
+        if (conn->state == HTTP_CONN_HANDSHAKE) {
+            metric_add(server->metrics.handshakes_failed, 1);
+        }
+        timed_out(conn, NULL);
     }
 }

@@ -9,11 +9,11 @@
 
 #include "server/http_internal.h"
 
-void http_conn_adopt(NetLoop *loop, int fd, bool admin,
-                     const char *peer); /* fd is ours from now on */
-void http_conn_close(HttpConn *conn);   /* at once; on_cancel is called if one is owed */
-void http_conn_abort(HttpConn *conn);   /* at once, so that the client sees a cut; no on_cancel */
-void http_conn_drain(HttpConn *conn);   /* the server stops: close it as soon as it has answered */
+/* The transport is ours from now on. */
+void http_conn_adopt(NetLoop *loop, const Transport *transport, bool admin, const char *peer);
+void http_conn_close(HttpConn *conn); /* at once; on_cancel is called if one is owed */
+void http_conn_abort(HttpConn *conn); /* at once, so that the client sees a cut; no on_cancel */
+void http_conn_drain(HttpConn *conn); /* the server stops: close it as soon as it has answered */
 void http_conn_check_time(HttpConn *conn, int64_t now_ms);
 
 /* What the exchange tells its connection. */

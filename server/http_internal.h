@@ -32,10 +32,10 @@
 #define HTTP_ADMIN_CONNECTIONS_KEPT  16 /* for the admin listener, past the limit */
 
 typedef struct HttpConn HttpConn;
-typedef struct HttpWarming HttpWarming;
 typedef struct HttpServer HttpServer;
 
 typedef enum HttpConnState {
+    HTTP_CONN_HANDSHAKE, /* of TLS */
     HTTP_CONN_IDLE,      /* nothing of a request has come */
     HTTP_CONN_HEAD,      /* a head is coming */
     HTTP_CONN_BODY,      /* a body is coming */
@@ -64,7 +64,7 @@ struct HttpExchange {
 struct HttpConn {
     NetLoop *loop;
     LoopFd *watch;
-    int fd;
+    Transport transport;
     HttpConnState state;
     bool admin;
     bool eof;
@@ -83,7 +83,6 @@ struct HttpConn {
     Buf body;
     HttpChunks chunks;
     HttpOut out;
-    HttpWarming *warming; /* a piece of a file is being brought into memory */
     HttpExchange exchange;
     TAILQ_ENTRY(HttpConn) all;
     TAILQ_ENTRY(HttpConn) dirty_entry;
@@ -137,6 +136,7 @@ typedef struct HttpListener {
     LoopFd *watch;
     int fd;
     bool admin;
+    bool tls;
 } HttpListener;
 
 typedef struct HttpServerMetrics {
@@ -148,6 +148,9 @@ typedef struct HttpServerMetrics {
     Metric *sent_bytes;
     Metric *timeouts;
     Metric *aborted;
+    Metric *handshakes_failed;
+    Metric *handshakes_refused;
+    Metric *certificate_expires;
     Metric *body_bytes;
 } HttpServerMetrics;
 
@@ -170,9 +173,13 @@ struct HttpServer {
     bool finishing;
     int64_t full_said_ms; /* 0: never */
     int64_t accept_said_ms;
+    int64_t handshakes_said_ms;
     LoopFn on_stopped;
     void *on_stopped_arg;
+    SSL_CTX *tls; /* for new connections; NULL: plain */
+    LoopTimer *reload_timer;
     atomic_int_least64_t connections;
+    atomic_int_least64_t handshakes; /* under way */
     atomic_int_least64_t inflight_body_bytes;
     atomic_uint loops_empty;
 };

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/http_out.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
 #include "common/mem.h"
-#include "server/http_file.h"
 
 #define SEGMENTS_FIRST    4
 #define COPIED_DROP_BYTES 65536 /* sent bytes in front of copied that are worth a memmove */
@@ -94,8 +89,7 @@ http_out_copy(HttpOut *out, Str bytes)
         add_owned_copy(out, bytes);
         return;
     }
-    if (last != NULL && last->ptr == NULL && last->file == NULL &&
-        last->place + last->len == place) {
+    if (last != NULL && last->ptr == NULL && last->place + last->len == place) {
         last->len += bytes.len;
         out->bytes += bytes.len;
     } else {
@@ -114,11 +108,8 @@ http_out_piece(HttpOut *out, const HttpPiece *piece)
         return;
     }
     http_hold_take(piece->hold);
-    add_segment(out, (HttpSegment){.ptr = piece->bytes.ptr,
-                                   .place = piece->file_offset,
-                                   .len = piece->bytes.len,
-                                   .hold = piece->hold,
-                                   .file = piece->file});
+    add_segment(
+        out, (HttpSegment){.ptr = piece->bytes.ptr, .len = piece->bytes.len, .hold = piece->hold});
 }
 
 static const char *
@@ -153,8 +144,7 @@ advance(HttpOut *out, size_t n)
         return;
     }
     const HttpSegment *next = &out->segments[out->first];
-    if (next->ptr == NULL && next->file == NULL &&
-        next->place - out->copied_base >= COPIED_DROP_BYTES) {
+    if (next->ptr == NULL && next->place - out->copied_base >= COPIED_DROP_BYTES) {
         size_t sent = (size_t)(next->place - out->copied_base);
 
         buf_consume(&out->copied, sent);
@@ -162,72 +152,39 @@ advance(HttpOut *out, size_t n)
     }
 }
 
-static ssize_t
-send_some(HttpOut *out, int fd)
+static TransportResult
+send_some(HttpOut *out, Transport *transport, size_t *out_n)
 {
     struct iovec vectors[HTTP_OUT_VECTORS_MAX];
-    size_t count_max = DS_MIN(out->count - out->first, (size_t)HTTP_OUT_VECTORS_MAX);
-    size_t count = 0;
+    size_t count = DS_MIN(out->count - out->first, (size_t)HTTP_OUT_VECTORS_MAX);
 
-    for (; count < count_max && out->segments[out->first + count].file == NULL; count++) {
-        const HttpSegment *segment = &out->segments[out->first + count];
+    for (size_t i = 0; i < count; i++) {
+        const HttpSegment *segment = &out->segments[out->first + i];
 
-        vectors[count].iov_base = (void *)(uintptr_t)segment_ptr(out, segment);
-        vectors[count].iov_len = segment->len;
+        vectors[i].iov_base = (void *)(uintptr_t)segment_ptr(out, segment);
+        vectors[i].iov_len = segment->len;
     }
-    if (count == 1) {
-        return send(fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-const HttpSegment *
-http_out_next_file(const HttpOut *out)
-{
-    return &out->segments[out->first];
-}
-
-static HttpFileResult
-send_next(HttpOut *out, int fd, size_t *out_n)
-{
-    const HttpSegment *next = &out->segments[out->first];
-    ssize_t n;
-
-    if (next->file != NULL) {
-        return http_file_send(next->file, next->place, next->len, fd, out_n);
-    }
-    do {
-        n = send_some(out, fd);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        return errno == EAGAIN ? HTTP_FILE_BLOCKED : HTTP_FILE_BROKEN;
-    }
-    *out_n = (size_t)n;
-    return HTTP_FILE_SENT;
+    return transport_send(transport, vectors, count, out_n);
 }
 
 HttpOutResult
-http_out_send(HttpOut *out, int fd, uint64_t *out_sent)
+http_out_send(HttpOut *out, Transport *transport, uint64_t *out_sent)
 {
     size_t turn = 0;
 
-    while (out->bytes > 0 && turn < HTTP_OUT_TURN_BYTES_MAX) {
-        size_t n = 0;
-
-        switch (send_next(out, fd, &n)) {
-        case HTTP_FILE_SENT:
-            break;
-        case HTTP_FILE_BLOCKED:
+    while (out->bytes > 0) {
+        if (turn >= HTTP_OUT_TURN_BYTES_MAX) {
             return HTTP_OUT_BLOCKED;
-        case HTTP_FILE_COLD:
-            return HTTP_OUT_COLD;
-        case HTTP_FILE_BROKEN:
-            return HTTP_OUT_BROKEN;
+        }
+        size_t n;
+        TransportResult result = send_some(out, transport, &n);
+
+        if (result != TRANSPORT_OK) {
+            return result == TRANSPORT_AGAIN ? HTTP_OUT_BLOCKED : HTTP_OUT_BROKEN;
         }
         turn += n;
         *out_sent += n;
         advance(out, n);
     }
-    return out->bytes > 0 ? HTTP_OUT_BLOCKED : HTTP_OUT_EMPTY;
+    return HTTP_OUT_EMPTY;
 }

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/http_conn.h"
+#include "server/http_tls.h"
 #include "server/listener.h"
 #include "server/net_loop.h"
 
@@ -36,7 +37,7 @@ static const char full_reply[] = "HTTP/1.1 503 Service Unavailable\r\n"
 
 typedef struct HandedConn {
     NetLoop *loop;
-    int fd;
+    Transport transport;
     bool admin;
     char peer[LISTENER_ADDRESS_BYTES_MAX];
 } HandedConn;
@@ -47,10 +48,13 @@ adopt(void *arg)
     HandedConn *handed = arg;
 
     if (handed->loop->draining) {
-        (void)close(handed->fd);
+        if (handed->transport.tls != NULL) {
+            atomic_fetch_sub_explicit(&handed->loop->server->handshakes, 1, memory_order_relaxed);
+        }
+        transport_close(&handed->transport, true);
         net_loop_uncount(handed->loop);
     } else {
-        http_conn_adopt(handed->loop, handed->fd, handed->admin, handed->peer);
+        http_conn_adopt(handed->loop, &handed->transport, handed->admin, handed->peer);
     }
     free(handed);
 }
@@ -79,8 +83,13 @@ hand_to_loop(HttpListener *listener, int fd, const struct sockaddr_storage *peer
     /* A reply is one write, so waiting for more of it would only cost time. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     handed->loop = least_busy(server);
-    handed->fd = fd;
+    /* Made here, where the context may change: the loop has only the connection's own part. */
+    transport_init(&handed->transport, fd,
+                   listener->tls ? transport_tls_new(server->tls, fd) : NULL);
     handed->admin = listener->admin;
+    if (listener->tls) {
+        atomic_fetch_add_explicit(&server->handshakes, 1, memory_order_relaxed);
+    }
     listener_format(peer, handed->peer);
     atomic_fetch_add_explicit(&handed->loop->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed);
@@ -90,12 +99,14 @@ hand_to_loop(HttpListener *listener, int fd, const struct sockaddr_storage *peer
 
 /* As far as one non-blocking write gets: somebody over the limit has no claim on more. */
 static void
-turn_away(HttpServer *server, int fd)
+turn_away(HttpServer *server, int fd, bool tls)
 {
     char dropped[4096];
     int64_t now_ms = loop_now_ms(server->main);
 
-    (void)send(fd, full_reply, sizeof(full_reply) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (!tls) { /* else it could not be read */
+        (void)send(fd, full_reply, sizeof(full_reply) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     (void)shutdown(fd, SHUT_WR);
     (void)recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT); /* unread bytes would reset it */
     (void)close(fd);
@@ -160,7 +171,9 @@ on_acceptable(void *arg, unsigned events DS_UNUSED)
             continue; /* the client was gone before we came to it */
         }
         if (atomic_load_explicit(&server->connections, memory_order_relaxed) >= limit) {
-            turn_away(server, fd);
+            turn_away(server, fd, listener->tls);
+        } else if (listener->tls && !http_tls_has_room(server)) {
+            (void)close(fd);
         } else {
             hand_to_loop(listener, fd, &peer);
         }
@@ -178,7 +191,8 @@ add_listener(HttpServer *server, const char *address, int64_t port, bool admin, 
         return error_wrap(err, "%s", admin ? "DS_ADMIN__LISTEN" : "DS_SERVER__BIND_ADDRESS");
     }
     HttpListener *listener = &server->listeners[server->listener_count++];
-    *listener = (HttpListener){.server = server, .fd = fd, .admin = admin};
+    *listener = (HttpListener){
+        .server = server, .fd = fd, .admin = admin, .tls = !admin && server->tls != NULL};
     return true;
 }
 
@@ -285,10 +299,11 @@ announce(HttpServer *server)
         if (listener->admin) {
             log_info(&scope, LOG_FIELDS(log_str("addr", str_c(address))), "admin listening");
         } else {
-            log_info(
-                &scope,
-                LOG_FIELDS(log_str("addr", str_c(address)), log_u64("threads", server->loop_count)),
-                "listening");
+            log_info(&scope,
+                     LOG_FIELDS(log_str("addr", str_c(address)),
+                                log_u64("threads", server->loop_count),
+                                log_str("tls", listener->tls ? STR("on") : STR("off"))),
+                     "listening");
         }
     }
 }
@@ -307,7 +322,9 @@ http_server_new(const HttpServerOptions *options, HttpServer **out, Error *err)
     server->main = options->main;
     server->on_stopped = options->on_stopped;
     server->on_stopped_arg = options->on_stopped_arg;
-    if (!cors_new(str_c(config->cors_origins), &server->cors, err)) {
+    make_metrics(server, options->metrics);
+    if (!cors_new(str_c(config->cors_origins), &server->cors, err) ||
+        !http_tls_start(server, err)) {
         goto fail;
     }
     /* The admin listener first: when the line of the main one is logged, both are there. */
@@ -319,7 +336,6 @@ http_server_new(const HttpServerOptions *options, HttpServer **out, Error *err)
         goto fail;
     }
     server->connections_max = connections_allowed(config->limits.connections);
-    make_metrics(server, options->metrics);
     server->main_wake = wake_new(server->main, on_loop_empty, server);
     server->drain_timer = timer_new(server->main, on_drain_timeout, server);
     server->accept_timer = timer_new(server->main, resume_accepting, server);
@@ -330,6 +346,7 @@ http_server_new(const HttpServerOptions *options, HttpServer **out, Error *err)
 
 fail:
     close_listeners(server);
+    http_tls_stop(server);
     cors_free(server->cors);
     free(server);
     return false;
@@ -404,6 +421,7 @@ http_server_free(HttpServer *server)
     close_listeners(server);
     timer_free(server->drain_timer);
     timer_free(server->accept_timer);
+    http_tls_stop(server);
     wake_free(server->main_wake);
     cors_free(server->cors);
     free(server);

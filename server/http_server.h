@@ -30,4 +30,7 @@ DS_MUST_CHECK bool http_server_new(const HttpServerOptions *options, HttpServer 
 /* Stops accepting, drains for at most DS_SERVER__DRAIN_TIMEOUT, ends in on_stopped.  Called again,
  * it does not wait for anybody. */
 void http_server_stop(HttpServer *server);
+/* Reads certificate, key and client CA again, for connections to come.  What is not good is logged,
+ * and the old ones stay. */
+void http_server_reload(HttpServer *server);
 void http_server_free(HttpServer *server); /* after on_stopped; accepts NULL */

@@ -11,6 +11,7 @@
 #include "server/app.h"
 #include "server/cold_read.h"
 #include "server/http_server.h"
+#include "server/http_tls.h"
 #include "server/live_loop.h"
 #include "server/route.h"
 #include "server/server_config.h"
@@ -25,6 +26,7 @@ typedef struct Program {
     Loop *loop;
     LoopSignal *terminate;
     LoopSignal *interrupt;
+    LoopSignal *hangup;
     Metrics *metrics;
     App *app;
     HttpServer *server;
@@ -39,12 +41,27 @@ on_signal(void *arg)
 }
 
 static void
+on_hangup(void *arg)
+{
+    Program *program = arg;
+
+    http_server_reload(program->server);
+}
+
+static void
+free_signals(Program *program)
+{
+    signal_free(program->terminate);
+    signal_free(program->interrupt);
+    signal_free(program->hangup);
+}
+
+static void
 on_stopped(void *arg)
 {
     Program *program = arg;
 
-    signal_free(program->terminate);
-    signal_free(program->interrupt);
+    free_signals(program);
     http_server_free(program->server);
     program->server = NULL;
     loop_stop(program->loop);
@@ -76,9 +93,9 @@ start(Program *program, Error *err)
     /* Before anybody can know that we are there, and acted upon when the loop runs. */
     program->terminate = signal_new(program->loop, SIGTERM, on_signal, program);
     program->interrupt = signal_new(program->loop, SIGINT, on_signal, program);
+    program->hangup = signal_new(program->loop, SIGHUP, on_hangup, program);
     if (!http_server_new(&options, &program->server, err)) {
-        signal_free(program->terminate);
-        signal_free(program->interrupt);
+        free_signals(program);
         return false;
     }
     return true;
@@ -173,7 +190,12 @@ main(int argc, char **argv)
         if (load.check_config) {
             warn_unknown(&load);
         }
-        status = print_asked(&program.config, &load, &err) ? EXIT_SUCCESS : EXIT_FAILURE;
+        if (load.check_config && !http_tls_check(&program.config.tls, &err)) {
+            log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                      "the settings are not legal");
+        } else {
+            status = print_asked(&program.config, &load, &err) ? EXIT_SUCCESS : EXIT_FAILURE;
+        }
     } else {
         warn_unknown(&load);
         status = run(&program);

@@ -11,6 +11,13 @@
 
 static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS", NULL};
 static const char *const sse_aliases[] = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS", NULL};
+static const char *const cert_aliases[] = {"DS_TRANSPORT__TLS__CERT_PATH", NULL};
+static const char *const key_aliases[] = {"DS_TRANSPORT__TLS__KEY_PATH", NULL};
+static const char *const client_ca_aliases[] = {"DS_TRANSPORT__TLS__CLIENT_CA_PATH", NULL};
+static const char *const tls_min_aliases[] = {"DS_TRANSPORT__TLS__MIN_VERSION", NULL};
+static const char *const tls_max_aliases[] = {"DS_TRANSPORT__TLS__MAX_VERSION", NULL};
+static const char *const transport_modes[] = {"auto", "http", "tls", "mtls", NULL};
+static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const log_aliases[] = {"RUST_LOG", "DS_OBSERVABILITY__RUST_LOG", NULL};
 static const char *const storage_modes[] = {"memory", "file-fast", "file-durable", "acid", NULL};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
@@ -44,6 +51,53 @@ static const Setting settings[] = {
      .max = 256,
      .unit = "threads",
      .help = "Network threads; 0 is one per core."},
+    {.name = "DS_TRANSPORT__MODE",
+     .type = SETTING_CHOICE,
+     FIELD(tls.mode),
+     .fallback = "auto",
+     .choices = transport_modes,
+     .help = "What the main listener must speak: the start fails when the DS_TLS__ paths say "
+             "otherwise."},
+    {.name = "DS_TLS__CERT_PATH",
+     .aliases = cert_aliases,
+     .flag = "tls-cert",
+     .type = SETTING_STRING,
+     FIELD(tls.cert_path),
+     .help = "PEM file: the certificate, then those between it and the root. With the key it turns "
+             "TLS on."},
+    {.name = "DS_TLS__KEY_PATH",
+     .aliases = key_aliases,
+     .flag = "tls-key",
+     .type = SETTING_STRING,
+     FIELD(tls.key_path),
+     .help = "PEM file: the private key, without a passphrase."},
+    {.name = "DS_TLS__CLIENT_CA_PATH",
+     .aliases = client_ca_aliases,
+     .type = SETTING_STRING,
+     FIELD(tls.client_ca_path),
+     .help = "PEM file: only clients with a certificate signed by one of these are served."},
+    {.name = "DS_TLS__MIN_VERSION",
+     .aliases = tls_min_aliases,
+     .type = SETTING_CHOICE,
+     FIELD(tls.version_min),
+     .fallback = "1.2",
+     .choices = tls_versions,
+     .help = "The oldest TLS that is spoken."},
+    {.name = "DS_TLS__MAX_VERSION",
+     .aliases = tls_max_aliases,
+     .type = SETTING_CHOICE,
+     FIELD(tls.version_max),
+     .fallback = "1.3",
+     .choices = tls_versions,
+     .help = "The newest TLS that is spoken."},
+    {.name = "DS_TLS__HANDSHAKE_TIMEOUT",
+     .type = SETTING_DURATION,
+     FIELD(timeouts.handshake_ms),
+     .fallback = "10s",
+     .min = 10,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "From a connection's begin to the end of its TLS handshake."},
     {.name = "DS_STORAGE__MODE",
      .flag = "storage",
      .type = SETTING_CHOICE,
@@ -177,6 +231,14 @@ static const Setting settings[] = {
      .max = 1000000,
      .unit = "connections",
      .help = "Client connections at once, both listeners together."},
+    {.name = "DS_LIMITS__MAX_TLS_HANDSHAKES",
+     .type = SETTING_INT,
+     FIELD(limits.handshakes),
+     .fallback = "4096",
+     .min = 1,
+     .max = 1000000,
+     .unit = "connections",
+     .help = "TLS handshakes under way at once; one takes up to 50 KiB."},
     {.name = "DS_LIMITS__MAX_REQUESTS_PER_CONNECTION",
      .type = SETTING_INT,
      FIELD(limits.requests_per_connection),
@@ -359,6 +421,54 @@ check_addresses(const ServerConfig *config, Error *err)
     return true;
 }
 
+/* What the operator says it is must be what the paths make it. */
+static bool
+check_transport_mode(const ServerTls *tls, Error *err)
+{
+    bool has_tls = tls->cert_path != NULL;
+    bool has_clients = tls->client_ca_path != NULL;
+
+    if (tls->mode == TRANSPORT_MODE_HTTP && has_tls) {
+        return error_set(
+            err, ERR_CONFIG,
+            "DS_TRANSPORT__MODE=http: but DS_TLS__CERT_PATH is set; remove one of them");
+    }
+    if (tls->mode >= TRANSPORT_MODE_TLS && !has_tls) {
+        return error_set(err, ERR_CONFIG,
+                         "DS_TRANSPORT__MODE=%s: set DS_TLS__CERT_PATH and DS_TLS__KEY_PATH",
+                         transport_modes[tls->mode]);
+    }
+    if (tls->mode == TRANSPORT_MODE_TLS && has_clients) {
+        return error_set(err, ERR_CONFIG,
+                         "DS_TRANSPORT__MODE=tls: but DS_TLS__CLIENT_CA_PATH is set; remove it, or "
+                         "set the mode to mtls");
+    }
+    if (tls->mode == TRANSPORT_MODE_MTLS && !has_clients) {
+        return error_set(err, ERR_CONFIG, "DS_TRANSPORT__MODE=mtls: set DS_TLS__CLIENT_CA_PATH");
+    }
+    return true;
+}
+
+static bool
+check_tls(const ServerTls *tls, Error *err)
+{
+    if ((tls->cert_path == NULL) != (tls->key_path == NULL)) {
+        return error_set(err, ERR_CONFIG, "%s is set and %s is not: TLS needs both",
+                         tls->key_path == NULL ? "DS_TLS__CERT_PATH" : "DS_TLS__KEY_PATH",
+                         tls->key_path == NULL ? "DS_TLS__KEY_PATH" : "DS_TLS__CERT_PATH");
+    }
+    if (tls->client_ca_path != NULL && tls->cert_path == NULL) {
+        return error_set(
+            err, ERR_CONFIG,
+            "DS_TLS__CLIENT_CA_PATH is set without DS_TLS__CERT_PATH: clients can show "
+            "certificates over TLS alone");
+    }
+    if (tls->version_min > tls->version_max) {
+        return error_set(err, ERR_CONFIG, "DS_TLS__MIN_VERSION is above DS_TLS__MAX_VERSION");
+    }
+    return check_transport_mode(tls, err);
+}
+
 bool
 server_config_load(ServerConfig *out, ConfigLoad *load, Error *err)
 {
@@ -369,7 +479,8 @@ server_config_load(ServerConfig *out, ConfigLoad *load, Error *err)
     }
     if (!load->help && !load->version &&
         (!check_addresses(&config, err) || !check_storage(&config, err) ||
-         !check_base_path(&config, err) || !check_origins(&config, err))) {
+         !check_base_path(&config, err) || !check_origins(&config, err) ||
+         !check_tls(&config.tls, err))) {
         goto fail;
     }
     *out = config;

@@ -26,6 +26,7 @@ typedef struct ServerLimits {
     int64_t streams;
     int64_t producers_per_stream;
     int64_t connections;
+    int64_t handshakes;              /* of TLS, under way */
     int64_t requests_per_connection; /* 0: no limit */
     int64_t read_page_bytes;
     int64_t subscriber_backlog_bytes;
@@ -39,6 +40,7 @@ typedef struct ServerStorage {
 } ServerStorage;
 
 typedef struct ServerTimeouts {
+    int64_t handshake_ms;   /* of TLS */
     int64_t head_ms;        /* from the first byte of a request to the end of its head */
     int64_t body_ms;        /* to receive a body, plus the time body_rate allows for its bytes */
     int64_t body_rate;      /* bytes a second */
@@ -47,6 +49,23 @@ typedef struct ServerTimeouts {
     int64_t drain_ms;       /* after SIGTERM */
 } ServerTimeouts;
 
+/* Paths to PEM files; all NULL: the main listener speaks plain HTTP. */
+typedef struct ServerTls {
+    int mode; /* TransportMode: what the operator says it is */
+    char *cert_path;
+    char *key_path;
+    char *client_ca_path;
+    int version_min; /* TlsVersion */
+    int version_max;
+} ServerTls;
+
+typedef enum TransportMode {
+    TRANSPORT_MODE_AUTO, /* what follows from the paths */
+    TRANSPORT_MODE_HTTP,
+    TRANSPORT_MODE_TLS,
+    TRANSPORT_MODE_MTLS,
+} TransportMode;
+
 typedef struct ServerConfig {
     char *bind_address; /* "0.0.0.0:4437" */
     int64_t port;       /* 0: the one in bind_address */
@@ -54,6 +73,7 @@ typedef struct ServerConfig {
     int64_t threads;    /* 0: one per core */
     ServerLimits limits;
     ServerTimeouts timeouts;
+    ServerTls tls;
     int64_t long_poll_ms;
     int64_t sse_reconnect_ms; /* 0: never */
     char *stream_base_path;   /* "/v1/stream", no trailing slash */

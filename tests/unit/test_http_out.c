@@ -19,6 +19,7 @@ on_release(HttpHold *hold)
 
 typedef struct Pair {
     HttpOut out;
+    Transport transport;
     int ours;
     int theirs;
     Source source;
@@ -33,6 +34,7 @@ pair_init(Pair *pair)
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     cr_assert_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
     pair->ours = fds[0];
+    transport_init(&pair->transport, fds[0], NULL);
     pair->theirs = fds[1];
     pair->source.released = 0;
     http_hold_init(&pair->source.hold, on_release);
@@ -67,7 +69,7 @@ pump(Pair *pair, Buf *got)
         char room[1500];
         ssize_t n;
 
-        result = http_out_send(&pair->out, pair->ours, &sent);
+        result = http_out_send(&pair->out, &pair->transport, &sent);
         cr_assert_neq(result, HTTP_OUT_BROKEN);
         while ((n = recv(pair->theirs, room, sizeof(room), 0)) > 0) {
             cr_assert(buf_append(got, str_n(room, (size_t)n), &err));
@@ -129,14 +131,14 @@ Test(http_out, bytes_may_be_added_while_others_are_half_sent)
 
         http_out_copy(&pair.out, bytes);
         cr_assert(buf_append(&want, bytes, &err));
-        (void)http_out_send(&pair.out, pair.ours, &sent);
+        (void)http_out_send(&pair.out, &pair.transport, &sent);
         ssize_t n = recv(pair.theirs, room, sizeof(room), 0);
         if (n > 0) {
             cr_assert(buf_append(&got, str_n(room, (size_t)n), &err));
         }
     }
     sent = 0;
-    while (http_out_send(&pair.out, pair.ours, &sent) != HTTP_OUT_EMPTY) {
+    while (http_out_send(&pair.out, &pair.transport, &sent) != HTTP_OUT_EMPTY) {
         char room[2500];
         ssize_t n = recv(pair.theirs, room, sizeof(room), 0);
 
@@ -197,6 +199,6 @@ Test(http_out, a_reader_that_is_gone_is_reported)
     pair_init(&pair);
     cr_assert_eq(shutdown(pair.theirs, SHUT_RDWR), 0);
     put_held(&pair, STR("lost"));
-    cr_expect_eq(http_out_send(&pair.out, pair.ours, &sent), HTTP_OUT_BROKEN);
+    cr_expect_eq(http_out_send(&pair.out, &pair.transport, &sent), HTTP_OUT_BROKEN);
     pair_done(&pair);
 }
