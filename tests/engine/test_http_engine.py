@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -14,7 +15,7 @@ from http_wire import Closed, Wire, get, post
 
 
 def connect(server, **options):
-    return Wire(server.port, **options)
+    return Wire(server.port, tls=server.tls, **options)
 
 
 def waiting(server):
@@ -354,20 +355,27 @@ def inflight(server):
 def test_connections_over_the_limit_are_told_so(probe):
     server = probe(DS_LIMITS__MAX_CONNECTIONS="3")
     wires = [ds.wait_until(lambda: admitted(server)) for _ in range(3)]
-    with connect(server) as extra:
-        reply = extra.reply()
-        assert (reply.status, reply["Retry-After"]) == (503, "1")
-        assert extra.is_closed()
+    if server.tls:
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            connect(server)
+    else:
+        with connect(server) as extra:
+            reply = extra.reply()
+            assert (reply.status, reply["Retry-After"]) == (503, "1")
+            assert extra.is_closed()
     assert wires[0].ask(get("/echo")).status == 200
     for wire in wires:
         wire.close()
-    ds.wait_until(lambda: ds.http("GET", f"{server.url}/healthz")[0] == 200)
+    ds.wait_until(lambda: ds.http("GET", f"{server.url}/healthz", tls=server.tls)[0] == 200)
     assert "server.connections_full" in server.log_text()
 
 
 def admitted(server):
     """A connection that was let in; the one before it may not be gone yet."""
-    wire = connect(server)
+    try:
+        wire = connect(server)
+    except (ssl.SSLError, ConnectionResetError):
+        return None
     if wire.ask(get("/echo")).status == 200:
         return wire
     wire.close()
@@ -486,8 +494,8 @@ def test_a_preflight_is_answered_for_every_path(shared):
 
 @pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz"])
 def test_health_is_on_both_listeners(shared, path):
-    for port in (shared.port, shared.admin_port):
-        with Wire(port) as wire:
+    for port, tls in ((shared.port, shared.tls), (shared.admin_port, None)):
+        with Wire(port, tls=tls) as wire:
             assert wire.ask(get(path)).status == 200
             assert wire.ask(get(path, method="HEAD"), "HEAD").status == 200
             assert wire.ask(get(path, method="POST")).status == 405

@@ -77,11 +77,11 @@ def temporary_folder(prefix):
     return folder
 
 
-def http(method, url, body=None, headers=None, timeout=HANG_SECONDS):
+def http(method, url, body=None, headers=None, timeout=HANG_SECONDS, tls=None):
     """(status, headers, body); a status above 399 is an answer like any other."""
     request = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as reply:
+        with urllib.request.urlopen(request, timeout=timeout, context=tls) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read()
@@ -151,11 +151,11 @@ class Process:
         """Until its log contains text."""
         self.wait_for(lambda: text in self.log_text(), f"to say {text!r}", seconds)
 
-    def wait_http(self, url, seconds=HANG_SECONDS):
+    def wait_http(self, url, seconds=HANG_SECONDS, tls=None):
         """Until GET url is 200."""
         def answered():
             try:
-                return http("GET", url, timeout=2)[0] == 200
+                return http("GET", url, timeout=2, tls=tls)[0] == 200
             except OSError:
                 return False
         self.wait_for(answered, f"to answer {url}", seconds)
@@ -315,7 +315,8 @@ class Listener(Process):
 
 class DsServer(Listener):
     def __init__(self, folder, port=None, admin_port=None, environment=None, name="ds-server",
-                 binary=None):
+                 binary=None, tls=None):
+        self.tls = tls             # an ssl.SSLContext to reach it with, where it speaks TLS
         super().__init__(name, [binary or program(os.environ.get("DS_TEST_SERVER", "ds-server"))], folder, {
             **self.bind("DS_SERVER__BIND_ADDRESS", "listening", port),
             **self.bind("DS_ADMIN__LISTEN", "admin listening", admin_port),
@@ -331,14 +332,14 @@ class DsServer(Listener):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def admin_url(self):
         return f"http://127.0.0.1:{self.admin_port}"
 
     def wait_ready(self):
-        self.wait_http(f"{self.url}/healthz")
+        self.wait_http(f"{self.url}/healthz", tls=self.tls)
         return self
 
     def stream_url(self, name):
@@ -346,13 +347,13 @@ class DsServer(Listener):
 
     def create(self, name, content_type="application/json", body=None, headers=None):
         return http("PUT", self.stream_url(name), body,
-                    {"Content-Type": content_type, **(headers or {})})
+                    {"Content-Type": content_type, **(headers or {})}, tls=self.tls)
 
     def append(self, name, messages, content_type="application/json", headers=None):
         """messages: a list (sent as one JSON array) or bytes as they are."""
         body = messages if isinstance(messages, bytes) else json.dumps(messages).encode()
         status, reply, text = http("POST", self.stream_url(name), body,
-                                   {"Content-Type": content_type, **(headers or {})})
+                                   {"Content-Type": content_type, **(headers or {})}, tls=self.tls)
         if status not in (200, 204):
             raise StackError(f"append to {name}: {status} {text!r}")
         return reply
@@ -361,7 +362,8 @@ class DsServer(Listener):
         """(all messages from offset on, the next offset), following pages to the tail."""
         messages = []
         while True:
-            status, headers, body = http("GET", f"{self.stream_url(name)}?offset={offset}")
+            status, headers, body = http("GET", f"{self.stream_url(name)}?offset={offset}",
+                                         tls=self.tls)
             if status != 200:
                 raise StackError(f"read of {name} at {offset}: {status} {body!r}")
             messages += json.loads(body)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP/1.1 on a bare socket: sends exactly the bytes it is given, reads replies one by one."""
 import socket
+import ssl
 
 TIMEOUT_SECONDS = 20           # a guard against hangs
 
@@ -26,13 +27,17 @@ class Reply:
 
 
 class Wire:
-    def __init__(self, port, receive_buffer=None):
+    def __init__(self, port, receive_buffer=None, tls=None):
+        """tls: the ssl.SSLContext to speak it with."""
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", port))
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1",
+                                          suppress_ragged_eofs=False)
         self.buffer = bytearray()
 
     def __enter__(self):
@@ -50,14 +55,24 @@ class Wire:
         self.socket.close()
 
     def send(self, data):
-        self.socket.sendall(data if isinstance(data, bytes) else data.encode("latin-1"))
+        try:
+            self.socket.sendall(data if isinstance(data, bytes) else data.encode("latin-1"))
+        except ssl.SSLEOFError as error:
+            raise BrokenPipeError(str(error)) from error
 
     def end(self):
         """No more will be sent; replies can still be read."""
-        self.socket.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)    # no word of it in TLS
+
+    def _receive(self, size):
+        """TLS that ends without a goodbye is a cut, as a reset is."""
+        try:
+            return self.socket.recv(size)
+        except ssl.SSLEOFError as error:
+            raise ConnectionResetError(str(error)) from error
 
     def _more(self):
-        data = self.socket.recv(65536)
+        data = self._receive(65536)
         if not data:
             raise Closed(f"{len(self.buffer)} bytes came before: {bytes(self.buffer[:100])!r}")
         self.buffer += data
@@ -121,7 +136,7 @@ class Wire:
         if self.buffer:
             return False
         try:
-            return self.socket.recv(1) == b""
+            return self._receive(1) == b""
         except ConnectionResetError:
             return True
 

@@ -42,7 +42,8 @@ Test(limits, every_setting_that_limits_is_in_the_list)
             listed =
                 listed || (limit->setting != NULL && strcmp(limit->setting, setting->name) == 0);
         }
-        if (strstr(setting->name, "LIMITS__MAX_") != NULL || strstr(setting->name, "_TIMEOUT") != NULL) {
+        if (strstr(setting->name, "LIMITS__MAX_") != NULL ||
+            strstr(setting->name, "_TIMEOUT") != NULL) {
             cr_expect(listed, "%s", setting->name);
         }
     }
