@@ -4,7 +4,9 @@
  *
  * A source (a stream, the journal of changes) has one group per loop on which somebody ever waited.
  * Waking posts at most one call per group: until that call runs, further changes join it.  The call
- * visits every waiter of the group, which then reads what there is.
+ * visits waiters of the group, who then read what there is, and posts itself for those behind, so
+ * that thousands of readers do not keep the loop from what else there is to do; whoever is visited
+ * later finds what came meanwhile, too.
  *
  * Threads: a source is guarded by its owner's lock; a waiter and a group's list belong to the
  * loop's thread.  Who joins looks for news under the same lock, before or after: then nothing is
@@ -16,6 +18,8 @@
 
 #include "server/http.h"
 
+#define WAKE_VISITS_AT_ONCE 128
+
 typedef struct WakeGroup WakeGroup;
 
 typedef struct WakeSource {
@@ -23,7 +27,7 @@ typedef struct WakeSource {
 } WakeSource;
 
 typedef struct Waiter {
-    LIST_ENTRY(Waiter) entry;
+    TAILQ_ENTRY(Waiter) entry;
     WakeGroup *group; /* NULL: not waiting */
     /* May leave, and free what it is embedded in; may join again. */
     void (*on_wake)(struct Waiter *waiter);

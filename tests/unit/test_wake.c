@@ -140,3 +140,61 @@ Test(wake, a_call_outlives_its_source)
     run_posts();
     cr_expect_eq(a.woken, 0);
 }
+
+/* Those in front are not asked again before everybody was. */
+Test(wake, many_waiters_are_visited_over_several_calls_in_the_order_they_came)
+{
+    enum { COUNT = 2 * WAKE_VISITS_AT_ONCE + 1 };
+    static Reader readers[COUNT];
+    WakeSource source = {0};
+
+    for (size_t i = 0; i < COUNT; i++) {
+        join(&source, 0, &readers[i]);
+    }
+    wake_all(&source);
+    run_posts();
+    cr_expect_eq(readers[WAKE_VISITS_AT_ONCE - 1].woken, 1);
+    cr_expect_eq(readers[WAKE_VISITS_AT_ONCE].woken, 0);
+    wake_all(&source); /* another change, in the middle of the round */
+    cr_expect_eq(post_count, 1);
+    run_posts();
+    run_posts();
+    for (size_t i = 0; i < COUNT; i++) {
+        cr_expect_eq(readers[i].woken, 1, "reader %zu", i);
+    }
+    while (post_count > 0) {
+        run_posts();
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        cr_expect_eq(readers[i].woken, 2, "reader %zu", i);
+        wake_leave(&readers[i].waiter);
+    }
+    wake_source_done(&source);
+}
+
+Test(wake, nobody_is_left_out_when_others_leave_and_come_in_the_middle_of_a_round)
+{
+    enum { COUNT = 2 * WAKE_VISITS_AT_ONCE };
+    static Reader readers[COUNT];
+    Reader late = {0};
+    WakeSource source = {0};
+
+    for (size_t i = 0; i < COUNT; i++) {
+        join(&source, 0, &readers[i]);
+    }
+    wake_all(&source);
+    run_posts();
+    wake_leave(&readers[0].waiter);         /* was visited */
+    wake_leave(&readers[COUNT - 1].waiter); /* was not */
+    join(&source, 0, &late);
+    while (post_count > 0) {
+        run_posts();
+    }
+    for (size_t i = 1; i + 1 < COUNT; i++) {
+        cr_expect_geq(readers[i].woken, 1, "reader %zu", i);
+        wake_leave(&readers[i].waiter);
+    }
+    cr_expect_eq(readers[COUNT - 1].woken, 0);
+    wake_leave(&late.waiter);
+    wake_source_done(&source);
+}
