@@ -112,6 +112,7 @@ cold_read_start(ColdReads *reads, App *app, Stream *stream, const StoreRead *wan
     read->read.from = wanted->from;
     read->read.from_start = wanted->from_start;
     read->read.bytes_max = wanted->bytes_max;
+    read->read.takes_files = wanted->takes_files;
     read->read.may_block = true;
     read->done = done;
     read->arg = arg;

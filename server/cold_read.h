@@ -27,7 +27,7 @@ ColdReads *cold_reads_new(NetLoop *net);
 /* Every read has ended or was canceled; those still with the pool need the loop until loop_free. */
 void cold_reads_free(ColdReads *reads);
 
-/* from, from_start and bytes_max of read count; the stream is held meanwhile.  done comes once, and
+/* from, from_start, bytes_max and takes_files of read count; the stream is held meanwhile.  done comes once, and
  * not before this returns, unless the read is canceled. */
 ColdRead *cold_read_start(ColdReads *reads, App *app, Stream *stream, const StoreRead *read,
                           ColdReadFn done, void *arg);

@@ -63,7 +63,8 @@ typedef struct DataRead {
     size_t bytes_max; /* cut at the end of a message; one message at least, however large */
 } DataRead;
 
-/* Adds the bytes to the range and moves its `to` by as many positions. */
+/* Adds the bytes to the range and moves its `to` by as many positions.  ERR_NOT_FOUND: the file is
+ * gone (a stream deleted meanwhile), ERR_RETRY: no descriptor. */
 DS_MUST_CHECK bool data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err);
 
 /* What lies before a position (at most `end`): bytes, and whole messages. */

@@ -11,19 +11,31 @@
 
 #define PREAD_BYTES_MAX ((size_t)1 << 30) /* Linux reads at most 2 GiB at a time */
 
-static bool
-is_no_room(int cause)
+static ErrorCode
+code_of(int cause)
 {
-    return cause == ENOSPC || cause == EDQUOT || cause == EFBIG;
+    switch (cause) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ERR_FULL;
+    case ENOENT:
+        return ERR_NOT_FOUND;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return ERR_RETRY;
+    default:
+        return ERR_FATAL;
+    }
 }
 
 bool
 file_error(Error *err, const char *what, const char *path)
 {
     int cause = errno;
-    ErrorCode code = is_no_room(cause) ? ERR_FULL : cause == ENOENT ? ERR_NOT_FOUND : ERR_FATAL;
 
-    return error_set(err, code, "cannot %s %s: %s", what, path, strerror(cause));
+    return error_set(err, code_of(cause), "cannot %s %s: %s", what, path, strerror(cause));
 }
 
 /* Forgets what is written; returns how many of the parts are left. */

@@ -55,6 +55,8 @@ bool exchange_field(const HttpExchange *exchange, const char *name, Str *out, si
 /* The body becomes the caller's: free() it.  Without a copy when it is large.  NULL when empty. */
 char *exchange_body_take(HttpExchange *exchange, size_t *out_len);
 NetLoop *exchange_loop(const HttpExchange *exchange);
+/* Whether its reply may have pieces of files: reply_send only. */
+bool exchange_takes_files(const HttpExchange *exchange);
 
 /* ---- bytes that outlive a call ---- */
 
@@ -88,12 +90,23 @@ http_hold_drop(HttpHold *hold)
  * reply_send or stream_write. */
 HttpHold *http_hold_new(char *data);
 
+/* An open file that pieces lie in; to embed, like a hold. */
+typedef struct HttpFile {
+    HttpHold hold; /* whose release lets go of the descriptor */
+    int fd;
+} HttpFile;
+
+/* With one reference; the descriptor is closed with the last. */
+HttpFile *http_file_new(int fd);
+
 /* Bytes of a body.  With a hold the engine takes a reference of its own and sends the bytes from
  * where they lie; without one (NULL) it copies them before the call returns: for small parts, "[",
- * a control frame. */
+ * a control frame.  With a file, whose hold it is, the bytes lie there: bytes.ptr is NULL. */
 typedef struct HttpPiece {
     Str bytes;
     HttpHold *hold;
+    const HttpFile *file;
+    uint64_t file_offset;
 } HttpPiece;
 
 /* ---- the reply ---- */

@@ -14,6 +14,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/http_file.h"
 #include "server/net_loop.h"
 #include "server/ops_http.h"
 
@@ -84,6 +85,65 @@ http_conn_body_release(HttpConn *conn)
     buf_done(&conn->body);
 }
 
+/* ---- pieces of files ---- */
+
+/* A connection may end while the disk is read for it. */
+struct HttpWarming {
+    HttpConn *conn; /* NULL: it has */
+    const HttpFile *file;
+    HttpHold *hold;
+    uint64_t offset;
+    size_t len;
+    bool ok;
+};
+
+/* On a thread of the pool. */
+static void
+warm(void *arg)
+{
+    HttpWarming *warming = arg;
+
+    warming->ok = http_file_warm(warming->file, warming->offset, warming->len);
+}
+
+static void
+warmed(void *arg)
+{
+    HttpWarming *warming = arg;
+    HttpConn *conn = warming->conn;
+    bool ok = warming->ok;
+
+    http_hold_drop(warming->hold);
+    free(warming);
+    if (conn == NULL) {
+        return;
+    }
+    conn->warming = NULL;
+    if (ok) {
+        http_conn_flush(conn);
+    } else {
+        http_conn_close(conn);
+    }
+}
+
+static void
+start_warming(HttpConn *conn)
+{
+    const HttpSegment *segment = http_out_next_file(&conn->out);
+    HttpWarming *warming = mem_zalloc(sizeof(*warming));
+
+    http_hold_take(segment->hold);
+    *warming = (HttpWarming){
+        .conn = conn,
+        .file = segment->file,
+        .hold = segment->hold,
+        .offset = segment->place,
+        .len = segment->len,
+    };
+    conn->warming = warming;
+    loop_work(conn->loop->loop, warm, warmed, warming);
+}
+
 static void
 conn_free(HttpConn *conn, bool cut)
 {
@@ -92,6 +152,9 @@ conn_free(HttpConn *conn, bool cut)
     transport_close(&conn->transport, cut);
     if (conn->dirty) {
         net_loop_flush_done(conn->loop, conn);
+    }
+    if (conn->warming != NULL) {
+        conn->warming->conn = NULL;
     }
     http_out_done(&conn->out);
     http_conn_body_release(conn);
@@ -634,7 +697,8 @@ flush(HttpConn *conn)
         net_loop_flush_done(conn->loop, conn);
         conn->dirty = false;
     }
-    HttpOutResult result = http_out_send(&conn->out, &conn->transport, &sent);
+    HttpOutResult result =
+        conn->warming != NULL ? HTTP_OUT_COLD : http_out_send(&conn->out, &conn->transport, &sent);
     if (sent > 0) {
         conn->progress_ms = loop_now_ms(conn->loop->loop);
         metric_add(server->metrics.sent_bytes, sent);
@@ -644,8 +708,10 @@ flush(HttpConn *conn)
         return;
     }
     conn->blocked = result == HTTP_OUT_BLOCKED;
-    if (!conn->blocked) {
+    if (result == HTTP_OUT_EMPTY) {
         after_sent(conn);
+    } else if (result == HTTP_OUT_COLD && conn->warming == NULL) {
+        start_warming(conn);
     }
     if (conn->state == HTTP_CONN_IDLE && conn->in.len > 0) {
         take_input(conn, STR_EMPTY);

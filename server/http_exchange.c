@@ -60,6 +60,12 @@ exchange_loop(const HttpExchange *exchange)
     return conn_of_const(exchange)->loop;
 }
 
+bool
+exchange_takes_files(const HttpExchange *exchange DS_UNUSED)
+{
+    return true;
+}
+
 /* ---- later answers ---- */
 
 void
@@ -113,6 +119,7 @@ stream_write(HttpExchange *exchange, const HttpPiece *pieces, size_t count)
 
     DS_ASSERT(conn->state == HTTP_CONN_STREAMING);
     for (size_t i = 0; i < count; i++) {
+        DS_ASSERT(pieces[i].file == NULL);
         total += pieces[i].bytes.len;
     }
     if (conn->out.bytes > 0 && conn->out.bytes + total > limit) {

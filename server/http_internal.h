@@ -32,6 +32,7 @@
 #define HTTP_ADMIN_CONNECTIONS_KEPT  16 /* for the admin listener, past the limit */
 
 typedef struct HttpConn HttpConn;
+typedef struct HttpWarming HttpWarming;
 typedef struct HttpServer HttpServer;
 
 typedef enum HttpConnState {
@@ -83,6 +84,7 @@ struct HttpConn {
     Buf body;
     HttpChunks chunks;
     HttpOut out;
+    HttpWarming *warming; /* a piece of a file is being brought into memory */
     HttpExchange exchange;
     TAILQ_ENTRY(HttpConn) all;
     TAILQ_ENTRY(HttpConn) dirty_entry;

@@ -2,6 +2,7 @@
 #include "server/http_out.h"
 
 #include "common/mem.h"
+#include "server/http_file.h"
 
 #define SEGMENTS_FIRST    4
 #define COPIED_DROP_BYTES 65536 /* sent bytes in front of copied that are worth a memmove */
@@ -89,7 +90,8 @@ http_out_copy(HttpOut *out, Str bytes)
         add_owned_copy(out, bytes);
         return;
     }
-    if (last != NULL && last->ptr == NULL && last->place + last->len == place) {
+    if (last != NULL && last->ptr == NULL && last->file == NULL &&
+        last->place + last->len == place) {
         last->len += bytes.len;
         out->bytes += bytes.len;
     } else {
@@ -108,8 +110,11 @@ http_out_piece(HttpOut *out, const HttpPiece *piece)
         return;
     }
     http_hold_take(piece->hold);
-    add_segment(
-        out, (HttpSegment){.ptr = piece->bytes.ptr, .len = piece->bytes.len, .hold = piece->hold});
+    add_segment(out, (HttpSegment){.ptr = piece->bytes.ptr,
+                                   .place = piece->file_offset,
+                                   .len = piece->bytes.len,
+                                   .hold = piece->hold,
+                                   .file = piece->file});
 }
 
 static const char *
@@ -144,7 +149,8 @@ advance(HttpOut *out, size_t n)
         return;
     }
     const HttpSegment *next = &out->segments[out->first];
-    if (next->ptr == NULL && next->place - out->copied_base >= COPIED_DROP_BYTES) {
+    if (next->ptr == NULL && next->file == NULL &&
+        next->place - out->copied_base >= COPIED_DROP_BYTES) {
         size_t sent = (size_t)(next->place - out->copied_base);
 
         buf_consume(&out->copied, sent);
@@ -156,15 +162,59 @@ static TransportResult
 send_some(HttpOut *out, Transport *transport, size_t *out_n)
 {
     struct iovec vectors[HTTP_OUT_VECTORS_MAX];
-    size_t count = DS_MIN(out->count - out->first, (size_t)HTTP_OUT_VECTORS_MAX);
+    size_t count_max = DS_MIN(out->count - out->first, (size_t)HTTP_OUT_VECTORS_MAX);
+    size_t count = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        const HttpSegment *segment = &out->segments[out->first + i];
+    for (; count < count_max && out->segments[out->first + count].file == NULL; count++) {
+        const HttpSegment *segment = &out->segments[out->first + count];
 
-        vectors[i].iov_base = (void *)(uintptr_t)segment_ptr(out, segment);
-        vectors[i].iov_len = segment->len;
+        vectors[count].iov_base = (void *)(uintptr_t)segment_ptr(out, segment);
+        vectors[count].iov_len = segment->len;
     }
     return transport_send(transport, vectors, count, out_n);
+}
+
+const HttpSegment *
+http_out_next_file(const HttpOut *out)
+{
+    return &out->segments[out->first];
+}
+
+static HttpFileResult
+file_result(TransportResult result)
+{
+    if (result == TRANSPORT_OK) {
+        return HTTP_FILE_SENT;
+    }
+    return result == TRANSPORT_AGAIN ? HTTP_FILE_BLOCKED : HTTP_FILE_BROKEN;
+}
+
+/* TLS needs the bytes where it can see them.  What it did not take is read again. */
+static HttpFileResult
+send_file_in_tls(const HttpSegment *segment, Transport *transport, size_t *out_n)
+{
+    char room[TRANSPORT_RECORD_BYTES_MAX];
+    struct iovec vector = {room, DS_MIN(segment->len, sizeof(room))};
+    HttpFileResult read = http_file_read(segment->file, segment->place, room, vector.iov_len);
+
+    if (read != HTTP_FILE_SENT) {
+        return read;
+    }
+    return file_result(transport_send(transport, &vector, 1, out_n));
+}
+
+static HttpFileResult
+send_next(HttpOut *out, Transport *transport, size_t *out_n)
+{
+    const HttpSegment *next = &out->segments[out->first];
+
+    if (next->file != NULL && transport->tls != NULL) {
+        return send_file_in_tls(next, transport, out_n);
+    }
+    if (next->file != NULL) {
+        return http_file_send(next->file, next->place, next->len, transport->fd, out_n);
+    }
+    return file_result(send_some(out, transport, out_n));
 }
 
 HttpOutResult
@@ -172,19 +222,22 @@ http_out_send(HttpOut *out, Transport *transport, uint64_t *out_sent)
 {
     size_t turn = 0;
 
-    while (out->bytes > 0) {
-        if (turn >= HTTP_OUT_TURN_BYTES_MAX) {
-            return HTTP_OUT_BLOCKED;
-        }
-        size_t n;
-        TransportResult result = send_some(out, transport, &n);
+    while (out->bytes > 0 && turn < HTTP_OUT_TURN_BYTES_MAX) {
+        size_t n = 0;
 
-        if (result != TRANSPORT_OK) {
-            return result == TRANSPORT_AGAIN ? HTTP_OUT_BLOCKED : HTTP_OUT_BROKEN;
+        switch (send_next(out, transport, &n)) {
+        case HTTP_FILE_SENT:
+            break;
+        case HTTP_FILE_BLOCKED:
+            return HTTP_OUT_BLOCKED;
+        case HTTP_FILE_COLD:
+            return HTTP_OUT_COLD;
+        case HTTP_FILE_BROKEN:
+            return HTTP_OUT_BROKEN;
         }
         turn += n;
         *out_sent += n;
         advance(out, n);
     }
-    return HTTP_OUT_EMPTY;
+    return out->bytes > 0 ? HTTP_OUT_BLOCKED : HTTP_OUT_EMPTY;
 }

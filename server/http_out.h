@@ -18,10 +18,11 @@
 #define HTTP_OUT_VECTORS_MAX 64
 
 typedef struct HttpSegment {
-    const char *ptr; /* NULL: in copied, at place - copied_base */
+    const char *ptr; /* NULL: in the file at place, or in copied at place - copied_base */
     uint64_t place;
     size_t len;
     HttpHold *hold;
+    const HttpFile *file;
 } HttpSegment;
 
 typedef struct HttpOut {
@@ -37,6 +38,7 @@ typedef struct HttpOut {
 typedef enum HttpOutResult {
     HTTP_OUT_EMPTY,
     HTTP_OUT_BLOCKED, /* the socket is full, or it was enough for this turn */
+    HTTP_OUT_COLD,    /* what comes next lies in a file and not in memory: http_out_next_file */
     HTTP_OUT_BROKEN,
 } HttpOutResult;
 
@@ -45,6 +47,9 @@ void http_out_done(HttpOut *out); /* drops every hold */
 
 void http_out_copy(HttpOut *out, Str bytes);
 void http_out_piece(HttpOut *out, const HttpPiece *piece);
+
+/* The segment that HTTP_OUT_COLD means; borrowed, but its hold may be taken. */
+const HttpSegment *http_out_next_file(const HttpOut *out);
 
 /* Sends what the socket takes.  *out_sent is added to. */
 HttpOutResult http_out_send(HttpOut *out, Transport *transport, uint64_t *out_sent);

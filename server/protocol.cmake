@@ -6,8 +6,11 @@ add_library(ds_server STATIC
     chunk_log.c
     cold_read.c
     cursor.c
+    data_file.c
+    data_file_read.c
     etag.c
     expiry.c
+    fd_cache.c
     file_io.c
     id_map.c
     fork.c

@@ -9,6 +9,7 @@ range_init(Range *range, uint64_t from)
     range->from = from;
     range->to = from;
     range->bytes = 0;
+    range->takes_files = false;
     range->parts = range->parts_inline;
     range->count = 0;
     range->cap = RANGE_PARTS_INLINE;
@@ -26,15 +27,33 @@ range_grow(Range *range)
     }
 }
 
-void
-range_add(Range *range, Str bytes, HttpHold *hold)
+static void
+add(Range *range, HttpPiece piece)
 {
     if (range->count == range->cap) {
         range_grow(range);
     }
-    http_hold_take(hold);
-    range->parts[range->count++] = (HttpPiece){.bytes = bytes, .hold = hold};
-    range->bytes += bytes.len;
+    http_hold_take(piece.hold);
+    range->parts[range->count++] = piece;
+    range->bytes += piece.bytes.len;
+}
+
+void
+range_add(Range *range, Str bytes, HttpHold *hold)
+{
+    add(range, (HttpPiece){.bytes = bytes, .hold = hold});
+}
+
+void
+range_add_file(Range *range, HttpFile *file, uint64_t offset, size_t len)
+{
+    DS_ASSERT(range->takes_files);
+    add(range, (HttpPiece){
+                   .bytes = {NULL, len},
+                   .hold = &file->hold,
+                   .file = file,
+                   .file_offset = offset,
+               });
 }
 
 void

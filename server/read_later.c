@@ -56,6 +56,12 @@ read_later(App *app, HttpExchange *exchange, Stream *stream, const StoreRead *re
 {
     ColdReads *reads = live_cold_reads(exchange_loop(exchange));
     LaterRead *later = mem_zalloc(sizeof(*later) + known_tags.len);
+    StoreRead wanted = {
+        .from = read->from,
+        .from_start = read->from_start,
+        .bytes_max = read->bytes_max,
+        .takes_files = exchange_takes_files(exchange),
+    };
 
     later->app = app;
     later->exchange = exchange;
@@ -69,5 +75,5 @@ read_later(App *app, HttpExchange *exchange, Stream *stream, const StoreRead *re
     }
     exchange_wait(exchange, canceled, later);
     exchange_outlives_eof(exchange);
-    later->cold = cold_read_start(reads, app, stream, read, answer, later);
+    later->cold = cold_read_start(reads, app, stream, &wanted, answer, later);
 }

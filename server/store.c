@@ -170,6 +170,7 @@ store_read(Store *store, Stream *stream, StoreRead *read)
     read->closed = atomic_load(&stream->closed);
     read->bytes_ever = stream->view.bytes_ever;
     range_init(&read->range, read->from);
+    read->range.takes_files = read->takes_files;
     if (verdict == READ_OK && read->from < tail && read->from >= stream->fork_at) {
         verdict = read_part(store, stream, read, tail);
     }

@@ -90,6 +90,7 @@ typedef struct StoreRead {
     uint64_t from;    /* out, too, with from_start */
     bool from_start;  /* the retained start, wherever it is */
     bool may_block;   /* on a disk: never on a network thread */
+    bool takes_files; /* the range may have parts that lie in files */
     size_t bytes_max; /* a single message may be larger */
 
     /* out, all of one moment */

@@ -290,7 +290,9 @@ batch_write(Wal *wal, uint32_t flags, bool sync, Error *err)
 static bool
 full_or_fatal(Error *err)
 {
-    err->code = err->code == ERR_FULL ? ERR_FULL : ERR_FATAL;
+    bool may_pass = err->code == ERR_FULL || err->code == ERR_RETRY; /* no descriptor, no memory */
+
+    err->code = may_pass ? ERR_FULL : ERR_FATAL;
     return false;
 }
 

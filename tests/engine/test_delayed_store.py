@@ -224,6 +224,22 @@ def test_what_is_in_memory_is_read_while_all_cold_reads_wait(start):
     assert {wire.reply().status for wire in wires} == {200}
 
 
+def test_cold_files_are_sent_whole_and_to_many_at_once(start, monkeypatch):
+    monkeypatch.setenv("DS_TEST_COLD_FILES", "1")
+    server = start()
+    body = bytes(range(256)) * 12_000
+    server.create("cold/large", "application/octet-stream", body)
+    wires = [Wire(server.port, receive_buffer=16384) for _ in range(12)]
+    for wire in wires:
+        wire.send(get("/v1/stream/cold/large?offset=-1") * 2)
+    for wire in wires[::3]:
+        wire.take(50_000)
+        wire.reset()
+    for wire in wires[1::3] + wires[2::3]:
+        assert [wire.reply().body == body for _ in range(2)] == [True, True]
+        wire.close()
+
+
 def read_events(wire, name):
     """The data of the events of that name, until the other side ends the stream."""
     text = wire.reply().body.decode()

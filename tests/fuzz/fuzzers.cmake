@@ -1,6 +1,7 @@
 # ds_fuzz(module library...), in alphabetical order.
 ds_fuzz(base64 ds_core)
 ds_fuzz(chunk_log ds_server)
+ds_fuzz(data_file ds_server)
 ds_fuzz(http_parse ds_core)
 ds_fuzz(json_scan ds_core PkgConfig::JANSSON) # the oracle
 ds_fuzz(name ds_server)

@@ -12,6 +12,7 @@
  */
 #include <bsd/stdlib.h>
 #include <bsd/sys/queue.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,20 +84,45 @@ submit(Store *store DS_UNUSED, StoreOp *op)
 
 /* ---- reads ---- */
 
+/* In a file of their own, of which the kernel keeps nothing in memory if it can. */
+static void
+add_file(char *bytes, size_t len, Range *out)
+{
+    char path[] = "/var/tmp/ds-delayed-XXXXXX";
+    int fd = mkstemp(path);
+    HttpFile *file;
+
+    DS_ASSERT(fd >= 0 && unlink(path) == 0);
+    DS_ASSERT(pwrite(fd, "before", 6, 0) == 6);
+    DS_ASSERT(pwrite(fd, bytes, len, 6) == (ssize_t)len);
+    if (getenv("DS_TEST_COLD_FILES") != NULL) {
+        DS_ASSERT(fdatasync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    }
+    file = http_file_new(fd);
+    range_add_file(out, file, 6, len);
+    http_hold_drop(&file->hold);
+    free(bytes);
+}
+
 /* A copy of their own, as from a disk. */
 static void
 flatten(const Range *from, Range *out)
 {
     char *bytes = mem_alloc(from->bytes + 1);
-    HttpHold *hold = http_hold_new(bytes);
+    HttpHold *hold;
     size_t len = 0;
 
     for (size_t i = 0; i < from->count; i++) {
         memcpy(bytes + len, from->parts[i].bytes.ptr, from->parts[i].bytes.len);
         len += from->parts[i].bytes.len;
     }
-    range_add(out, str_n(bytes, len), hold);
     out->to = from->to;
+    if (out->takes_files) {
+        add_file(bytes, len, out);
+        return;
+    }
+    hold = http_hold_new(bytes);
+    range_add(out, str_n(bytes, len), hold);
     http_hold_drop(hold);
 }
 

@@ -42,3 +42,20 @@ Test(range, may_be_ended_twice)
     range_done(&range);
     cr_expect_eq(range.count, 0);
 }
+
+Test(range, holds_files_as_it_holds_bytes)
+{
+    HttpFile file = {.fd = -1};
+    Range range;
+
+    http_hold_init(&file.hold, count_release);
+    range_init(&range, 0);
+    range.takes_files = true;
+    range_add_file(&range, &file, 1000, 30);
+    http_hold_drop(&file.hold);
+    cr_expect_eq(range.bytes, 30);
+    cr_expect_eq(range.parts[0].file_offset, 1000);
+    cr_expect_eq(released, 0);
+    range_done(&range);
+    cr_expect_eq(released, 1);
+}
