@@ -1,5 +1,9 @@
 # ds_server: the Durable Streams protocol, on top of ds_http.
 add_library(ds_server STATIC
+    acid_garbage.c
+    acid_payload.c
+    acid_readers.c
+    acid_upkeep.c
     admin.c
     admin_changes.c
     app.c
@@ -39,6 +43,7 @@ add_library(ds_server STATIC
     sqlite.c
     sse_frame.c
     store.c
+    store_acid.c
     store_memory.c
     stream.c
     stream_row.c
