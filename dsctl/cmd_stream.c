@@ -37,6 +37,9 @@ static const OutputColumn ls_columns[] = {
     {"created_at", NULL, COLUMN_TEXT, NULL},
     {"ttl_seconds", NULL, COLUMN_NUMBER, NULL},
     {"expires_at", NULL, COLUMN_TEXT, NULL},
+    {"forks", NULL, COLUMN_NUMBER, NULL},
+    {"forked_from", NULL, COLUMN_TEXT, NULL},
+    {"fork_offset", NULL, COLUMN_TEXT, NULL},
     {NULL, NULL, COLUMN_TEXT, NULL},
 };
 

@@ -86,6 +86,19 @@ printable(Str text)
 }
 
 static void
+put_fork(Buf *out, const Stream *stream)
+{
+    put_number(out, STR(",\"forks\":"), atomic_load(&stream->forks));
+    if (stream->parent == NULL) {
+        admin_put(out, STR(",\"forked_from\":null,\"fork_offset\":null"));
+        return;
+    }
+    admin_put(out, STR(",\"forked_from\":"));
+    admin_put_string(out, stream->parent->name);
+    put_offset(out, STR(",\"fork_offset\":"), stream_offset(stream, stream->fork_at));
+}
+
+static void
 put_stream(Buf *out, Stream *stream)
 {
     StreamInfo info;
@@ -109,16 +122,17 @@ put_stream(Buf *out, Stream *stream)
     }
     put_time(out, STR(",\"expires_at\":"),
              stream_expiry_ms(stream, clock_boot_ms(), clock_wall_ms()));
+    put_fork(out, stream);
     admin_put(out, STR("}"));
 }
 
 static void
-list(App *app, HttpExchange *exchange, Str prefix, Str after, size_t limit)
+list(App *app, HttpExchange *exchange, ForkPresence which, Str prefix, Str after, size_t limit)
 {
     Offset token = journal_token(app->store->journal);
     /* One more tells whether there is more. */
     Stream **streams = mem_array(limit + 1, sizeof(Stream *));
-    size_t found = registry_list(app->store->registry, prefix, after, streams, limit + 1);
+    size_t found = registry_list(app->store->registry, which, prefix, after, streams, limit + 1);
     size_t count = DS_MIN(found, limit);
     Buf out;
 
@@ -173,15 +187,32 @@ take_limit(HttpExchange *exchange, size_t *out)
     return true;
 }
 
+static bool
+take_kept(HttpExchange *exchange, ForkPresence *out)
+{
+    Str raw;
+
+    *out = FORK_ALIVE;
+    if (query_find(exchange_request(exchange)->query, STR("kept"), &raw, NULL)) {
+        if (!str_eq(raw, STR("true")) && !str_eq(raw, STR("false"))) {
+            op_problem(exchange, 400, "BAD_REQUEST", "kept must be true or false");
+            return false;
+        }
+        *out = str_eq(raw, STR("true")) ? FORK_KEPT : FORK_ALIVE;
+    }
+    return true;
+}
+
 void
 admin_streams(App *app, HttpExchange *exchange)
 {
+    ForkPresence which;
     Str since;
     size_t limit;
     Buf prefix;
     Buf after;
 
-    if (!take_limit(exchange, &limit)) {
+    if (!take_limit(exchange, &limit) || !take_kept(exchange, &which)) {
         return;
     }
     if (query_find(exchange_request(exchange)->query, STR("since"), &since, NULL)) {
@@ -192,7 +223,7 @@ admin_streams(App *app, HttpExchange *exchange)
     buf_init(&after, HTTP_TARGET_BYTES_MAX);
     if (take_parameter(exchange, STR("prefix"), &prefix) &&
         take_parameter(exchange, STR("after"), &after)) {
-        list(app, exchange, buf_str(&prefix), buf_str(&after), limit);
+        list(app, exchange, which, buf_str(&prefix), buf_str(&after), limit);
     }
     buf_done(&prefix);
     buf_done(&after);

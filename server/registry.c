@@ -5,7 +5,6 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
-#include "server/fork.h"
 
 #define BUCKETS_MIN 16
 /* Milliseconds since 1970 in the high bits leave this many for streams created within one. */
@@ -276,7 +275,8 @@ registry_remove(Registry *registry, Stream *stream)
 
 /* Those before `bound` (NULL: all), in order. */
 static size_t
-shard_list(Shard *shard, Str prefix, Str after, const Stream *bound, Stream **out, size_t limit)
+shard_list(Shard *shard, ForkPresence which, Str prefix, Str after, const Stream *bound,
+           Stream **out, size_t limit)
 {
     Stream key = {.name = str_cmp(prefix, after) > 0 ? prefix : after};
     size_t count = 0;
@@ -288,7 +288,7 @@ shard_list(Shard *shard, Str prefix, Str after, const Stream *bound, Stream **ou
             (bound != NULL && by_name_cmp(stream, bound) > 0)) {
             break;
         }
-        if (str_eq(stream->name, after) || fork_presence(stream) != FORK_ALIVE) {
+        if (str_eq(stream->name, after) || fork_presence(stream) != which) {
             continue;
         }
         stream_take(stream);
@@ -321,7 +321,8 @@ merge(Stream **a, size_t a_count, Stream **b, size_t b_count, Stream **out, size
 }
 
 size_t
-registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit)
+registry_list(Registry *registry, ForkPresence which, Str prefix, Str after, Stream **out,
+              size_t limit)
 {
     Stream **found = mem_array(2 * limit, sizeof(Stream *));
     Stream **best = found;
@@ -332,7 +333,7 @@ registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t li
     /* After each shard the smallest names so far stay; of the later ones little is looked at. */
     for (size_t i = 0; i < REGISTRY_SHARDS; i++) {
         const Stream *bound = count == limit ? best[count - 1] : NULL;
-        size_t more = shard_list(&registry->shards[i], prefix, after, bound, out, limit);
+        size_t more = shard_list(&registry->shards[i], which, prefix, after, bound, out, limit);
         Stream **merged = spare;
 
         if (more > 0) {

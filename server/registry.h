@@ -12,8 +12,8 @@
  */
 #pragma once
 
+#include "server/fork.h"
 #include "server/journal.h"
-#include "server/stream.h"
 
 #define REGISTRY_SHARDS 64
 
@@ -46,9 +46,10 @@ bool registry_remove(Registry *registry, Stream *stream);
 /* A stream was soft-deleted: those who follow the changes learn it now, not when it is removed. */
 void registry_tell_deleted(Registry *registry, const Stream *stream);
 
-/* Those alive, in bytewise order: at most `limit` names that begin with prefix and are greater than
- * after; each with a reference.  limit > 0.  Returns how many. */
-size_t registry_list(Registry *registry, Str prefix, Str after, Stream **out, size_t limit);
+/* Those alive, or those kept for their forks, in bytewise order: at most `limit` names that begin
+ * with prefix and are greater than after; each with a reference.  limit > 0.  Returns how many. */
+size_t registry_list(Registry *registry, ForkPresence which, Str prefix, Str after, Stream **out,
+                     size_t limit);
 
 /* Looks at up to scan_max streams that can expire, from where the last call ended, and returns
  * those that did, at most `limit`, each with a reference; they stay in.  *out_scanned: how many it

@@ -126,9 +126,15 @@ read_part(Store *store, Stream *owner, StoreRead *read, uint64_t to)
     return READ_FAILED;
 }
 
-/* Of a fork, from a position before fork_at: part by part from whoever has the bytes. */
+static bool
+wants_more(const StoreRead *read, uint64_t tail)
+{
+    return read->range.to < tail && (read->range.bytes < read->bytes_max || read->range.bytes == 0);
+}
+
+/* Part by part, from whoever has the bytes: of a fork, of its parents those before fork_at. */
 static ReadVerdict
-read_inherited(Store *store, Stream *stream, StoreRead *read, uint64_t tail)
+read_parts(Store *store, Stream *stream, StoreRead *read, uint64_t tail)
 {
     Range *range = &read->range;
     ReadVerdict verdict = READ_OK;
@@ -146,13 +152,9 @@ read_inherited(Store *store, Stream *stream, StoreRead *read, uint64_t tail)
         pthread_mutex_lock(&owner->lock);
         verdict = read_part(store, owner, read, to);
         pthread_mutex_unlock(&owner->lock);
-    } while (verdict == READ_OK && range->to < tail && range->to > before &&
-             range->bytes < read->bytes_max);
-    /* What there is comes first; who goes on behind it learns the rest. */
-    if (range->to > read->from && (verdict == READ_COLD || verdict == READ_FAILED)) {
-        verdict = READ_OK;
-    }
-    return verdict;
+    } while (verdict == READ_OK && range->to > before && wants_more(read, tail));
+    /* What can be read comes first; who goes on behind it learns the rest. */
+    return verdict == READ_FAILED && range->to > read->from ? READ_OK : verdict;
 }
 
 ReadVerdict
@@ -171,12 +173,13 @@ store_read(Store *store, Stream *stream, StoreRead *read)
     read->bytes_ever = stream->view.bytes_ever;
     range_init(&read->range, read->from);
     read->range.takes_files = read->takes_files;
+    /* Nearly always this is all of it, and of one moment. */
     if (verdict == READ_OK && read->from < tail && read->from >= stream->fork_at) {
         verdict = read_part(store, stream, read, tail);
     }
     pthread_mutex_unlock(&stream->lock);
-    if (verdict == READ_OK && read->from < stream->fork_at) {
-        verdict = read_inherited(store, stream, read, tail);
+    if (verdict == READ_OK && wants_more(read, tail)) {
+        verdict = read_parts(store, stream, read, tail);
     }
     read->at_tail = read->range.to == tail;
     if (verdict != READ_OK) {

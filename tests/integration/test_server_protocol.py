@@ -615,7 +615,8 @@ def test_streams_are_listed_in_pages(server):
     assert names == [f"p/{n:02}" for n in range(25)]
     entry = listed(server, "p/07")
     assert set(entry) == {"name", "content_type", "next_offset", "start_offset", "closed", "messages",
-                          "bytes", "created_at", "updated_at", "ttl_seconds", "expires_at"}
+                          "bytes", "created_at", "updated_at", "ttl_seconds", "expires_at",
+                          "forks", "forked_from", "fork_offset"}
     assert entry["messages"] == 2 and entry["content_type"] == "application/json"
     assert entry["ttl_seconds"] is None and entry["expires_at"] is None and not entry["closed"]
     entry = listed(server, "q")

@@ -75,7 +75,7 @@ static void
 expect_list(Registry *registry, Str prefix, Str after, size_t limit, const char *names)
 {
     Stream *found[64];
-    size_t count = registry_list(registry, prefix, after, found, limit);
+    size_t count = registry_list(registry, FORK_ALIVE, prefix, after, found, limit);
     char joined[1024] = "";
     size_t len = 0;
 
