@@ -27,8 +27,8 @@ ColdReads *cold_reads_new(NetLoop *net);
 /* Every read has ended or was canceled; those still with the pool need the loop until loop_free. */
 void cold_reads_free(ColdReads *reads);
 
-/* from, from_start, bytes_max and takes_files of read count; the stream is held meanwhile.  done comes once, and
- * not before this returns, unless the read is canceled. */
+/* from, from_start, bytes_max and takes_files of read count; the stream is held meanwhile.  done
+ * comes once, and not before this returns, unless the read is canceled. */
 ColdRead *cold_read_start(ColdReads *reads, App *app, Stream *stream, const StoreRead *read,
                           ColdReadFn done, void *arg);
 void cold_read_cancel(ColdRead *read); /* accepts NULL; not inside done or after it */
