@@ -109,6 +109,7 @@ data_files_open(const char *dir, size_t open_files_max, bool sync, DataFiles **o
     files->dir = mem_strdup(dir);
     files->sync = sync;
     files->cache = fd_cache_new(open_files_max, open_file, files);
+    files->pieces_max = open_files_max / 2;
     files->dir_fd = -1;
     bool ok = file_make_dir(dir, err) && shelves_make(files, err);
 
@@ -354,7 +355,7 @@ data_file_cut(DataFiles *files, uint64_t id, DataEnd end, Error *err)
            (end.count == 0 || data_index_check_end(files, id, end, err));
 }
 
-void
+bool
 data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes)
 {
     uint64_t whole = bytes / PUNCH_BYTES * PUNCH_BYTES;
@@ -362,10 +363,15 @@ data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes)
     FdPin pin;
 
     if (whole == 0 || !data_file_pin(files, id, DATA_PAYLOAD, false, &pin, &err)) {
-        return;
+        return true;
     }
-    (void)fallocate(pin.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)whole);
+    bool shared = fd_cache_is_shared(files->cache, &pin);
+
+    if (!shared) {
+        (void)fallocate(pin.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)whole);
+    }
     fd_cache_unpin(files->cache, &pin);
+    return !shared;
 }
 
 /* ---- deleting ---- */

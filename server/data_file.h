@@ -20,7 +20,8 @@
 
 #include "server/range.h"
 
-#define DATA_FILE_SYNC_EACH_MAX 32 /* more files than this: one syncfs */
+#define DATA_FILE_SYNC_EACH_MAX   32     /* more files than this: one syncfs */
+#define DATA_FILE_PIECE_BYTES_MIN 131072 /* of a range that may stay in its file */
 
 typedef struct DataFiles DataFiles;
 
@@ -64,7 +65,9 @@ typedef struct DataRead {
 } DataRead;
 
 /* Adds the bytes to the range and moves its `to` by as many positions.  ERR_NOT_FOUND: the file is
- * gone (a stream deleted meanwhile), ERR_RETRY: no descriptor. */
+ * gone (a stream deleted meanwhile), ERR_RETRY: no descriptor.  Many bytes of a range that takes
+ * files are checked and left in the file, which then stays open and is not punched until the range
+ * and whoever sends it let go. */
 DS_MUST_CHECK bool data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err);
 
 /* What lies before a position (at most `end`): bytes, and whole messages. */
@@ -72,9 +75,10 @@ DS_MUST_CHECK bool data_file_locate(DataFiles *files, uint64_t id, DataEnd end,
                                     bool counts_messages, uint64_t position, DataEnd *out,
                                     Error *err);
 
-/* Gives the disk space of the first `bytes` back, in blocks; they may not be read any more.  Does
- * nothing where the file system cannot. */
-void data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes);
+/* Gives the disk space of the first `bytes` back, in blocks; the caller has moved the start of what
+ * may be read before, and readers look at it again when they have the bytes.  Does nothing where
+ * the file system cannot.  False: somebody is reading the file; try again later. */
+DS_MUST_CHECK bool data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes);
 
 /* Both files; those that do not exist are fine.  Not made durable: what comes back after a power
  * failure belongs to no stream, and data_files_each finds it. */

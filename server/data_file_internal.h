@@ -22,6 +22,8 @@ struct DataFiles {
     int dir_fd;
     bool sync;
     FdCache *cache;
+    size_t pieces_max;    /* half of the files: the others are for whoever writes */
+    atomic_size_t pieces; /* ranges that lie in files, held by somebody */
     atomic_bool shelf_dirty[DATA_FILE_SHELVES]; /* names were made there that are not durable */
 };
 

@@ -10,6 +10,7 @@
 #include "server/data_file_internal.h"
 
 #define ENTRIES_AT_ONCE 256
+#define WINDOW_BYTES    65536
 #define MESSAGES_MAX    65536 /* of one read; a caller reads on */
 
 /* The entries of one read: those that count, and the one before to know where the first begins. */
@@ -227,41 +228,170 @@ payload_read(DataFiles *files, const DataRead *read, const DataPlan *plan, char 
     return ok && payload_check(files, read, plan, out, err);
 }
 
+/* ---- left in the file ---- */
+
+typedef struct DataPiece {
+    HttpFile file;
+    DataFiles *files;
+    FdPin pin;
+} DataPiece;
+
 static void
-range_extend(Range *range, const DataRead *read, const DataPlan *plan, char *bytes, size_t len)
+piece_release(HttpHold *hold)
 {
-    uint64_t skip = read->counts_messages ? 0 : read->from - plan->start;
-    uint64_t end = read->counts_messages ? plan->start + len : DS_MIN(plan->start + len, read->to);
-    Str wanted = str_n(bytes + skip, (size_t)(end - plan->start - skip));
+    DataPiece *piece = DS_CONTAINER_OF(hold, DataPiece, file.hold);
+
+    fd_cache_unpin(piece->files->cache, &piece->pin);
+    atomic_fetch_sub(&piece->files->pieces, 1);
+    free(piece);
+}
+
+static DataPiece *
+piece_new(DataFiles *files, uint64_t id, Error *err)
+{
+    DataPiece *piece = mem_zalloc(sizeof(*piece));
+
+    piece->files = files;
+    http_hold_init(&piece->file.hold, piece_release);
+    if (!data_file_pin(files, id, DATA_PAYLOAD, false, &piece->pin, err)) {
+        free(piece);
+        return NULL;
+    }
+    piece->file.fd = piece->pin.fd;
+    atomic_fetch_add(&files->pieces, 1);
+    return piece;
+}
+
+/* How far the messages of a plan are checked. */
+typedef struct DataCheck {
+    size_t message;
+    uint32_t crc;
+} DataCheck;
+
+static bool
+window_check(const DataFiles *files, const DataRead *read, const DataPlan *plan, DataCheck *check,
+             uint64_t at, Str bytes, Error *err)
+{
+    while (bytes.len > 0) {
+        const DataEntry *entry = &plan->entries[check->message];
+        size_t take = (size_t)DS_MIN((uint64_t)bytes.len, entry->end - at);
+
+        check->crc = crc32c(check->crc, str_head(bytes, take));
+        bytes = str_skip(bytes, take);
+        at += take;
+        if (at < entry->end) {
+            continue;
+        }
+        if (check->crc != entry->crc) {
+            return damaged(files, read->id, DATA_PAYLOAD, plan->first + check->message,
+                           entry->end - entry->length, err);
+        }
+        check->crc = CRC32C_INIT;
+        check->message++;
+    }
+    return true;
+}
+
+/* Reads it all, which also brings it into the page cache for whoever sends it. */
+static bool
+piece_check(const DataFiles *files, const DataRead *read, const DataPlan *plan, int fd, size_t len,
+            Error *err)
+{
+    char *window = mem_alloc(WINDOW_BYTES);
+    DataCheck check = {.crc = CRC32C_INIT};
+    char path[PATH_MAX];
+    bool ok = true;
+
+    data_file_path(files, read->id, DATA_PAYLOAD, path);
+    for (size_t done = 0; ok && done < len; done += WINDOW_BYTES) {
+        size_t wanted = DS_MIN(len - done, (size_t)WINDOW_BYTES);
+        size_t got = 0;
+
+        ok = file_read_at(fd, window, wanted, plan->start + done, &got, path, err);
+        if (ok && got < wanted) {
+            ok = damaged(files, read->id, DATA_PAYLOAD, plan->first, plan->start + done + got, err);
+        }
+        ok = ok && window_check(files, read, plan, &check, plan->start + done,
+                                str_n(window, wanted), err);
+    }
+    free(window);
+    return ok;
+}
+
+/* ---- the range ---- */
+
+/* The part of a plan's bytes that was asked for. */
+typedef struct DataWanted {
+    uint64_t offset;
+    size_t len;
+} DataWanted;
+
+static DataWanted
+wanted_of(const DataRead *read, const DataPlan *plan, size_t len)
+{
+    uint64_t end = plan->start + len;
+
+    if (read->counts_messages) {
+        return (DataWanted){plan->start, len};
+    }
+    return (DataWanted){read->from, (size_t)(DS_MIN(end, read->to) - read->from)};
+}
+
+static bool
+add_piece(DataFiles *files, const DataRead *read, const DataPlan *plan, size_t len, Range *range,
+          Error *err)
+{
+    DataWanted wanted = wanted_of(read, plan, len);
+    DataPiece *piece = piece_new(files, read->id, err);
+    bool ok = piece != NULL && piece_check(files, read, plan, piece->file.fd, len, err);
+
+    if (ok) {
+        range_add_file(range, &piece->file, wanted.offset, wanted.len);
+    }
+    if (piece != NULL) {
+        http_hold_drop(&piece->file.hold);
+    }
+    return ok;
+}
+
+static bool
+add_bytes(DataFiles *files, const DataRead *read, const DataPlan *plan, size_t len, Range *range,
+          Error *err)
+{
+    DataWanted wanted = wanted_of(read, plan, len);
+    char *bytes = mem_alloc(len);
+
+    if (!payload_read(files, read, plan, bytes, len, err)) {
+        free(bytes);
+        return false;
+    }
     HttpHold *hold = http_hold_new(bytes);
 
-    range_add(range, wanted, hold);
+    range_add(range, str_n(bytes + (wanted.offset - plan->start), wanted.len), hold);
     http_hold_drop(hold);
-    range->to += read->counts_messages ? plan->count : wanted.len;
+    return true;
 }
 
 bool
 data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err)
 {
     DataPlan plan = {0};
-    char *bytes = NULL;
-    bool ok = false;
+    size_t before = range->bytes;
+    bool ok;
 
     DS_ASSERT(read->from < read->to &&
               read->to <= (read->counts_messages ? read->end.count : read->end.bytes));
-    if (!plan_make(files, read, &plan, err)) {
-        goto done;
-    }
-    size_t len = (size_t)(plan.entries[plan.count - 1].end - plan.start);
-
-    bytes = mem_alloc(len);
-    ok = payload_read(files, read, &plan, bytes, len, err);
-
-done:
+    ok = plan_make(files, read, &plan, err);
     if (ok) {
-        range_extend(range, read, &plan, bytes, len);
+        size_t len = (size_t)(plan.entries[plan.count - 1].end - plan.start);
+        bool stays = range->takes_files && len >= DATA_FILE_PIECE_BYTES_MIN &&
+                     atomic_load(&files->pieces) < files->pieces_max;
+
+        ok = (stays ? add_piece : add_bytes)(files, read, &plan, len, range, err);
+    }
+    if (ok) {
+        range->to += read->counts_messages ? plan.count : range->bytes - before;
     } else {
-        free(bytes);
         err->code = err->code == ERR_FATAL ? ERR_CORRUPT : err->code; /* nothing was written */
     }
     free(plan.entries);

@@ -185,6 +185,16 @@ fd_cache_unpin(FdCache *cache, FdPin *pin)
     *pin = (FdPin){.fd = -1};
 }
 
+bool
+fd_cache_is_shared(FdCache *cache, const FdPin *pin)
+{
+    (void)pthread_mutex_lock(&cache->lock);
+    bool shared = pin->entry->pins > 1;
+
+    (void)pthread_mutex_unlock(&cache->lock);
+    return shared;
+}
+
 void
 fd_cache_forget(FdCache *cache, uint64_t key)
 {

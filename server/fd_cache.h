@@ -33,6 +33,9 @@ void fd_cache_free(FdCache *cache); /* accepts NULL; nobody pins any more */
 DS_MUST_CHECK bool fd_cache_pin(FdCache *cache, uint64_t key, bool create, FdPin *out, Error *err);
 void fd_cache_unpin(FdCache *cache, FdPin *pin);
 
+/* Whether somebody else has it pinned, too. */
+bool fd_cache_is_shared(FdCache *cache, const FdPin *pin);
+
 /* Forgets a file: closed when nobody pins it any more; the next pin opens it anew. */
 void fd_cache_forget(FdCache *cache, uint64_t key);
 

@@ -100,7 +100,8 @@ static ReadVerdict
 read_part(Store *store, Stream *owner, StoreRead *read, uint64_t to)
 {
     Range *range = &read->range;
-    ReadVerdict verdict = judge_owner(owner, range->to);
+    uint64_t position = range->to;
+    ReadVerdict verdict = judge_owner(owner, position);
     Error err;
 
     if (verdict != READ_OK) {
@@ -109,7 +110,8 @@ read_part(Store *store, Stream *owner, StoreRead *read, uint64_t to)
     switch (store->table->read(store, owner, range->to, to, read->bytes_max, read->may_block, range,
                                &err)) {
     case READ_PART_OK:
-        return READ_OK;
+        /* What was trimmed while the lock was let go of may be given back to the disk any time. */
+        return read->may_block ? judge_owner(owner, position) : READ_OK;
     case READ_PART_COLD:
         return READ_COLD;
     case READ_PART_FAILED:

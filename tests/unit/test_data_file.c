@@ -471,8 +471,8 @@ Test(data_file, what_was_punched_is_refused_and_the_rest_is_served)
     char text[512];
 
     cr_assert(try_append(ID, &end, lengths, 2, &err), "%s", err.text);
-    data_file_punch(files, ID, 9000);
-    data_file_punch(files, ID + 1, 9000);
+    cr_expect(data_file_punch(files, ID, 9000));
+    cr_expect(data_file_punch(files, ID + 1, 9000));
     DataRead read = {
         .id = ID, .end = end, .counts_messages = true, .from = 1, .to = 2, .bytes_max = SIZE_MAX};
     Range range;
@@ -482,6 +482,145 @@ Test(data_file, what_was_punched_is_refused_and_the_rest_is_served)
     range_done(&range);
     read.from = 0;
     cr_expect_eq(read_error(&read, text), ERR_CORRUPT);
+}
+
+/* ---- ranges that stay in their files ---- */
+
+#define LARGE_MESSAGES 40
+#define LARGE_LENGTH   10007u
+
+static DataEnd
+large_subject(void)
+{
+    uint32_t lengths[LARGE_MESSAGES];
+    DataEnd end = {0};
+    Error err = {0};
+
+    for (size_t i = 0; i < LARGE_MESSAGES; i++) {
+        lengths[i] = LARGE_LENGTH;
+    }
+    cr_assert(try_append(ID, &end, lengths, LARGE_MESSAGES, &err), "%s", err.text);
+    return end;
+}
+
+static bool
+read_in_file(const DataRead *read, Range *range, Error *err)
+{
+    range_init(range, read->from);
+    range->takes_files = true;
+    return data_file_read(files, read, range, err);
+}
+
+static void
+expect_in_file(const Range *range, uint64_t first_byte, size_t bytes)
+{
+    const HttpPiece *piece = &range->parts[0];
+    char *got = mem_alloc(bytes);
+
+    cr_assert_eq(range->count, 1);
+    cr_assert_not_null(piece->file);
+    cr_assert_eq(range->bytes, bytes);
+    cr_assert_eq(pread(piece->file->fd, got, bytes, (off_t)piece->file_offset), (ssize_t)bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        cr_assert_eq(got[i], byte_at(first_byte + i));
+    }
+    free(got);
+}
+
+Test(data_file, a_large_range_may_stay_in_its_file)
+{
+    DataEnd end = large_subject();
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 3, .to = 30, .bytes_max = SIZE_MAX};
+    Range range;
+    Error err = {0};
+
+    cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
+    expect_in_file(&range, 3 * LARGE_LENGTH, 27 * LARGE_LENGTH);
+    cr_expect_eq(range.to, 30);
+    range_done(&range);
+
+    read.counts_messages = false;
+    read.from = 12345;
+    read.to = 300001;
+    cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
+    expect_in_file(&range, 12345, 300001 - 12345);
+    cr_expect_eq(range.to, 300001);
+    range_done(&range);
+
+    read.to = read.from + 1000;
+    cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
+    cr_expect_null(range.parts[0].file, "a small one does not");
+    range_done(&range);
+}
+
+Test(data_file, damage_to_a_range_that_stays_in_its_file_is_found)
+{
+    DataEnd end = large_subject();
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+
+    for (uint64_t at = 0; at < end.bytes; at += 33331) {
+        char path[FOLDER_PATH_SIZE + 64];
+        char good = byte_at(at);
+        char bad = (char)(good ^ 4);
+        Range range;
+        Error err = {0};
+
+        (void)snprintf(path, sizeof(path), "%s/%02x/%016x.data", dir, ID % 256, ID);
+        int fd = open(path, O_RDWR);
+
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(pwrite(fd, &bad, 1, (off_t)at), 1);
+        cr_expect_not(read_in_file(&read, &range, &err));
+        cr_expect_eq(err.code, ERR_CORRUPT);
+        cr_assert_eq(pwrite(fd, &good, 1, (off_t)at), 1);
+        cr_expect(read_in_file(&read, &range, &err));
+        range_done(&range);
+        close(fd);
+    }
+}
+
+Test(data_file, a_file_is_not_punched_while_a_range_lies_in_it)
+{
+    DataEnd end = large_subject();
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+    Range range;
+    Error err = {0};
+
+    cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
+    cr_expect_not(data_file_punch(files, ID, 200000));
+    expect_in_file(&range, 0, (size_t)end.bytes);
+    cr_assert(data_file_delete(files, ID, &err), "%s", err.text);
+    expect_in_file(&range, 0, (size_t)end.bytes);
+    range_done(&range);
+    end = large_subject();
+    cr_expect(data_file_punch(files, ID, 200000));
+    cr_expect_not(read_in_file(&read, &range, &err));
+}
+
+Test(data_file, so_many_ranges_lie_in_files_and_no_more)
+{
+    DataEnd end = large_subject();
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+    Range ranges[6];
+    size_t in_file = 0;
+    Error err = {0};
+
+    for (size_t i = 0; i < DS_COUNT(ranges); i++) {
+        cr_assert(read_in_file(&read, &ranges[i], &err), "%s", err.text);
+        in_file += ranges[i].parts[0].file != NULL;
+        cr_expect_eq(ranges[i].bytes, end.bytes);
+    }
+    cr_expect_eq(in_file, 4, "half of the eight files of this suite");
+    for (size_t i = 0; i < DS_COUNT(ranges); i++) {
+        range_done(&ranges[i]);
+    }
+    cr_assert(read_in_file(&read, &ranges[0], &err), "%s", err.text);
+    expect_in_file(&ranges[0], 0, (size_t)end.bytes);
+    range_done(&ranges[0]);
 }
 
 /* ---- syncing ---- */
