@@ -297,7 +297,7 @@ trim(App *app, HttpExchange *exchange, Str name, Offset before)
     if (stream == NULL) {
         return;
     }
-    if (before.era != stream->era && (before.era != 0 || before.position != 0)) {
+    if (!stream_has_offset(stream, before) && (before.era != 0 || before.position != 0)) {
         op_problem(exchange, 410, "GONE", "\"before\" is of an earlier stream of this name");
         stream_drop(stream);
         return;

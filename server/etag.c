@@ -6,19 +6,14 @@
 void
 etag_format(const Stream *stream, uint64_t from, uint64_t to, bool final, char *out)
 {
-    char id[sizeof(".0123456789abcdef")] = "";
-
-    if (stream->parent != NULL) {
-        snprintf(id, sizeof(id), ".%016" PRIx64, stream->id);
-    }
-    snprintf(out, ETAG_BYTES_MAX, "\"%016" PRIx64 "%s:%" PRIx64 ":%" PRIx64 "%s\"", stream->era, id,
-             from, to, final ? ":c" : "");
+    snprintf(out, ETAG_BYTES_MAX, "\"%016" PRIx64 ":%" PRIx64 ":%" PRIx64 "%s\"", stream->era, from,
+             to, final ? ":c" : "");
 }
 
 void
-etag_format_life(const Stream *stream, char *out)
+etag_format_era(const Stream *stream, char *out)
 {
-    snprintf(out, ETAG_BYTES_MAX, "\"%016" PRIx64 "\"", stream_life(stream));
+    snprintf(out, ETAG_BYTES_MAX, "\"%016" PRIx64 "\"", stream->era);
 }
 
 bool

@@ -55,7 +55,7 @@ resolve(const Stream *parent, const ForkRequest *request, uint64_t start, uint64
         anchor = start;
     } else if (request->has_offset) {
         anchor = request->offset.position;
-        if (request->offset.era != parent->era) {
+        if (!stream_has_offset(parent, request->offset)) {
             return false;
         }
     }
@@ -82,7 +82,6 @@ begin_at(Stream *fork, Stream *parent, uint64_t start, uint64_t position)
 
     stream_take(parent);
     fork->parent = parent;
-    fork->era = parent->era;
     fork->fork_at = position;
     at->start = start;
     at->tail = at->base = position;
@@ -160,7 +159,7 @@ fork_matches(const Stream *stream, const ForkRequest *request)
         position = stream->state.at.start;
         return stream->fork_at == request->sub || stream->fork_at == position + request->sub;
     }
-    return request->offset.era == parent->era && stream->fork_at == position + request->sub;
+    return stream_has_offset(parent, request->offset) && stream->fork_at == position + request->sub;
 }
 
 /* ---- the end of one ---- */

@@ -2,8 +2,9 @@
 /*
  * server/fork.h -- streams that begin with what another holds (protocol 4.2), in every mode.
  *
- * A fork has the offsets of its parent: below fork_at it reads the parent's bytes, from there on
- * its own, which are all that it stores.  It holds a reference to its parent, and the parent knows
+ * Up to fork_at a fork has its parent's offsets and bytes, behind it its own, which are all that it
+ * stores.  Its era is its own, too, so that what its parent, or an earlier fork of its name, had
+ * behind that is not taken for its.  It holds a reference to its parent, and the parent knows
  * its forks: while there are any, deleting it is soft.  Then it is only there for them, under its
  * name, until the last one goes; then it goes, too, and so on upwards.  Of bytes that a trim or a
  * soft delete leaves behind, those that a fork reads stay.
@@ -36,7 +37,7 @@ typedef enum ForkVerdict {
     FORK_TOO_DEEP,
 } ForkVerdict;
 
-/* No lock held; fork is a new stream that nobody else knows.  On FORK_OK it has its parent, era,
+/* No lock held; fork is a new stream that nobody else knows.  On FORK_OK it has its parent,
  * fork_at and positions, state and view alike, and counts as a fork of it. */
 ForkVerdict fork_link(Stream *fork, const ForkRequest *request);
 /* The same for a stream that was loaded, whose parent, fork_at and start are already there. */

@@ -35,7 +35,7 @@ op_delete(App *app, HttpExchange *exchange, Str name)
     if (stream == NULL) {
         return;
     }
-    etag_format_life(stream, era);
+    etag_format_era(stream, era);
     if (exchange_field(exchange, "If-Match", &wanted, NULL) && !etag_matches(wanted, str_c(era))) {
         op_problem(exchange, 412, "PRECONDITION_FAILED", "the stream is of another era");
         stream_drop(stream);

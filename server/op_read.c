@@ -103,7 +103,7 @@ resolve(const ReadQuery *query, Stream *stream, StoreRead *out)
     }
     out->from = query->offset.position;
     /* The very start of any stream is also all zeros. */
-    return query->offset.era == stream->era ||
+    return stream_has_offset(stream, query->offset) ||
            (query->offset.era == 0 && query->offset.position == 0);
 }
 
@@ -117,7 +117,7 @@ resume_from_event_id(HttpExchange *exchange, const ReadQuery *query, const Strea
     Offset seen;
 
     if (!exchange_field(exchange, "Last-Event-ID", &id, NULL) || !offset_parse(id, &seen) ||
-        seen.era != stream->era) {
+        !stream_has_offset(stream, seen)) {
         return false;
     }
     if (query->from == FROM_OFFSET && seen.position <= read->from) {

@@ -138,13 +138,13 @@ shard_link(Registry *registry, Shard *shard, Stream *stream)
         TAILQ_INSERT_TAIL(&shard->by_expiry, stream, by_expiry);
     }
     shard->count++;
-    journal_add(registry->journal, JOURNAL_CREATED, stream->name, stream_life(stream));
+    journal_add(registry->journal, JOURNAL_CREATED, stream->name, stream->era);
 }
 
 void
 registry_tell_deleted(Registry *registry, const Stream *stream)
 {
-    journal_add(registry->journal, JOURNAL_DELETED, stream->name, stream_life(stream));
+    journal_add(registry->journal, JOURNAL_DELETED, stream->name, stream->era);
 }
 
 static void
@@ -230,7 +230,7 @@ registry_insert(Registry *registry, Stream *stream, Stream **out_other, Stream *
             stream->era = registry_draw(registry);
         }
         if (stream->id == 0) {
-            stream->id = stream->parent == NULL ? stream->era : registry_draw(registry);
+            stream->id = stream->era;
         }
         stream->hash = hash;
         stream_take(stream);

@@ -31,10 +31,9 @@ uint64_t registry_draw(Registry *registry);
 void registry_raise(Registry *registry, uint64_t number);
 
 /* Takes the stream in, with a reference of its own; that is when others can find it.  One without
- * an era is given the next one, one without an id its era, or a number of its own if it is a fork.
- * False when the name is taken: *out_other is that stream, with a reference.  An expired stream of
- * that name without forks is judged deleted and taken out first: *out_expired, whose reference is
- * the caller's. */
+ * an era is given the next one, one without an id its era.  False when the name is taken:
+ * *out_other is that stream, with a reference.  An expired stream of that name without forks is
+ * judged deleted and taken out first: *out_expired, whose reference is the caller's. */
 DS_MUST_CHECK bool registry_insert(Registry *registry, Stream *stream, Stream **out_other,
                                    Stream **out_expired);
 /* The expired stream of that name without forks, judged deleted and taken out, or NULL.  Its

@@ -66,7 +66,7 @@ memory_append(Store *store, StoreOp *op)
     fill_result(stream, result);
     pthread_mutex_unlock(&stream->lock);
     if (result->append == APPEND_OK && op->append.close) {
-        journal_add(store->journal, JOURNAL_CLOSED, stream->name, stream_life(stream));
+        journal_add(store->journal, JOURNAL_CLOSED, stream->name, stream->era);
     }
     result->verdict = store_append_verdict(result->append);
 }

@@ -331,3 +331,26 @@ stream_undo_done(StreamUndo *undo)
     free(undo->closer_id.ptr);
     *undo = (StreamUndo){0};
 }
+
+/* ---- offsets ---- */
+
+Offset
+stream_offset(const Stream *stream, uint64_t position)
+{
+    while (stream->parent != NULL && position <= stream->fork_at) {
+        stream = stream->parent;
+    }
+    return (Offset){.era = stream->era, .position = position};
+}
+
+bool
+stream_has_offset(const Stream *stream, Offset offset)
+{
+    while (offset.era != stream->era) {
+        if (stream->parent == NULL || offset.position > stream->fork_at) {
+            return false;
+        }
+        stream = stream->parent;
+    }
+    return true;
+}

@@ -80,7 +80,7 @@ typedef struct Stream {
     int64_t ttl_s;
     int64_t expires_at_ms;
     int64_t created_ms;
-    uint64_t era;          /* of its offsets; a fork has that of its parent */
+    uint64_t era;          /* of its own offsets; not less than that of its parent */
     uint64_t id;           /* no other stream of the data directory ever has it */
     struct Stream *parent; /* with a reference; NULL: not a fork */
     uint64_t fork_at;      /* positions before it are the parent's bytes; 0 without one */
@@ -194,16 +194,8 @@ void stream_undo_done(StreamUndo *undo);
 /* Lock held.  The same content type, expiry and openness (protocol 5.1: then PUT again is fine). */
 bool stream_matches(const Stream *stream, const StreamConfig *config, bool closed);
 
-static inline Offset
-stream_offset(const Stream *stream, uint64_t position)
-{
-    return (Offset){.era = stream->era, .position = position};
-}
-
-/* Which life of the name this is: what was created under it since has another.  A fork's era says
- * nothing about that. */
-static inline uint64_t
-stream_life(const Stream *stream)
-{
-    return stream->parent == NULL ? stream->era : stream->id;
-}
+/* What a fork inherits has the offsets of its parent, up to fork_at itself. */
+Offset stream_offset(const Stream *stream, uint64_t position);
+/* The offset is one of this life of the stream; not that the position is still, or already, there.
+ * All zeros is not. */
+bool stream_has_offset(const Stream *stream, Offset offset);

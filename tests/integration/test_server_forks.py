@@ -84,6 +84,22 @@ def test_an_offset_of_the_source_is_one_of_the_fork(server):
     assert headers["Stream-Next-Offset"] == after and headers["Stream-Up-To-Date"] == "true"
 
 
+def test_an_offset_of_what_is_not_the_forks_is_gone(server):
+    middle = create(server, "a", b"one")
+    fork(server, "b", "a")
+    later = server.append("a", b"two", TEXT)["Stream-Next-Offset"]
+    own = server.append("b", b"2222", TEXT)["Stream-Next-Offset"]
+    assert own > later > middle
+    assert refusal(read(server, "b", later)) == (410, "GONE"), "its parent went on without it"
+    assert refusal(read(server, "a", own)) == (410, "GONE")
+    request(server, "DELETE", "b")
+    fork(server, "b", "a", middle)
+    server.append("b", b"other", TEXT)
+    assert refusal(read(server, "b", own)) == (410, "GONE"), "of a fork that was"
+    assert refusal(put_fork(server, "c", "b", later)) == (400, "INVALID_OFFSET")
+    assert read(server, "b", middle)[2] == b"other"
+
+
 def test_the_sentinels_say_where_to_fork(server):
     create(server, "a", b"abc")
     fork(server, "start", "a", "-1")

@@ -12,7 +12,7 @@ Test(etag, tells_era_range_and_end)
     cr_expect_str_eq(tag, "\"00000000000000ab:1:1f\"");
     etag_format(&stream, 1, 31, true, tag);
     cr_expect_str_eq(tag, "\"00000000000000ab:1:1f:c\"");
-    etag_format_life(&stream, tag);
+    etag_format_era(&stream, tag);
     cr_expect_str_eq(tag, "\"00000000000000ab\"");
 }
 
@@ -39,19 +39,4 @@ Test(etag, matches_within_a_list)
     cr_expect_not(etag_matches(STR("a:1:2"), tag));
     cr_expect_not(etag_matches(STR("\"a:1:2:c\""), tag));
     cr_expect_not(etag_matches(STR("\"x\",\"y\""), tag));
-}
-
-Test(etag, of_a_fork_tells_its_own_life)
-{
-    Stream parent = {.era = 0xab, .id = 0xab};
-    Stream fork = {.era = 0xab, .id = 0xcd, .parent = &parent};
-    char tag[ETAG_BYTES_MAX];
-
-    etag_format(&fork, 1, 31, false, tag);
-    cr_expect_str_eq(tag, "\"00000000000000ab.00000000000000cd:1:1f\"");
-    etag_format_life(&fork, tag);
-    cr_expect_str_eq(tag, "\"00000000000000cd\"");
-    fork.id = UINT64_MAX;
-    etag_format(&fork, UINT64_MAX, UINT64_MAX, true, tag);
-    cr_expect(str_ends(str_c(tag), STR(":c\"")));
 }

@@ -51,7 +51,11 @@ new_root(uint64_t start, uint64_t tail)
 static ForkRequest
 at(Stream *parent, uint64_t position)
 {
-    return (ForkRequest){.parent = parent, .has_offset = true, .offset = {ERA, position}};
+    return (ForkRequest){
+        .parent = parent,
+        .has_offset = true,
+        .offset = stream_offset(parent, position),
+    };
 }
 
 static Stream *
@@ -93,7 +97,6 @@ Test(fork, begins_where_it_is_asked_to)
     ForkRequest start = {.parent = root, .has_offset = true, .sub = 2};
     Stream *other;
 
-    cr_expect_eq(fork->era, ERA);
     cr_expect_eq(fork->fork_at, 30);
     cr_expect_eq(fork->view.start, 10);
     cr_expect_eq(fork->view.base, 30);
@@ -128,6 +131,36 @@ Test(fork, of_messages_has_them_to_count)
     cr_expect_eq(fork_link(fork, &request), FORK_OK);
     cr_expect_eq(fork->view.messages, 5);
     unlink_and_drop(fork);
+    stream_drop(root);
+}
+
+Test(fork, has_its_parents_offsets_up_to_where_it_begins)
+{
+    Stream *root = new_root(0, 50);
+    Stream *middle = fork_at(root, 30);
+    Stream *leaf;
+
+    middle->era = ERA + 1;
+    middle->state.at.tail = 40;
+    stream_publish(middle);
+    leaf = new_stream(STR("text/plain"), STREAM_NEVER);
+    cr_expect_eq(
+        fork_link(leaf,
+                  &(ForkRequest){.parent = middle, .has_offset = true, .offset = {ERA + 1, 35}}),
+        FORK_OK);
+    leaf->era = ERA + 2;
+    for (uint64_t position = 0; position < 60; position++) {
+        uint64_t era = position <= 30 ? ERA : position <= 35 ? ERA + 1 : ERA + 2;
+
+        cr_expect_eq(stream_offset(leaf, position).era, era);
+        cr_expect_eq(stream_has_offset(leaf, (Offset){ERA, position}), position <= 30);
+        cr_expect_eq(stream_has_offset(leaf, (Offset){ERA + 1, position}), position <= 35);
+        cr_expect(stream_has_offset(leaf, (Offset){ERA + 2, position}));
+        cr_expect_not(stream_has_offset(leaf, (Offset){ERA + 3, position}));
+    }
+    cr_expect_not(stream_has_offset(root, (Offset){ERA + 1, 3}));
+    unlink_and_drop(leaf);
+    unlink_and_drop(middle);
     stream_drop(root);
 }
 
