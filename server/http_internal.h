@@ -117,6 +117,7 @@ struct NetLoop {
     bool flush_due;
     bool draining;
     bool empty_said;
+    atomic_bool unanswered; /* a ping of main's */
     /* The request that is being handled; views die with it. */
     HttpConn *current;
     HttpRequestHead head;

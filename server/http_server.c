@@ -185,8 +185,11 @@ on_acceptable(void *arg, unsigned events DS_UNUSED)
 static bool
 add_listener(HttpServer *server, const char *address, int64_t port, bool admin, Error *err)
 {
-    int fd = listener_inherited(admin ? 1 : 0);
+    int fd;
 
+    if (!listener_inherited(admin ? 1 : 0, &fd, err)) {
+        return false;
+    }
     if (fd < 0 && !listener_open(address, port, &fd, err)) {
         return error_wrap(err, "%s", admin ? "DS_ADMIN__LISTEN" : "DS_SERVER__BIND_ADDRESS");
     }
@@ -206,7 +209,7 @@ close_listeners(HttpServer *server)
     server->listener_count = 0;
 }
 
-/* Each connection needs a descriptor: take what the system grants, and say if that is less. */
+/* Each connection needs a descriptor: take all that the system grants, and say if that is less. */
 static int64_t
 connections_allowed(int64_t wanted)
 {
@@ -387,6 +390,20 @@ http_server_stop(HttpServer *server)
     close_listeners(server);
     post_to_all(server, net_loop_begin_drain);
     timer_start(server->drain_timer, server->config->timeouts.drain_ms);
+}
+
+bool
+http_server_is_alive(HttpServer *server)
+{
+    bool alive = true;
+
+    if (server->stopping) {
+        return true; /* that has a limit of its own */
+    }
+    for (unsigned i = 0; i < server->loop_count; i++) {
+        alive = net_loop_ping(server->loops[i]) && alive;
+    }
+    return alive;
 }
 
 static void

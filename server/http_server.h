@@ -33,4 +33,7 @@ void http_server_stop(HttpServer *server);
 /* Reads certificate, key and client CA again, for connections to come.  What is not good is logged,
  * and the old ones stay. */
 void http_server_reload(HttpServer *server);
+/* For a watchdog, called from time to time: whether every network thread has answered since the
+ * last call.  Asks them again. */
+bool http_server_is_alive(HttpServer *server);
 void http_server_free(HttpServer *server); /* after on_stopped; accepts NULL */

@@ -99,25 +99,47 @@ listener_open(const char *address, int64_t port, int *out_fd, Error *err)
     return ok;
 }
 
-int
-listener_inherited(int index)
+/* How many sockets are meant for this process. */
+static uint64_t
+inherited_count(void)
 {
-    const char *pid = getenv("LISTEN_PID");
-    const char *fds = getenv("LISTEN_FDS");
-    uint64_t number;
+    uint64_t pid;
+    uint64_t count;
 
-    if (pid == NULL || fds == NULL || !parse_u64(str_c(pid), INT32_MAX, &number) ||
-        (pid_t)number != getpid() || !parse_u64(str_c(fds), INHERITED_FDS_MAX, &number) ||
-        (uint64_t)index >= number) {
-        return -1;
+    if (!parse_u64(str_c(getenv("LISTEN_PID")), INT32_MAX, &pid) || (pid_t)pid != getpid() ||
+        !parse_u64(str_c(getenv("LISTEN_FDS")), INHERITED_FDS_MAX, &count)) {
+        return 0;
     }
+    return count;
+}
+
+static bool
+socket_option_is(int fd, int option, int wanted)
+{
+    int value = 0;
+    socklen_t length = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 && value == wanted;
+}
+
+bool
+listener_inherited(int index, int *out_fd, Error *err)
+{
     int fd = INHERITED_FD_FIRST + index;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-        return -1;
+
+    if ((uint64_t)index >= inherited_count()) {
+        *out_fd = -1;
+        return true;
     }
-    return fd;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || !socket_option_is(fd, SO_ACCEPTCONN, 1) ||
+        !socket_option_is(fd, SO_TYPE, SOCK_STREAM) ||
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        return error_set(err, ERR_CONFIG,
+                         "descriptor %d of LISTEN_FDS is not a listening stream socket", fd);
+    }
+    *out_fd = fd;
+    return true;
 }
 
 void

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
+#include "common/notify.h"
 #include "server/app.h"
 #include "server/cold_read.h"
 #include "server/http_server.h"
@@ -27,6 +28,7 @@ typedef struct Program {
     LoopSignal *terminate;
     LoopSignal *interrupt;
     LoopSignal *hangup;
+    LoopTimer *watchdog;
     Metrics *metrics;
     App *app;
     HttpServer *server;
@@ -37,6 +39,7 @@ on_signal(void *arg)
 {
     Program *program = arg;
 
+    notify_send("STOPPING=1");
     http_server_stop(program->server);
 }
 
@@ -45,15 +48,41 @@ on_hangup(void *arg)
 {
     Program *program = arg;
 
+    notify_reloading();
     http_server_reload(program->server);
+    notify_send("READY=1");
 }
 
+static void
+on_watchdog(void *arg)
+{
+    Program *program = arg;
+
+    if (http_server_is_alive(program->server)) {
+        notify_send("WATCHDOG=1");
+    }
+}
+
+static void
+say_ready(Program *program)
+{
+    int64_t watchdog_ms = notify_watchdog_ms();
+
+    if (watchdog_ms > 0) {
+        program->watchdog = timer_new(program->loop, on_watchdog, program);
+        timer_repeat(program->watchdog, watchdog_ms);
+    }
+    notify_send("READY=1");
+}
+
+/* What listens to signals and time; NULLs are no matter. */
 static void
 free_signals(Program *program)
 {
     signal_free(program->terminate);
     signal_free(program->interrupt);
     signal_free(program->hangup);
+    timer_free(program->watchdog);
 }
 
 static void
@@ -86,14 +115,15 @@ start(Program *program, Error *err)
             },
     };
 
+    /* Before anybody can know that we are there, and acted upon when the loop runs. */
+    program->hangup = signal_new(program->loop, SIGHUP, on_hangup, program);
     if (!app_new(&program->config, program->metrics, &program->app, err)) {
+        free_signals(program);
         return false;
     }
     options.handlers.app = program->app;
-    /* Before anybody can know that we are there, and acted upon when the loop runs. */
     program->terminate = signal_new(program->loop, SIGTERM, on_signal, program);
     program->interrupt = signal_new(program->loop, SIGINT, on_signal, program);
-    program->hangup = signal_new(program->loop, SIGHUP, on_hangup, program);
     if (!http_server_new(&options, &program->server, err)) {
         free_signals(program);
         return false;
@@ -113,6 +143,7 @@ run(Program *program)
     program->loop = loop_new();
     program->metrics = metrics_new();
     if (start(program, &err)) {
+        say_ready(program);
         loop_run(program->loop);
         log_info(&scope, LOG_FIELDS(), "stopped");
     } else {

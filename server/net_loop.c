@@ -47,6 +47,24 @@ run_posts(void *arg)
     }
 }
 
+static void
+answer_ping(void *arg)
+{
+    NetLoop *loop = arg;
+
+    atomic_store(&loop->unanswered, false);
+}
+
+bool
+net_loop_ping(NetLoop *loop)
+{
+    if (atomic_exchange(&loop->unanswered, true)) {
+        return false;
+    }
+    net_loop_post(loop, answer_ping, loop);
+    return true;
+}
+
 /* ---- connections ---- */
 
 static void

@@ -19,6 +19,10 @@ void net_loop_join(NetLoop *loop);                         /* after net_loop_fin
 void net_loop_run_leftovers(NetLoop *loop);                /* when every loop is joined */
 void net_loop_free(NetLoop *loop);
 
+/* Asks the loop to answer; false, and it is not asked again, when it has not answered the last
+ * time.  Main's. */
+bool net_loop_ping(NetLoop *loop);
+
 /* For net_loop_post: arg is the loop, or what it names. */
 void net_loop_begin_drain(void *loop);
 void net_loop_force_close(void *loop);

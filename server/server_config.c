@@ -226,7 +226,7 @@ static const Setting settings[] = {
     {.name = "DS_LIMITS__MAX_CONNECTIONS",
      .type = SETTING_INT,
      FIELD(limits.connections),
-     .fallback = "65536",
+     .fallback = "16384",
      .min = 1,
      .max = 1000000,
      .unit = "connections",

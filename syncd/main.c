@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/notify.h"
 #include "syncd/check.h"
-#include "syncd/notify.h"
 #include "syncd/startup.h"
 #include "syncd/status.h"
 #include "syncd/supervisor.h"

@@ -2,6 +2,7 @@
 #include "server/listener.h"
 
 #include <criterion/criterion.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/str.h"
@@ -64,11 +65,63 @@ Test(listener, what_is_no_address_is_refused)
     }
 }
 
+static int
+inherited(int index)
+{
+    Error err;
+    int fd = -2;
+
+    cr_assert(listener_inherited(index, &fd, &err), "%s", err.text);
+    return fd;
+}
+
 Test(listener, sockets_meant_for_another_process_are_not_taken)
 {
     cr_assert_eq(setenv("LISTEN_FDS", "1", 1), 0);
     cr_assert_eq(setenv("LISTEN_PID", "1", 1), 0);
-    cr_expect_eq(listener_inherited(0), -1);
+    cr_expect_eq(inherited(0), -1);
     cr_assert_eq(unsetenv("LISTEN_PID"), 0);
-    cr_expect_eq(listener_inherited(0), -1);
+    cr_expect_eq(inherited(0), -1);
+}
+
+#define LAST_INDEX 15
+#define LAST_FD    (3 + LAST_INDEX) /* the first ones are the test framework's own */
+
+static void
+hand_over(int fd)
+{
+    char pid[24];
+
+    cr_assert_eq(dup2(fd, LAST_FD), LAST_FD);
+    (void)snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+    cr_assert_eq(setenv("LISTEN_PID", pid, 1), 0);
+    cr_assert_eq(setenv("LISTEN_FDS", "16", 1), 0);
+}
+
+Test(listener, a_socket_meant_for_this_process_is_taken)
+{
+    Error err;
+    int fd;
+
+    cr_assert(listener_open("127.0.0.1:0", 0, &fd, &err), "%s", err.text);
+    hand_over(fd);
+    cr_expect_eq(inherited(LAST_INDEX), LAST_FD);
+    cr_expect_eq(inherited(LAST_INDEX + 1), -1);
+}
+
+Test(listener, what_does_not_listen_is_refused)
+{
+    static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM};
+
+    for (size_t i = 0; i < DS_COUNT(kinds); i++) {
+        Error err = {0};
+        int taken = -2;
+        int fd = socket(AF_INET, kinds[i], 0);
+
+        hand_over(fd);
+        cr_expect_not(listener_inherited(LAST_INDEX, &taken, &err));
+        cr_expect_eq(err.code, ERR_CONFIG);
+        cr_expect_eq(taken, -2);
+        close(fd);
+    }
 }

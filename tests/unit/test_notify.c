@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "syncd/notify.h"
+#include "common/notify.h"
 
 #include <criterion/criterion.h>
 #include <sys/socket.h>
@@ -55,6 +55,23 @@ Test(notify, a_message_reaches_a_socket_in_the_abstract_namespace)
 
     (void)snprintf(name, sizeof(name), "@ds-test-notify-%ld", (long)getpid());
     expect_message(name, "STOPPING=1");
+}
+
+Test(notify, a_reload_carries_the_time_it_began)
+{
+    char path[64];
+    char got[64] = "";
+    long long usec = 0;
+
+    (void)snprintf(path, sizeof(path), "/tmp/ds-test-notify-reload-%ld", (long)getpid());
+    int fd = listen_at(path);
+    cr_assert_eq(setenv("NOTIFY_SOCKET", path, 1), 0);
+    notify_reloading();
+    cr_assert_gt(recv(fd, got, sizeof(got) - 1, 0), 0);
+    cr_expect_eq(sscanf(got, "RELOADING=1\nMONOTONIC_USEC=%lld", &usec), 1, "%s", got);
+    cr_expect_gt(usec, 0);
+    (void)close(fd);
+    (void)unlink(path);
 }
 
 Test(notify, without_a_socket_nothing_happens)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "syncd/notify.h"
+#include "common/notify.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/parse.h"
@@ -30,6 +31,18 @@ notify_send(const char *state)
         sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, length);
     (void)sent; /* nobody could act on it */
     (void)close(fd);
+}
+
+void
+notify_reloading(void)
+{
+    struct timespec now = {0};
+    char state[64];
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
+                   (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    notify_send(state);
 }
 
 int64_t
