@@ -135,3 +135,66 @@ Test(expiry, a_few_due_at_once_are_nothing_unusual)
     cr_expect_eq(atomic_load(&f.store->streams), 0);
     teardown(&f);
 }
+
+static Stream *
+find(Store *store, const char *name)
+{
+    Stream *stream = registry_find(store->registry, str_c(name));
+
+    cr_assert_not_null(stream);
+    stream_drop(stream); /* the registry has it, and nobody takes it out meanwhile */
+    return stream;
+}
+
+static void
+create_fork(Store *store, Stream *parent, size_t number, int64_t ttl_s)
+{
+    char name[32];
+    StoreOp op = {
+        .kind = STORE_CREATE,
+        .done = created,
+        .config = {.content_type = STR("a/b"), .ttl_s = ttl_s, .expires_at_ms = STREAM_NEVER},
+        .fork = {.parent = parent},
+    };
+
+    snprintf(name, sizeof(name), "s%zu", number);
+    op.name = str_c(name);
+    store_submit(store, &op);
+}
+
+Test(expiry, keeps_what_has_forks_until_they_are_gone)
+{
+    Fixture f = setup();
+    Stream *found[2];
+    size_t scanned;
+
+    create(f.store, 0, 10);
+    create_fork(f.store, find(f.store, "s0"), 1, 20);
+    pass(10000);
+    expiry_tick(f.expiry);
+    cr_expect_eq(atomic_load(&f.store->streams), 2);
+    cr_expect(atomic_load(&find(f.store, "s0")->soft_deleted));
+    cr_expect_eq(registry_find_expired(f.store->registry, 100, found, 2, &scanned), 0,
+                 "it is deleted once");
+    pass(10000);
+    expiry_tick(f.expiry);
+    cr_expect_eq(atomic_load(&f.store->streams), 0, "the fork takes it along");
+    teardown(&f);
+}
+
+Test(expiry, of_a_whole_chain_of_forks_at_once_leaves_nothing)
+{
+    enum { DEPTH = FORK_DEPTH_MAX };
+    Fixture f = setup();
+    char name[32];
+
+    create(f.store, 0, 10);
+    for (size_t i = 1; i <= DEPTH; i++) {
+        snprintf(name, sizeof(name), "s%zu", i - 1);
+        create_fork(f.store, find(f.store, name), i, 10);
+    }
+    pass(10000);
+    expiry_tick(f.expiry);
+    cr_expect_eq(atomic_load(&f.store->streams), 0);
+    teardown(&f);
+}
