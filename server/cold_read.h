@@ -15,7 +15,7 @@
 #include "server/app.h"
 
 #define COLD_READS_MAX    8
-#define COLD_POOL_THREADS "16" /* of all loops, in UV_THREADPOOL_SIZE if it is not set */
+#define COLD_POOL_THREADS "8" /* of all loops, in UV_THREADPOOL_SIZE if it is not set */
 
 typedef struct ColdReads ColdReads;
 typedef struct ColdRead ColdRead;

@@ -55,8 +55,6 @@ bool exchange_field(const HttpExchange *exchange, const char *name, Str *out, si
 /* The body becomes the caller's: free() it.  Without a copy when it is large.  NULL when empty. */
 char *exchange_body_take(HttpExchange *exchange, size_t *out_len);
 NetLoop *exchange_loop(const HttpExchange *exchange);
-/* Whether its reply may have pieces of files: reply_send only. */
-bool exchange_takes_files(const HttpExchange *exchange);
 
 /* ---- bytes that outlive a call ---- */
 
@@ -101,7 +99,8 @@ HttpFile *http_file_new(int fd);
 
 /* Bytes of a body.  With a hold the engine takes a reference of its own and sends the bytes from
  * where they lie; without one (NULL) it copies them before the call returns: for small parts, "[",
- * a control frame.  With a file, whose hold it is, the bytes lie there: bytes.ptr is NULL. */
+ * a control frame.  With a file, whose hold it is, the bytes lie there: bytes.ptr is NULL; of
+ * reply_send only. */
 typedef struct HttpPiece {
     Str bytes;
     HttpHold *hold;

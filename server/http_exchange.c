@@ -60,12 +60,6 @@ exchange_loop(const HttpExchange *exchange)
     return conn_of_const(exchange)->loop;
 }
 
-bool
-exchange_takes_files(const HttpExchange *exchange DS_UNUSED)
-{
-    return true;
-}
-
 /* ---- later answers ---- */
 
 void

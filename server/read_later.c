@@ -60,7 +60,7 @@ read_later(App *app, HttpExchange *exchange, Stream *stream, const StoreRead *re
         .from = read->from,
         .from_start = read->from_start,
         .bytes_max = read->bytes_max,
-        .takes_files = exchange_takes_files(exchange),
+        .takes_files = true,
     };
 
     later->app = app;
