@@ -2,7 +2,10 @@
 """Operations that the store finishes later, on a thread of its own, and bytes that are not in memory:
 ds-server over the store of tests/support/store_delayed.c."""
 import json
+import random
 import signal
+import threading
+import time
 
 import pytest
 
@@ -10,6 +13,7 @@ import ds
 from http_wire import Closed, Wire, get, post
 
 WRITERS = 40
+CHAOS_SECONDS = 3
 TEXT = "Content-Type: text/plain"
 
 
@@ -309,3 +313,81 @@ def test_cold_reads_outlive_their_loops(start):
                 wire.reply()
     server.open("cold")
     assert server.wait() == 0
+
+
+class Visitor(threading.Thread):
+    """A client that does anything, in any order, and leaves at any moment."""
+
+    def __init__(self, server, seed, until):
+        super().__init__(daemon=True)
+        self.server, self.until = server, until
+        self.random = random.Random(seed)
+        self.acknowledged = []         # (stream, message)
+        self.count = 0
+        self.seed = seed
+        self.failure = None
+
+    def run(self):
+        try:
+            while time.monotonic() < self.until:
+                with Wire(self.server.port) as wire:
+                    for _ in range(self.random.randrange(1, 12)):
+                        if not self.act(wire):
+                            break
+        except Exception as failure:   # told by the test
+            self.failure = failure
+
+    def act(self, wire):
+        """False: this connection is at its end."""
+        stream = f"{self.random.choice(['hot', 'cold', 'any'])}/{self.random.randrange(3)}"
+        path = f"/v1/stream/{stream}"
+        choice = self.random.randrange(100)
+        live = self.random.choice(["", "", "&live=long-poll", "&live=sse"])
+        self.count += 1
+        message = f"<{self.seed}.{self.count}>"
+        if choice < 10:
+            wire.send(get(f"{path}?offset=-1{live}"))
+            wire.reset()
+            return False
+        if choice < 20:
+            wire.send(append_request(f"gone/{stream}", message) * 3)
+            wire.reset()
+            return False
+        if choice < 30:
+            temporary = f"/v1/stream/temporary/{self.random.randrange(3)}"
+            wire.send(post(temporary, "", TEXT, method="PUT") + get(temporary, method="DELETE").encode())
+            assert wire.reply().status in (200, 201, 409)
+            assert wire.reply().status in (204, 404)
+            return True
+        if choice < 65:
+            assert wire.ask(append_request(stream, message)).status == 204
+            self.acknowledged.append((stream, message))
+            return True
+        if live == "&live=sse":
+            wire.send(get(f"{path}?offset=-1{live}"))
+            assert wire.head().status == 200
+            if self.acknowledged:
+                wire.chunk()
+            wire.reset()
+            return False
+        assert wire.ask(get(f"{path}?offset=-1{live}")).status in (200, 204)
+        return True
+
+
+def test_clients_that_do_anything_lose_nothing_that_was_acknowledged(start):
+    server = start(DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS="20ms")
+    names = [f"{kind}/{i}" for kind in ("hot", "cold", "any") for i in range(3)]
+    for name in [*names, *(f"gone/{name}" for name in names)]:
+        server.create(name, "text/plain", b"<start>")
+    until = time.monotonic() + CHAOS_SECONDS
+    visitors = [Visitor(server, seed, until) for seed in range(24)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert [visitor.failure for visitor in visitors if visitor.failure] == []
+    server.wait_queued(0)
+    texts = {name: server.read(name)[2].decode() for name in names}
+    acknowledged = [pair for visitor in visitors for pair in visitor.acknowledged]
+    assert len(acknowledged) > 100
+    assert [pair for pair in acknowledged if texts[pair[0]].count(pair[1]) != 1] == []
