@@ -241,30 +241,115 @@ parse_request_line(Str line, HttpRequestHead *head, HttpParseFault *fault)
 
 /* ---- fields ---- */
 
-static HttpParseResult
-parse_field(Str line, HttpRequestHead *head, HttpParseFault *fault)
+/* What the engine itself reads of the fields: the first of each name, and how many there are. */
+typedef struct NotedFields {
+    Str host, length, coding, expectation;
+    size_t hosts, lengths, codings, expectations;
+    bool close;
+    bool keep_alive;
+} NotedFields;
+
+static void
+note_first(Str value, Str *first, size_t *count)
 {
-    size_t end = 0;
+    if ((*count)++ == 0) {
+        *first = value;
+    }
+}
+
+/* Which of the comma-separated options of Connection are there. */
+static void
+note_connection(Str value, NotedFields *noted)
+{
+    bool more = true;
+
+    while (more) {
+        Str option;
+
+        more = str_cut(value, ',', &option, &value);
+        option = str_trim(option);
+        noted->close = noted->close || str_eq_nocase(option, STR("close"));
+        noted->keep_alive = noted->keep_alive || str_eq_nocase(option, STR("keep-alive"));
+    }
+}
+
+static void
+note_field(Str name, Str value, NotedFields *noted)
+{
+    switch (name.len) {
+    case sizeof("Host") - 1:
+        if (str_eq_nocase(name, STR("Host"))) {
+            note_first(value, &noted->host, &noted->hosts);
+        }
+        break;
+    case sizeof("Expect") - 1:
+        if (str_eq_nocase(name, STR("Expect"))) {
+            note_first(value, &noted->expectation, &noted->expectations);
+        }
+        break;
+    case sizeof("Connection") - 1:
+        if (str_eq_nocase(name, STR("Connection"))) {
+            note_connection(value, noted);
+        }
+        break;
+    case sizeof("Content-Length") - 1:
+        if (str_eq_nocase(name, STR("Content-Length"))) {
+            note_first(value, &noted->length, &noted->lengths);
+        }
+        break;
+    case sizeof("Transfer-Encoding") - 1:
+        if (str_eq_nocase(name, STR("Transfer-Encoding"))) {
+            note_first(value, &noted->coding, &noted->codings);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* How long the value is that lies at the front: to the first control character but a tab. */
+static size_t
+value_length(Str rest)
+{
+    size_t length = str_ctl_at(rest);
+
+    while (length < rest.len && rest.ptr[length] == '\t') {
+        length += 1 + str_ctl_at(str_skip(rest, length + 1));
+    }
+    return length;
+}
+
+/* Takes a line from the front of *rest.  There is an empty line behind it, so neither its name nor
+ * its value can pass the end. */
+static HttpParseResult
+parse_field(Str *rest, HttpRequestHead *head, NotedFields *noted, HttpParseFault *fault)
+{
+    size_t colon = 0;
 
     if (head->field_count == HTTP_FIELDS_MAX) {
         return bad(fault, 431, "there are too many header fields");
     }
-    if (line.ptr[0] == ' ' || line.ptr[0] == '\t') {
+    if (rest->ptr[0] == ' ' || rest->ptr[0] == '\t') {
         return bad(fault, 400, "a header field is folded over two lines");
     }
-    while (end < line.len && char_is(line.ptr[end], CHAR_TOKEN)) {
-        end++;
+    while (char_is(rest->ptr[colon], CHAR_TOKEN)) {
+        colon++;
     }
-    if (end == 0 || end == line.len || line.ptr[end] != ':') {
+    if (colon == 0 || rest->ptr[colon] != ':') {
         return bad(fault, 400, "a header field has a malformed name");
     }
-    Str name = str_n(line.ptr, end);
-    Str value = str_skip(line, end + 1);
-    if (str_contains_ctl(value) && !all_are(value, CHAR_VALUE)) { /* a tab may be in it */
+    Str name = str_n(rest->ptr, colon);
+    *rest = str_skip(*rest, colon + 1);
+    Str value = str_n(rest->ptr, value_length(*rest));
+    *rest = str_skip(*rest, value.len);
+    if (!str_starts(*rest, STR("\r\n"))) {
         return bad(fault, 400, "a header field has a control character in its value");
     }
-    head->fields[head->field_count++] = (HttpField){name, str_trim(value)};
+    *rest = str_skip(*rest, 2);
+    value = str_trim(value);
+    head->fields[head->field_count++] = (HttpField){name, value};
     head->initials |= http_initial(name.ptr[0]);
+    note_field(name, value, noted);
     return HTTP_PARSE_DONE;
 }
 
@@ -297,22 +382,6 @@ http_request_field(const HttpRequestHead *head, Str name, Str *out)
     return count;
 }
 
-/* Which of the comma-separated options of Connection are there. */
-static void
-read_connection(Str value, bool *close, bool *keep_alive)
-{
-    bool more = true;
-
-    while (more) {
-        Str option;
-
-        more = str_cut(value, ',', &option, &value);
-        option = str_trim(option);
-        *close = *close || str_eq_nocase(option, STR("close"));
-        *keep_alive = *keep_alive || str_eq_nocase(option, STR("keep-alive"));
-    }
-}
-
 static bool
 read_length(Str value, uint64_t *out)
 {
@@ -333,28 +402,24 @@ read_length(Str value, uint64_t *out)
 
 /* RFC 9112 6: where the body ends, or a refusal. */
 static HttpParseResult
-judge_framing(HttpRequestHead *head, HttpParseFault *fault)
+judge_framing(HttpRequestHead *head, const NotedFields *noted, HttpParseFault *fault)
 {
-    Str length, coding;
-    size_t lengths = http_request_field(head, STR("Content-Length"), &length);
-    size_t codings = http_request_field(head, STR("Transfer-Encoding"), &coding);
-
-    if (lengths > 0 && codings > 0) {
+    if (noted->lengths > 0 && noted->codings > 0) {
         return bad(fault, 400, "Content-Length and Transfer-Encoding exclude each other");
     }
-    if (lengths > 1 || codings > 1) {
+    if (noted->lengths > 1 || noted->codings > 1) {
         return bad(fault, 400, "Content-Length or Transfer-Encoding is repeated");
     }
-    if (codings == 1) {
+    if (noted->codings == 1) {
         if (head->minor == 0) {
             return bad(fault, 400, "Transfer-Encoding does not exist in HTTP/1.0");
         }
-        if (!str_eq_nocase(coding, STR("chunked"))) {
+        if (!str_eq_nocase(noted->coding, STR("chunked"))) {
             return bad(fault, 501, "the only transfer coding taken is chunked");
         }
         head->body_kind = HTTP_BODY_CHUNKED;
-    } else if (lengths == 1) {
-        if (!read_length(length, &head->content_length)) {
+    } else if (noted->lengths == 1) {
+        if (!read_length(noted->length, &head->content_length)) {
             return bad(fault, 400, "Content-Length is not a number of bytes");
         }
         head->body_kind = head->content_length > 0 ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
@@ -363,60 +428,44 @@ judge_framing(HttpRequestHead *head, HttpParseFault *fault)
 }
 
 static HttpParseResult
-judge_host(HttpRequestHead *head, HttpParseFault *fault)
+judge_host(HttpRequestHead *head, const NotedFields *noted, HttpParseFault *fault)
 {
-    Str host = STR_EMPTY;
-    size_t hosts = http_request_field(head, STR("Host"), &host);
-
-    if (hosts > 1 || (hosts == 0 && head->minor >= 1)) {
+    if (noted->hosts > 1 || (noted->hosts == 0 && head->minor >= 1)) {
         return bad(fault, 400, "there must be exactly one Host");
     }
-    if (!all_are(host, CHAR_HOST)) {
+    if (!all_are(noted->host, CHAR_HOST)) {
         return bad(fault, 400, "Host is malformed");
     }
     if (head->host.len == 0) {
-        head->host = host;
+        head->host = noted->host;
     }
     return HTTP_PARSE_DONE;
 }
 
 static HttpParseResult
-judge_fields(HttpRequestHead *head, HttpParseFault *fault)
+judge_fields(HttpRequestHead *head, const NotedFields *noted, HttpParseFault *fault)
 {
-    bool close = false;
-    bool keep_alive = false;
-
-    for (size_t i = 0; i < head->field_count; i++) {
-        const HttpField *field = &head->fields[i];
-
-        if (str_eq_nocase(field->name, STR("Connection"))) {
-            read_connection(field->value, &close, &keep_alive);
-        } else if (str_eq_nocase(field->name, STR("Expect")) && head->minor >= 1) {
-            if (!str_eq_nocase(field->value, STR("100-continue"))) {
-                return bad(fault, 417, "the only expectation met is 100-continue");
-            }
-            head->expect_continue = true;
+    if (noted->expectations > 0 && head->minor >= 1) {
+        if (noted->expectations > 1 || !str_eq_nocase(noted->expectation, STR("100-continue"))) {
+            return bad(fault, 417, "the only expectation met is 100-continue");
         }
+        head->expect_continue = true;
     }
-    head->keep_alive = !close && (head->minor >= 1 || keep_alive);
-    HttpParseResult result = judge_host(head, fault);
-    return result == HTTP_PARSE_DONE ? judge_framing(head, fault) : result;
+    head->keep_alive = !noted->close && (head->minor >= 1 || noted->keep_alive);
+    HttpParseResult result = judge_host(head, noted, fault);
+    return result == HTTP_PARSE_DONE ? judge_framing(head, noted, fault) : result;
 }
 
 static HttpParseResult
 parse_lines(Str text, HttpRequestHead *head, HttpParseFault *fault)
 {
+    NotedFields noted = {.host = STR_EMPTY};
     HttpParseResult result = parse_request_line(next_line(&text), head, fault);
 
-    while (result == HTTP_PARSE_DONE) {
-        Str line = next_line(&text);
-
-        if (line.len == 0) {
-            break;
-        }
-        result = parse_field(line, head, fault);
+    while (result == HTTP_PARSE_DONE && !str_starts(text, STR("\r\n"))) {
+        result = parse_field(&text, head, &noted, fault);
     }
-    return result == HTTP_PARSE_DONE ? judge_fields(head, fault) : result;
+    return result == HTTP_PARSE_DONE ? judge_fields(head, &noted, fault) : result;
 }
 
 HttpParseResult

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/str.h"
 
+#include <endian.h>
 #include <pthread.h>
 
 #include <bsd/stdlib.h>
@@ -117,35 +118,43 @@ str_find(Str s, char c, size_t *out_at)
     return true;
 }
 
-/* Whether any of the eight bytes is below 0x20 or 0x7f: both tests subtract, and look for the bytes
- * that borrowed without having had their high bit. */
-static bool
-word_has_ctl(uint64_t word)
+/* The high bit of each of eight bytes that is below 0x20 or 0x7f.  Both tests subtract and look for
+ * the bytes that borrowed without having had their high bit; a borrow also reaches the next byte,
+ * so only the lowest mark is sure. */
+static uint64_t
+ctl_marks(uint64_t word)
 {
     uint64_t del = word ^ (BYTE_ONES * 0x7f);
 
     return (((word - BYTE_ONES * 0x20) & ~word) | ((del - BYTE_ONES) & ~del)) & BYTE_HIGHS;
 }
 
-bool
-str_contains_ctl(Str s)
+size_t
+str_ctl_at(Str s)
 {
     size_t i = 0;
 
     for (uint64_t word; s.len - i >= sizeof(word); i += sizeof(word)) {
         memcpy(&word, s.ptr + i, sizeof(word));
-        if (word_has_ctl(word)) {
-            return true;
+        uint64_t marks = ctl_marks(le64toh(word));
+        if (marks != 0) {
+            return i + (size_t)__builtin_ctzll(marks) / 8;
         }
     }
     for (; i < s.len; i++) {
         unsigned char c = (unsigned char)s.ptr[i];
 
         if (c < 0x20 || c == 0x7f) {
-            return true;
+            break;
         }
     }
-    return false;
+    return i;
+}
+
+bool
+str_contains_ctl(Str s)
+{
+    return str_ctl_at(s) < s.len;
 }
 
 bool

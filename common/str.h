@@ -39,7 +39,8 @@ Str str_slice(Str s, size_t from, size_t to); /* asserts from <= to <= the lengt
 Str str_head(Str s, size_t n);                /* the first n bytes at most */
 Str str_trim(Str s); /* without spaces and tabs at both ends (RFC 9110 OWS) */
 bool str_find(Str s, char c, size_t *out_at);
-bool str_contains_ctl(Str s); /* any byte < 0x20 or 0x7f */
+size_t str_ctl_at(Str s); /* the first control character: a byte < 0x20 or 0x7f; or the length */
+bool str_contains_ctl(Str s);
 
 /* Cut at the first `c`: *out_head is before it, *out_rest after; without one, head = s, rest empty
  * and false is returned. */
