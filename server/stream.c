@@ -29,7 +29,7 @@ stream_kind(Str content_type)
 bool
 stream_same_media_type(Str a, Str b)
 {
-    return str_eq_nocase(media_type(a), media_type(b));
+    return str_eq(a, b) || str_eq_nocase(media_type(a), media_type(b));
 }
 
 void
