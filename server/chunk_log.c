@@ -18,7 +18,6 @@ chunk_new(size_t cap)
     Chunk *chunk = mem_alloc(sizeof(*chunk) + cap);
 
     http_hold_init(&chunk->hold, chunk_release);
-    chunk->cap = cap;
     return chunk;
 }
 
@@ -81,14 +80,16 @@ chunk_with_room(ChunkLog *log, size_t bytes)
     if (log->count > log->head) {
         const LogChunk *last = &log->chunks[log->count - 1];
 
-        if (last->chunk->cap - last->len >= bytes) {
+        if (last->cap - last->len >= bytes) {
             return &log->chunks[log->count - 1];
         }
-        cap = DS_MIN(last->chunk->cap * 2, CHUNK_BYTES_MAX);
+        cap = DS_MIN((size_t)last->cap * 2, CHUNK_BYTES_MAX);
     }
+    cap = DS_MAX(cap, bytes);
     entry = entry_new(log);
     *entry = (LogChunk){
-        .chunk = chunk_new(DS_MAX(cap, bytes)),
+        .chunk = chunk_new(cap),
+        .cap = (uint32_t)cap,
         .byte_start = log->byte_end,
         .index_start = log->index_end,
     };
@@ -234,6 +235,7 @@ entry_shrink(LogChunk *entry, uint32_t begin)
         .chunk = chunk_new(entry->len - begin),
         .byte_start = entry->byte_start + begin,
         .index_start = entry->index_start + gone,
+        .cap = entry->len - begin,
         .len = entry->len - begin,
         .ends_count = entry->ends_count - gone,
         .ends_cap = entry->ends_count - gone,
@@ -265,7 +267,7 @@ chunk_log_trim(ChunkLog *log, uint64_t position)
     LogChunk *first = &log->chunks[log->head];
     uint32_t begin = byte_in_entry(log, first, position);
 
-    if (first->len - begin < first->chunk->cap / 2 && begin > 0) {
+    if (first->len - begin < first->cap / 2 && begin > 0) {
         entry_shrink(first, begin);
     }
 }

@@ -23,7 +23,6 @@
 
 typedef struct Chunk {
     HttpHold hold; /* first member: chunk_of */
-    size_t cap;
     char data[];
 } Chunk;
 
@@ -31,6 +30,7 @@ typedef struct LogChunk {
     Chunk *chunk;
     uint64_t byte_start;  /* bytes of the stream before this chunk */
     uint64_t index_start; /* messages before it */
+    uint32_t cap;         /* of the chunk: an append looks at nothing of it but its end */
     uint32_t len;
     uint32_t ends_count;
     uint32_t ends_cap;

@@ -72,7 +72,12 @@ typedef struct StreamState {
     uint64_t closer_seq;
 } StreamState;
 
+/* The first 64 bytes are what it takes to find it. */
 typedef struct Stream {
+    /* the registry's, under its lock */
+    uint64_t hash;
+    struct Stream *hash_next;
+
     /* fixed */
     Str name; /* these two are one allocation of the stream's */
     Str content_type;
@@ -104,8 +109,6 @@ typedef struct Stream {
     _Atomic uint64_t needs;       /* the first position that is read here, or through here */
 
     /* the registry's, under its lock */
-    uint64_t hash;
-    struct Stream *hash_next;
     RB_ENTRY(Stream) by_name;
     TAILQ_ENTRY(Stream) by_expiry;
 } Stream;

@@ -216,7 +216,7 @@ Test(chunk_log, what_a_trim_leaves_of_a_chunk_takes_no_more_than_twice_its_bytes
             uint64_t position = (COUNT - keep) * unit;
 
             chunk_log_trim(&log, position);
-            cr_expect_leq(log.chunks[log.head].chunk->cap, 2 * 4 * keep, "%zu kept", (size_t)keep);
+            cr_expect_leq(log.chunks[log.head].cap, 2 * 4 * keep, "%zu kept", (size_t)keep);
             cr_expect_eq(chunk_log_bytes_from(&log, position), 4 * keep);
             cr_expect_eq(chunk_log_index_at(&log, position), COUNT - keep);
             expect_range(&log, position, 4 * keep, bytes + 4 * (COUNT - keep), COUNT * unit);
