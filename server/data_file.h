@@ -61,7 +61,9 @@ typedef struct DataRead {
     bool counts_messages; /* positions are messages, not bytes */
     uint64_t from;        /* from < to, to at most end */
     uint64_t to;
-    size_t bytes_max; /* cut at the end of a message; one message at least, however large */
+    /* Of the whole range; cut at the end of a message.  An empty range gets one message at least,
+     * however large; to another that has no room for the next one nothing is added. */
+    size_t bytes_max;
 } DataRead;
 
 /* Adds the bytes to the range and moves its `to` by as many positions.  ERR_NOT_FOUND: the file is
