@@ -72,6 +72,13 @@ parse_choice(const Setting *setting, Str text, int *out)
             return true;
         }
     }
+    for (const ChoiceAlias *alias = setting->choice_aliases; alias != NULL && alias->word != NULL;
+         alias++) {
+        if (str_eq_nocase(text, str_c(alias->word))) {
+            *out = alias->choice;
+            return true;
+        }
+    }
     return false;
 }
 
@@ -181,6 +188,36 @@ load_defaults(Loader *loader, Error *err)
     return true;
 }
 
+static const RetiredSetting *
+find_retired(const ConfigTable *table, Str name)
+{
+    const RetiredSetting *retired = table->retired;
+
+    for (; retired != NULL && retired->name != NULL; retired++) {
+        if (str_eq(name, str_c(retired->name))) {
+            return retired;
+        }
+    }
+    return NULL;
+}
+
+/* False when the value asks for what is not to be had. */
+static bool
+judge_retired(const RetiredSetting *retired, Str value, const char *where, Error *err)
+{
+    Str rest = str_c(retired->harmless);
+
+    while (rest.len > 0) {
+        Str word;
+
+        (void)str_cut(rest, ',', &word, &rest); /* false: the last one */
+        if (str_eq_nocase(word, value)) {
+            return true;
+        }
+    }
+    return error_set(err, ERR_CONFIG, "%s (%s): %s", retired->name, where, retired->instead);
+}
+
 static void
 note_unknown(ConfigLoad *load, Str name)
 {
@@ -214,16 +251,21 @@ load_line(Loader *loader, Str line, unsigned number, Error *err)
         return true;
     }
     if (!str_cut(line, '=', &name, &value)) {
-        return error_set(err, ERR_CONFIG, "%s:%u: expected NAME=value", path, number);
+        return error_set(err, ERR_CONFIG, "%s:%u: expected NAME=value%s", path, number,
+                         line.ptr[0] == '[' ? " (TOML is not read here)" : "");
     }
     name = str_trim(name);
     value = unquote(str_trim(value));
     const Setting *setting = find_setting(loader->table, name);
+    const RetiredSetting *retired = find_retired(loader->table, name);
+    (void)snprintf(where, sizeof(where), "%s:%u", path, number); /* cut: only shown */
+    if (retired != NULL) {
+        return value.len == 0 || judge_retired(retired, value, where, err);
+    }
     if (setting == NULL) {
         note_unknown(loader->load, name);
         return true;
     }
-    (void)snprintf(where, sizeof(where), "%s:%u", path, number); /* cut: only shown */
     return value.len == 0 || loader_assign(loader, setting, value, ORIGIN_FILE, where, err);
 }
 
@@ -360,7 +402,13 @@ load_environment(Loader *loader, Error *err)
         Str name = STR_EMPTY;
         Str value = STR_EMPTY;
         (void)str_cut(str_c(*entry), '=', &name, &value); /* without '=' all of it is the name */
-        if (is_owned(loader->table, name) && find_setting(loader->table, name) == NULL) {
+        const RetiredSetting *retired = find_retired(loader->table, name);
+        if (retired != NULL && value.len > 0 &&
+            !judge_retired(retired, value, "environment", err)) {
+            return false;
+        }
+        if (retired == NULL && is_owned(loader->table, name) &&
+            find_setting(loader->table, name) == NULL) {
             note_unknown(loader->load, name);
         }
     }
@@ -419,6 +467,10 @@ flag_set(Loader *loader, Str assignment, Error *err)
         return error_set(err, ERR_CONFIG, "--set: expected NAME=value");
     }
     const Setting *setting = find_setting(loader->table, name);
+    const RetiredSetting *retired = find_retired(loader->table, name);
+    if (retired != NULL) {
+        return judge_retired(retired, value, "flag --set", err);
+    }
     if (setting == NULL) {
         return error_set(err, ERR_CONFIG, "--set: no setting is called \"%.*s\"; see --help",
                          STR_ARG(str_head(name, NAME_BYTES_SHOWN)));

@@ -25,20 +25,34 @@ typedef enum SettingType {
     SETTING_SECRET,   /* Secret */
 } SettingType;
 
+/* Another word for a choice, from before: {"redb", 3}. */
+typedef struct ChoiceAlias {
+    const char *word;
+    int choice;
+} ChoiceAlias;
+
 typedef struct Setting {
     const char *name;           /* the environment variable: "DS_SERVER__PORT" */
     const char *const *aliases; /* NULL-terminated older names, or NULL */
     const char *flag;           /* "listen" for --listen VALUE; NULL: --set NAME=value only */
     SettingType type;
-    size_t field;               /* offsetof in the program's struct */
-    const char *fallback;       /* default as text; NULL = unset */
-    int64_t min, max;           /* numbers; both 0 = no bounds */
-    int64_t bare_unit_ms;       /* SETTING_DURATION */
-    const char *const *choices; /* SETTING_CHOICE, NULL-terminated */
+    size_t field;                      /* offsetof in the program's struct */
+    const char *fallback;              /* default as text; NULL = unset */
+    int64_t min, max;                  /* numbers; both 0 = no bounds */
+    int64_t bare_unit_ms;              /* SETTING_DURATION */
+    const char *const *choices;        /* SETTING_CHOICE, NULL-terminated */
+    const ChoiceAlias *choice_aliases; /* ends with word NULL; or NULL */
     bool reloadable;
     const char *unit; /* for people: "bytes", "streams" */
     const char *help; /* one sentence */
 } Setting;
+
+/* A name that was a setting once, or is one elsewhere: what it asks for is not to be had. */
+typedef struct RetiredSetting {
+    const char *name;
+    const char *harmless; /* comma list of values that ask for nothing but what is so; or NULL */
+    const char *instead;  /* a sentence for the operator: what to do */
+} RetiredSetting;
 
 typedef enum SettingOrigin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_FLAG } SettingOrigin;
 
@@ -50,6 +64,7 @@ typedef struct ConfigTable {
     /* "SYNCD_", NULL: unknown variables beginning so are reported; "DS_*__" wants a "__" further
      * on. */
     const char *const *owned_prefixes;
+    const RetiredSetting *retired; /* ends with name NULL; or NULL */
     const char *const
         *foreign; /* NULL-terminated names with such a prefix that are not ours to judge */
 } ConfigTable;

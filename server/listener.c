@@ -75,6 +75,26 @@ listener_check_address(const char *address, Error *err)
 }
 
 bool
+listener_check_host(const char *address, Error *err)
+{
+    char host[HOST_BYTES_MAX];
+    char anywhere[HOST_BYTES_MAX + 8];
+    uint64_t number;
+    int fd;
+
+    if (!listener_check_address(address, err)) {
+        return false;
+    }
+    DS_ASSERT(split_address(address, host, &number));
+    (void)snprintf(anywhere, sizeof(anywhere), strchr(host, ':') != NULL ? "[%s]:0" : "%s:0", host);
+    if (!listener_open(anywhere, 0, &fd, err)) {
+        return false;
+    }
+    (void)close(fd);
+    return true;
+}
+
+bool
 listener_open(const char *address, int64_t port, int *out_fd, Error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};

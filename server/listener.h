@@ -18,6 +18,9 @@ DS_MUST_CHECK bool listener_open(const char *address, int64_t port, int *out_fd,
 /* Whether it has that shape; nothing is resolved. */
 DS_MUST_CHECK bool listener_check_address(const char *address, Error *err);
 
+/* Whether the host of the address is one of this machine's; the port is not tried. */
+DS_MUST_CHECK bool listener_check_host(const char *address, Error *err);
+
 /* The index-th socket that was handed to this process; *out_fd is -1 when there is none.
  * ERR_CONFIG: it is no listening stream socket. */
 DS_MUST_CHECK bool listener_inherited(int index, int *out_fd, Error *err);

@@ -10,9 +10,9 @@
 #include "common/metrics.h"
 #include "common/notify.h"
 #include "server/app.h"
+#include "server/check.h"
 #include "server/cold_read.h"
 #include "server/http_server.h"
-#include "server/http_tls.h"
 #include "server/live_loop.h"
 #include "server/route.h"
 #include "server/server_config.h"
@@ -221,7 +221,7 @@ main(int argc, char **argv)
         if (load.check_config) {
             warn_unknown(&load);
         }
-        if (load.check_config && !http_tls_check(&program.config.tls, &err)) {
+        if (load.check_config && !check_config(&program.config, &err)) {
             log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                       "the settings are not legal");
         } else {

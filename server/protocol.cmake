@@ -7,6 +7,7 @@ add_library(ds_server STATIC
     admin.c
     admin_changes.c
     app.c
+    check.c
     chunk_log.c
     cold_read.c
     cursor.c

@@ -78,7 +78,8 @@ typedef struct ServerConfig {
     int64_t sse_reconnect_ms; /* 0: never */
     char *stream_base_path;   /* "/v1/stream", no trailing slash */
     char *cors_origins;       /* "*" or a comma list */
-    int storage_mode;         /* StorageMode */
+    bool allow_wildcard_cors;
+    int storage_mode; /* StorageMode */
     ServerStorage storage;
     char *log_filter;
     int log_format; /* 0 logfmt, 1 json */
@@ -86,6 +87,7 @@ typedef struct ServerConfig {
 } ServerConfig;
 
 extern const ConfigTable server_config_table;
+extern const RetiredSetting server_retired_settings[]; /* for the table */
 
 /* Loads and checks what one setting alone cannot say.  On success free with server_config_done. */
 DS_MUST_CHECK bool server_config_load(ServerConfig *out, ConfigLoad *load, Error *err);
