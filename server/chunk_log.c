@@ -21,9 +21,17 @@ chunk_new(size_t cap)
     return chunk;
 }
 
-static void
-log_chunk_done(LogChunk *entry)
+static size_t
+entry_memory(const LogChunk *entry)
 {
+    return sizeof(*entry) + sizeof(*entry->chunk) + entry->cap +
+           entry->ends_cap * sizeof(*entry->ends);
+}
+
+static void
+log_chunk_done(ChunkLog *log, LogChunk *entry)
+{
+    log->memory -= entry_memory(entry);
     http_hold_drop(&entry->chunk->hold);
     free(entry->ends);
 }
@@ -48,7 +56,7 @@ void
 chunk_log_done(ChunkLog *log)
 {
     for (size_t i = log->head; i < log->count; i++) {
-        log_chunk_done(&log->chunks[i]);
+        log_chunk_done(log, &log->chunks[i]);
     }
     free(log->chunks);
     chunk_log_init(log, log->counts_messages);
@@ -93,6 +101,7 @@ chunk_with_room(ChunkLog *log, size_t bytes)
         .byte_start = log->byte_end,
         .index_start = log->index_end,
     };
+    log->memory += entry_memory(entry);
     return entry;
 }
 
@@ -104,10 +113,12 @@ chunk_log_append(ChunkLog *log, LogPayload payload)
     DS_ASSERT(payload.count > 0 && payload.bytes.len <= CHUNK_APPEND_BYTES_MAX);
     entry = chunk_with_room(log, payload.bytes.len);
     if (entry->ends_cap - entry->ends_count < payload.count) {
+        uint32_t cap_before = entry->ends_cap;
         size_t wanted = DS_MAX(entry->ends_count + payload.count, (size_t)entry->ends_cap * 2);
 
         entry->ends_cap = (uint32_t)DS_MAX(wanted, (size_t)ENDS_COUNT_MIN);
         entry->ends = mem_regrow(entry->ends, entry->ends_cap, sizeof(*entry->ends));
+        log->memory += (entry->ends_cap - cap_before) * sizeof(*entry->ends);
     }
     memcpy(entry->chunk->data + entry->len, payload.bytes.ptr, payload.bytes.len);
     for (size_t i = 0; i < payload.count; i++) {
@@ -225,10 +236,31 @@ chunk_log_bytes_from(const ChunkLog *log, uint64_t position)
            byte_in_entry(log, &log->chunks[at], position);
 }
 
+size_t
+chunk_log_lengths(const ChunkLog *log, uint64_t from, uint32_t *out)
+{
+    size_t first = find_entry(log, from);
+    size_t count = 0;
+
+    for (size_t i = first; i < log->count; i++) {
+        const LogChunk *entry = &log->chunks[i];
+        uint32_t begin = i == first ? byte_in_entry(log, entry, from) : 0;
+
+        for (uint32_t j = ends_until(entry, begin); j < entry->ends_count; j++) {
+            if (out != NULL) {
+                out[count] = entry->ends[j] - begin;
+            }
+            begin = entry->ends[j];
+            count++;
+        }
+    }
+    return count;
+}
+
 /* What is left of a chunk whose greater part was trimmed moves to one of its own size; who reads
  * the old one holds it.  So a log takes no more than twice what it counts. */
 static void
-entry_shrink(LogChunk *entry, uint32_t begin)
+entry_shrink(ChunkLog *log, LogChunk *entry, uint32_t begin)
 {
     uint32_t gone = ends_until(entry, begin);
     LogChunk kept = {
@@ -246,8 +278,9 @@ entry_shrink(LogChunk *entry, uint32_t begin)
     for (uint32_t i = 0; i < kept.ends_count; i++) {
         kept.ends[i] = entry->ends[gone + i] - begin;
     }
-    log_chunk_done(entry);
+    log_chunk_done(log, entry);
     *entry = kept;
+    log->memory += entry_memory(entry);
 }
 
 void
@@ -256,7 +289,7 @@ chunk_log_trim(ChunkLog *log, uint64_t position)
     size_t keep = find_entry(log, position);
 
     while (log->head < keep) {
-        log_chunk_done(&log->chunks[log->head++]);
+        log_chunk_done(log, &log->chunks[log->head++]);
     }
     if (log->head == log->count) {
         free(log->chunks);
@@ -268,7 +301,7 @@ chunk_log_trim(ChunkLog *log, uint64_t position)
     uint32_t begin = byte_in_entry(log, first, position);
 
     if (first->len - begin < first->cap / 2 && begin > 0) {
-        entry_shrink(first, begin);
+        entry_shrink(log, first, begin);
     }
 }
 

@@ -44,6 +44,7 @@ typedef struct ChunkLog {
     size_t cap;
     uint64_t byte_end;
     uint64_t index_end;
+    size_t memory;        /* bytes that it takes, to within what malloc adds */
     bool counts_messages; /* positions are messages, not bytes */
 } ChunkLog;
 
@@ -70,6 +71,10 @@ uint64_t chunk_log_tail(const ChunkLog *log);
 uint64_t chunk_log_index_at(const ChunkLog *log, uint64_t position);
 /* Bytes between a position that the log still holds, or its tail, and the tail. */
 uint64_t chunk_log_bytes_from(const ChunkLog *log, uint64_t position);
+
+/* How many messages lie between a position, at the end of one, that the log still holds, and the
+ * tail; out, which may be NULL, gets the length of each. */
+size_t chunk_log_lengths(const ChunkLog *log, uint64_t from, uint32_t *out);
 
 /* Frees every chunk that lies before the position as a whole, and moves what is left of one that
  * lies mostly before it. */

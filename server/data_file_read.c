@@ -17,8 +17,6 @@
 typedef struct DataPlan {
     uint64_t first; /* message */
     uint64_t start; /* where it begins */
-    size_t room;    /* bytes that the range may still take */
-    bool needs_one; /* however large */
     DataEntry *entries;
     size_t count;
     size_t cap;
@@ -120,15 +118,44 @@ plan_start(const DataFiles *files, int fd, const DataRead *read, DataPlan *plan,
            damaged(files, read->id, DATA_INDEX, plan->first, plan->first * DATA_ENTRY_BYTES, err);
 }
 
+bool
+data_file_locate(DataFiles *files, uint64_t id, DataEnd end, bool counts_messages,
+                 uint64_t position, DataEnd *out, Error *err)
+{
+    DataRead read = {.id = id, .end = end, .counts_messages = counts_messages, .from = position};
+    DataPlan plan = {0};
+    FdPin pin;
+    bool ok;
+
+    if (position == (counts_messages ? end.count : end.bytes)) {
+        *out = end;
+        return true;
+    }
+    if (!data_file_pin(files, id, DATA_INDEX, false, &pin, err)) {
+        return false;
+    }
+    ok = plan_start(files, pin.fd, &read, &plan, err);
+    fd_cache_unpin(files->cache, &pin);
+    if (ok) {
+        *out = (DataEnd){.bytes = counts_messages ? plan.start : position, .count = plan.first};
+    }
+    return ok;
+}
+
 /* Whether one more message belongs to what is read. */
 static bool
 plan_wants(const DataRead *read, const DataPlan *plan, uint64_t start, uint64_t end)
 {
-    bool is_asked = read->counts_messages ? plan->first + plan->count < read->to : start < read->to;
-    uint64_t bytes = read->counts_messages ? end - plan->start : DS_MIN(end, read->to) - read->from;
-
-    return is_asked && plan->count < MESSAGES_MAX &&
-           (bytes <= plan->room || (plan->count == 0 && plan->needs_one));
+    if (plan->count == MESSAGES_MAX) {
+        return false;
+    }
+    if (plan->count == 0) {
+        return true;
+    }
+    if (read->counts_messages) {
+        return plan->first + plan->count < read->to && end - plan->start <= read->bytes_max;
+    }
+    return start < read->to && DS_MIN(end, read->to) - read->from <= read->bytes_max;
 }
 
 static void
@@ -184,9 +211,8 @@ plan_make(DataFiles *files, const DataRead *read, DataPlan *plan, Error *err)
         plan_start(files, pin.fd, read, plan, err) && plan_fill(files, pin.fd, read, plan, err);
 
     fd_cache_unpin(files->cache, &pin);
-    return ok &&
-           (plan->count > 0 || !plan->needs_one ||
-            damaged(files, read->id, DATA_INDEX, plan->first, plan->first * DATA_ENTRY_BYTES, err));
+    return ok && (plan->count > 0 || damaged(files, read->id, DATA_INDEX, plan->first,
+                                             plan->first * DATA_ENTRY_BYTES, err));
 }
 
 static bool
@@ -373,17 +399,14 @@ add_bytes(DataFiles *files, const DataRead *read, const DataPlan *plan, size_t l
 bool
 data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err)
 {
-    DataPlan plan = {
-        .room = read->bytes_max - DS_MIN(read->bytes_max, range->bytes),
-        .needs_one = range->bytes == 0,
-    };
+    DataPlan plan = {0};
     size_t before = range->bytes;
     bool ok;
 
     DS_ASSERT(read->from < read->to &&
               read->to <= (read->counts_messages ? read->end.count : read->end.bytes));
     ok = plan_make(files, read, &plan, err);
-    if (ok && plan.count > 0) {
+    if (ok) {
         size_t len = (size_t)(plan.entries[plan.count - 1].end - plan.start);
         bool stays = range->takes_files && len >= DATA_FILE_PIECE_BYTES_MIN &&
                      atomic_load(&files->pieces) < files->pieces_max;

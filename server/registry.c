@@ -189,6 +189,22 @@ shard_unlink(Registry *registry, Shard *shard, Stream *stream)
 }
 
 Stream *
+registry_look(Registry *registry, Str name)
+{
+    uint64_t hash = str_hash(name);
+    Shard *shard = shard_of(registry, hash);
+    Stream *stream;
+
+    pthread_mutex_lock(&shard->lock);
+    stream = shard_find(shard, hash, name);
+    if (stream != NULL) {
+        stream_take(stream);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return stream;
+}
+
+Stream *
 registry_find(Registry *registry, Str name)
 {
     uint64_t hash = str_hash(name);

@@ -25,6 +25,9 @@ void registry_free(Registry *registry);   /* drops its references */
 /* With a reference for the caller, or NULL.  It may be kept for its forks alone: fork_presence. */
 Stream *registry_find(Registry *registry, Str name);
 
+/* The same, whatever has become of it, as long as it was not taken out: for who takes out. */
+Stream *registry_look(Registry *registry, Str name);
+
 /* A number never given before, for the era or the id of a stream. */
 uint64_t registry_draw(Registry *registry);
 /* Numbers given from now on are greater: for what was found on disk. */
