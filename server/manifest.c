@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/json_scan.h"
 #include "common/mem.h"
@@ -49,8 +50,9 @@ copy_string(Str value, char *out, size_t size)
 bool
 manifest_parse(const char *text, size_t len, Manifest *out, Error *err)
 {
-    static const Str keys[] = {STR("format_version"), STR("mode"),  STR("shards"), STR("hash"),
-                               STR("server_uuid"),    STR("clean"), STR("boot_id")};
+    static const Str keys[] = {STR("format_version"), STR("mode"),        STR("shards"),
+                               STR("hash"),           STR("server_uuid"), STR("clean"),
+                               STR("boot_id"),        STR("next_number")};
     JsonValue document;
     JsonValue members[DS_COUNT(keys)];
     Manifest manifest = {0};
@@ -76,7 +78,9 @@ manifest_parse(const char *text, size_t len, Manifest *out, Error *err)
             !copy_string(members[3].text, hash, sizeof(hash)) || strcmp(hash, NAME_HASH) != 0 ||
             !copy_string(members[4].text, manifest.server_uuid, sizeof(manifest.server_uuid)) ||
             members[5].text.ptr == NULL ||
-            !copy_string(members[6].text, manifest.boot_id, sizeof(manifest.boot_id))) {
+            !copy_string(members[6].text, manifest.boot_id, sizeof(manifest.boot_id)) ||
+            members[7].text.ptr == NULL ||
+            !parse_u64(members[7].text, UINT64_MAX, &manifest.next_number)) {
             return error_set(err, ERR_PROTOCOL, MANIFEST_FILE ": a member is missing or not legal");
         }
     }
@@ -90,10 +94,11 @@ manifest_format(const Manifest *manifest, char *out)
     int length = snprintf(out, MANIFEST_BYTES_MAX,
                           "{\"format_version\":%llu,\"mode\":\"%s\",\"shards\":%llu,"
                           "\"hash\":\"" NAME_HASH "\",\"server_uuid\":\"%s\",\"clean\":%s,"
-                          "\"boot_id\":\"%s\"}\n",
+                          "\"boot_id\":\"%s\",\"next_number\":%llu}\n",
                           (unsigned long long)manifest->format_version, manifest->mode,
                           (unsigned long long)manifest->shards, manifest->server_uuid,
-                          manifest->clean ? "true" : "false", manifest->boot_id);
+                          manifest->clean ? "true" : "false", manifest->boot_id,
+                          (unsigned long long)manifest->next_number);
 
     DS_ASSERT(length > 0 && length < MANIFEST_BYTES_MAX);
     return (size_t)length;
@@ -356,6 +361,9 @@ take_over(DataDir *dir, const char *mode, uint64_t shards, Error *err)
         dir->was_clean = true;
         dir->same_boot = true;
     }
+    /* The clock is only where the first run begins: one that is set back changes nothing. */
+    dir->first_number = DS_MAX(manifest->next_number, (uint64_t)clock_wall_ms() << 16);
+    manifest->next_number = dir->first_number + MANIFEST_NUMBERS;
     manifest->clean = false;
     memcpy(manifest->boot_id, boot_id, sizeof(boot_id));
     return manifest_write(dir->fd, manifest, err);
@@ -428,46 +436,6 @@ data_dir_upgrade(const char *path, uint64_t *out_from, Error *err)
     ok = true;
 
 done:
-    data_dir_close(&dir);
-    return ok || error_wrap(err, "the data directory %.200s", path);
-}
-
-/* ---- looking without touching ---- */
-
-/* What would be made has to go somewhere: the last folder of the path that is there. */
-static bool
-check_can_make(const char *path, Error *err)
-{
-    char *copy = mem_strdup(path);
-    char *slash;
-    bool ok;
-
-    while (access(copy, F_OK) != 0 && (slash = strrchr(copy, '/')) != NULL && slash != copy) {
-        *slash = '\0';
-    }
-    const char *base = access(copy, F_OK) == 0 ? copy : path[0] == '/' ? "/" : ".";
-    ok = access(base, W_OK | X_OK) == 0 || data_dir_error(err, base);
-    free(copy);
-    return ok;
-}
-
-bool
-data_dir_check(const char *path, const char *mode, uint64_t shards, Error *err)
-{
-    DataDir dir = {.path = mem_strdup(path), .lock_fd = -1};
-    Manifest manifest = {0};
-    bool found = false;
-    bool ok = false;
-
-    dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir.fd < 0 && errno == ENOENT) {
-        ok = check_can_make(path, err);
-    } else if (dir.fd < 0 || faccessat(dir.fd, ".", R_OK | W_OK | X_OK, 0) != 0) {
-        data_dir_error(err, path);
-    } else {
-        ok = manifest_read(&dir, &manifest, &found, err) &&
-             (found ? check_fits(&manifest, mode, shards, err) : check_empty(&dir, err));
-    }
     data_dir_close(&dir);
     return ok || error_wrap(err, "the data directory %.200s", path);
 }

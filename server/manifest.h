@@ -5,18 +5,20 @@
  *     LOCK      locked (flock) while a server uses the directory
  *     MANIFEST  one JSON object, replaced as a whole:
  *               {"format_version":1,"mode":"file-durable","shards":2,"hash":"fnv1a64",
- *                "server_uuid":"...","clean":false,"boot_id":"..."}
+ *                "server_uuid":"...","clean":false,"boot_id":"...","next_number":123}
  *
  * What does not fit is refused before anything is touched: data of another mode, another number of
  * shards, a newer format, a directory that holds something else, one that is in use.  The text says
  * what to do.  `clean` is false from the start of a server to its orderly end; boot_id is the
- * kernel's, so that the next start can tell a crash of the process from one of the machine.
+ * kernel's, so that the next start can tell a crash of the process from one of the machine.  Each
+ * run has numbers of its own for eras and ids: below next_number they may have been given.
  */
 #pragma once
 
 #include "common/error.h"
 
 #define MANIFEST_FORMAT_VERSION 1
+#define MANIFEST_NUMBERS        (UINT64_C(1) << 40) /* of a run */
 #define MANIFEST_BYTES_MAX      4096
 #define MANIFEST_UUID_CHARS     36
 #define MANIFEST_MODE_CHARS_MAX 15
@@ -28,6 +30,7 @@ typedef struct Manifest {
     char server_uuid[MANIFEST_UUID_CHARS + 1];
     bool clean;
     char boot_id[MANIFEST_UUID_CHARS + 1]; /* "": not known */
+    uint64_t next_number;
 } Manifest;
 
 typedef struct DataDir {
@@ -37,7 +40,8 @@ typedef struct DataDir {
     Manifest manifest; /* as it now stands */
     bool is_new;
     bool was_clean;
-    bool same_boot; /* the machine has not been restarted since it was used last */
+    bool same_boot;        /* the machine has not been restarted since it was used last */
+    uint64_t first_number; /* of this run */
 } DataDir;
 
 /* Makes the directory (0700) if there is none, locks it, reads or makes the manifest and marks it
@@ -48,10 +52,6 @@ DS_MUST_CHECK bool data_dir_open(const char *path, const char *mode, uint64_t sh
 /* Everything is in its place: the next start has nothing to recover. */
 DS_MUST_CHECK bool data_dir_seal(DataDir *dir, Error *err);
 void data_dir_close(DataDir *dir); /* gives the lock back */
-
-/* Whether data_dir_open would refuse it, as far as that can be seen without touching it; a server
- * may be using it. */
-DS_MUST_CHECK bool data_dir_check(const char *path, const char *mode, uint64_t shards, Error *err);
 
 /* For --upgrade-data: brings a directory that no server uses to the format of this program.
  * *out_from is the version it had.  There is one version so far, so nothing is ever to be done;

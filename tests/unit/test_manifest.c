@@ -108,9 +108,12 @@ Test(manifest, another_boot_is_noticed)
 
     write_file(path, "MANIFEST",
                "{\"format_version\":1,\"mode\":\"acid\",\"shards\":4,\"hash\":\"fnv1a64\","
-               "\"server_uuid\":\"x\",\"clean\":false,\"boot_id\":\"of-another-time\"}");
+               "\"server_uuid\":\"x\",\"clean\":false,\"boot_id\":\"of-another-time\","
+               "\"next_number\":18000000000000000000}");
     cr_assert(data_dir_open(path, "acid", 4, &dir, &err), "%s", err.text);
     cr_expect(!dir.same_boot && !dir.was_clean);
+    cr_expect_eq(dir.first_number, UINT64_C(18000000000000000000), "whatever the clock says");
+    cr_expect_gt(dir.manifest.next_number, dir.first_number);
     data_dir_close(&dir);
     remove_dir(path);
 }
