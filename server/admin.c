@@ -280,10 +280,10 @@ trimmed(StoreOp *store_op)
         op_problem(op->exchange, 410, "GONE", "\"before\" lies past the end of the stream");
     } else if (result->verdict == STORE_GONE) {
         op_problem_gone(op->exchange);
-    } else if (result->verdict == STORE_NO_SPACE) {
-        op_problem_no_space(op->exchange);
-    } else {
+    } else if (result->verdict == STORE_NOT_FOUND) {
         op_problem(op->exchange, 404, "NOT_FOUND", "there is no stream of this name");
+    } else {
+        op_problem_storage(op->exchange, result->verdict);
     }
     op_free(op);
 }

@@ -178,8 +178,17 @@ op_problem_gone(HttpExchange *exchange)
 }
 
 void
-op_problem_no_space(HttpExchange *exchange)
+op_problem_storage(HttpExchange *exchange, StoreVerdict verdict)
 {
-    op_problem(exchange, 507, "INSUFFICIENT_STORAGE",
-               "the disk of the server is full; nothing was written");
+    if (verdict == STORE_NO_SPACE) {
+        op_problem(exchange, 507, "INSUFFICIENT_STORAGE",
+                   "the disk of the server is full; nothing was written");
+    } else if (verdict == STORE_BUSY) {
+        reply_problem_start(exchange, 503);
+        reply_field_u64(exchange, "Retry-After", 1);
+        reply_field(exchange, "Cache-Control", STR("no-store"));
+        reply_problem_send(exchange, "UNAVAILABLE", "too many operations wait for the storage");
+    } else {
+        op_problem(exchange, 500, "STORAGE_FAILED", "what is stored of the stream cannot be read");
+    }
 }

@@ -83,7 +83,7 @@ void op_problem_full(HttpExchange *exchange, AppendVerdict verdict);
 
 /* The stream is soft-deleted: 410. */
 void op_problem_gone(HttpExchange *exchange);
-/* The disk is full: 507. */
-void op_problem_no_space(HttpExchange *exchange);
+/* What the storage refuses, whatever was asked: NO_SPACE 507, BUSY 503, UNREADABLE 500. */
+void op_problem_storage(HttpExchange *exchange, StoreVerdict verdict);
 
 void op_field_offset(HttpExchange *exchange, const char *name, Offset offset);

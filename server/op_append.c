@@ -97,7 +97,9 @@ op_append_done(StoreOp *store_op)
         op_problem_gone(op->exchange);
         break;
     case STORE_NO_SPACE:
-        op_problem_no_space(op->exchange);
+    case STORE_BUSY:
+    case STORE_UNREADABLE:
+        op_problem_storage(op->exchange, store_op->result.verdict);
         break;
     case STORE_NOT_FOUND:
     case STORE_EXISTS:

@@ -136,7 +136,9 @@ created(StoreOp *store_op)
                    "there are as many streams as DS_LIMITS__MAX_STREAMS allows");
         break;
     case STORE_NO_SPACE:
-        op_problem_no_space(op->exchange);
+    case STORE_BUSY:
+    case STORE_UNREADABLE:
+        op_problem_storage(op->exchange, store_op->result.verdict);
         break;
     case STORE_REFUSED:
     case STORE_NOT_FOUND:

@@ -15,10 +15,10 @@ deleted(StoreOp *store_op)
         reply_send(op->exchange, NULL, 0);
     } else if (store_op->result.verdict == STORE_GONE) {
         op_problem_gone(op->exchange);
-    } else if (store_op->result.verdict == STORE_NO_SPACE) {
-        op_problem_no_space(op->exchange);
-    } else {
+    } else if (store_op->result.verdict == STORE_NOT_FOUND) {
         op_problem(op->exchange, 404, "NOT_FOUND", "there is no stream of this name");
+    } else {
+        op_problem_storage(op->exchange, store_op->result.verdict);
     }
     op_free(op);
 }

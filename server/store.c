@@ -211,7 +211,7 @@ reserve(atomic_uint_fast64_t *used, uint64_t amount, uint64_t limit, uint64_t *o
     uint_fast64_t before = atomic_load(used);
 
     do {
-        if (amount > limit - before) {
+        if (before > limit || amount > limit - before) {
             return false;
         }
     } while (!atomic_compare_exchange_weak(used, &before, before + amount));
@@ -270,6 +270,15 @@ store_return_stream(Store *store)
     metric_move(store->streams_gauge, -1);
 }
 
+void
+store_count_loaded(Store *store, uint64_t bytes)
+{
+    atomic_fetch_add(&store->bytes, bytes);
+    metric_move(store->bytes_gauge, (int64_t)bytes);
+    atomic_fetch_add(&store->streams, 1);
+    metric_move(store->streams_gauge, 1);
+}
+
 StoreVerdict
 store_append_verdict(AppendVerdict verdict)
 {
@@ -304,8 +313,8 @@ released(StoreOp *op)
     free(op);
 }
 
-static void
-release(Store *store, Stream *stream)
+void
+store_release(Store *store, Stream *stream)
 {
     StoreOp *op = mem_zalloc(sizeof(*op));
 
@@ -322,7 +331,7 @@ store_unlink_fork(Store *store, Stream *stream)
     Stream *parent = fork_unlink(stream);
 
     if (parent != NULL) {
-        release(store, parent);
+        store_release(store, parent);
     }
 }
 
@@ -335,6 +344,6 @@ store_settle_fork(Store *store, Stream *stream)
     needs_less = fork_settle(stream);
     pthread_mutex_unlock(&stream->lock);
     if (needs_less) {
-        release(store, stream->parent);
+        store_release(store, stream->parent);
     }
 }

@@ -47,8 +47,10 @@ typedef enum StoreVerdict {
     STORE_FORK_REFUSED, /* create: result.fork says why */
     STORE_REFUSED,      /* append, create with content: result.append says why */
     STORE_TOO_MANY_STREAMS,
-    STORE_PAST_TAIL, /* trim */
-    STORE_NO_SPACE,  /* the disk is full; nothing was changed */
+    STORE_PAST_TAIL,  /* trim */
+    STORE_NO_SPACE,   /* the disk is full; nothing was changed */
+    STORE_BUSY,       /* too much waits already; nothing was changed */
+    STORE_UNREADABLE, /* what is on the disk is damaged; nothing was changed */
 } StoreVerdict;
 
 typedef struct StoreResult {
@@ -74,6 +76,8 @@ typedef struct StoreOp {
     Stream *stream; /* with a reference; of create it is a result, for DONE, EXISTS and CONFLICT */
 
     StoreResult result;
+
+    STAILQ_ENTRY(StoreOp) queue_entry; /* the store's, until done() */
 } StoreOp;
 
 typedef enum ReadVerdict {
@@ -178,6 +182,10 @@ void store_return_bytes(Store *store, uint64_t bytes);
 DS_MUST_CHECK bool store_reserve_stream(Store *store);
 void store_return_stream(Store *store);
 StoreVerdict store_append_verdict(AppendVerdict verdict);
+/* Of a stream that is there at the start, whatever the limits are now. */
+void store_count_loaded(Store *store, uint64_t bytes);
+/* A fork of the stream went, or needs less of it: it looks what that changes. */
+void store_release(Store *store, Stream *stream);
 /* No lock held, after a deletion was published: what it leaves to the stream's parent. */
 void store_unlink_fork(Store *store, Stream *stream);
 /* No lock held, after a trim or a release was published, or a soft delete. */
