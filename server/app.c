@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/app.h"
 
+#include <sys/resource.h>
+
 #include "common/mem.h"
+#include "server/store_acid.h"
+#include "server/store_file.h"
 #include "server/store_memory.h"
+#include "server/store_shard.h"
 
 static void
 make_metrics(AppMetrics *out, Metrics *metrics)
@@ -27,8 +32,20 @@ make_metrics(AppMetrics *out, Metrics *metrics)
                                     "SSE readers cut because they did not keep up.");
 }
 
-bool
-app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
+/* Before the first file is opened: streams and connections share what the system grants. */
+static void
+raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static bool
+open_store(const ServerConfig *config, Metrics *metrics, Store **out, Error *err)
 {
     StoreLimits limits = {
         .memory_bytes = (uint64_t)config->limits.memory_bytes,
@@ -36,12 +53,40 @@ app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
         .streams = (uint64_t)config->limits.streams,
         .producers_per_stream = (size_t)config->limits.producers_per_stream,
     };
+    StorageOptions options = {
+        .data_dir = config->storage.data_dir,
+        .shards = (unsigned)config->storage.wal_shard_count,
+        .wal_segment_bytes = (size_t)config->storage.wal_segment_bytes,
+        .checkpoint_ms = config->storage.checkpoint_ms,
+        .cache_bytes = (uint64_t)config->limits.cache_bytes,
+        .open_files_max = (size_t)server_config_stream_files(config),
+    };
+
+    raise_file_limit();
+    switch ((StorageMode)config->storage_mode) {
+    case STORAGE_MEMORY:
+        *out = store_memory_new(&limits, metrics);
+        return true;
+    case STORAGE_FILE_FAST:
+        return store_shard_new(&store_file_fast, &options, &limits, metrics, out, err);
+    case STORAGE_FILE_DURABLE:
+        return store_shard_new(&store_file_durable, &options, &limits, metrics, out, err);
+    case STORAGE_ACID:
+        options.shards = (unsigned)config->storage.acid_shard_count;
+        return store_shard_new(&store_acid, &options, &limits, metrics, out, err);
+    }
+    DS_ASSERT(false);
+    return false;
+}
+
+bool
+app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
+{
+    Store *store;
     App *app;
 
-    if (config->storage_mode != STORAGE_MEMORY) {
-        return error_set(err, ERR_CONFIG,
-                         "DS_STORAGE__MODE=%s: this build has the mode memory only",
-                         server_config_mode_name(config->storage_mode));
+    if (!open_store(config, metrics, &store, err)) {
+        return false;
     }
     app = mem_zalloc(sizeof(*app));
     app->config = config;
@@ -50,7 +95,7 @@ app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
         .bytes_max = (size_t)config->limits.stream_name_bytes,
         .segments_max = (size_t)config->limits.stream_name_segments,
     };
-    app->store = store_memory_new(&limits, metrics);
+    app->store = store;
     app->expiry = expiry_new(app->store, metrics);
     make_metrics(&app->metrics, metrics);
     *out = app;

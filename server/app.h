@@ -34,6 +34,6 @@ typedef struct App {
     atomic_int_least64_t queued_bytes; /* bodies of ops that the store has not finished */
 } App;
 
-/* ERR_CONFIG: a storage mode that this build does not have.  config and metrics outlive the app. */
+/* Loads what is stored: ERR_CONFIG, ERR_CORRUPT.  config and metrics outlive the app. */
 DS_MUST_CHECK bool app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err);
 void app_free(App *app); /* accepts NULL; after all network loops have ended */

@@ -32,10 +32,11 @@ typedef struct StreamRow StreamRow;
  * file_count, which a backend fills in.  But one of the two is also a position (bytes of a byte
  * stream, messages of a JSON stream) and counts from fork_at. */
 typedef struct ShardStream {
-    Stream base;      /* first member */
-    Shard *shard;     /* fixed */
-    ChunkLog log;     /* the newest bytes, as published; under the stream's lock */
-    uint64_t kept_to; /* position: what lies before it, Backend.read finds; under the lock */
+    Stream base;        /* first member */
+    Shard *shard;       /* fixed */
+    uint64_t parent_id; /* of one that was loaded; 0: not a fork */
+    ChunkLog log;       /* the newest bytes, as published; under the stream's lock */
+    uint64_t kept_to;   /* position: what lies before it, Backend.read finds; under the lock */
 
     /* the shard's own */
     unsigned pending; /* changes of the batch that are not published; the commit thread's */

@@ -20,7 +20,7 @@
 
 #define ACCEPTS_PER_TURN 64
 #define ACCEPT_PAUSE_MS  100 /* after the system had no descriptor left */
-#define FILES_KEPT       128 /* descriptors that are not connections */
+#define FILES_KEPT       128 /* descriptors that are neither connections nor streams */
 #define CONNECTIONS_MIN  16
 #define FULL_QUIET_MS    10000 /* one warning of a kind in this time */
 
@@ -211,8 +211,10 @@ close_listeners(HttpServer *server)
 
 /* Each connection needs a descriptor: take all that the system grants, and say if that is less. */
 static int64_t
-connections_allowed(int64_t wanted)
+connections_allowed(const ServerConfig *config)
 {
+    int64_t wanted = config->limits.connections;
+    int64_t kept = FILES_KEPT + server_config_stream_files(config);
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -221,10 +223,10 @@ connections_allowed(int64_t wanted)
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-        limit.rlim_cur >= (rlim_t)wanted + FILES_KEPT) {
+        limit.rlim_cur >= (rlim_t)(wanted + kept)) {
         return wanted;
     }
-    int64_t allowed = DS_MAX((int64_t)limit.rlim_cur - FILES_KEPT, (int64_t)CONNECTIONS_MIN);
+    int64_t allowed = DS_MAX((int64_t)limit.rlim_cur - kept, (int64_t)CONNECTIONS_MIN);
     log_warn(&scope, EVENT_SERVER_FILES_LOW,
              LOG_FIELDS(log_i64("wanted", wanted), log_i64("allowed", allowed)),
              "the limit of open files allows fewer connections than DS_LIMITS__MAX_CONNECTIONS");
@@ -338,7 +340,7 @@ http_server_new(const HttpServerOptions *options, HttpServer **out, Error *err)
     if (!add_listener(server, config->bind_address, config->port, false, err)) {
         goto fail;
     }
-    server->connections_max = connections_allowed(config->limits.connections);
+    server->connections_max = connections_allowed(config);
     server->main_wake = wake_new(server->main, on_loop_empty, server);
     server->drain_timer = timer_new(server->main, on_drain_timeout, server);
     server->accept_timer = timer_new(server->main, resume_accepting, server);

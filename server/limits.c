@@ -8,6 +8,7 @@
 #include "server/http_internal.h"
 #include "server/live.h"
 #include "server/server_config.h"
+#include "server/shard.h"
 
 const Limit limits_table[] = {
     {"connections", "DS_LIMITS__MAX_CONNECTIONS", 0, "", "503, then closed"},
@@ -43,6 +44,13 @@ const Limit limits_table[] = {
     {"requests under way after SIGTERM", "DS_SERVER__DRAIN_TIMEOUT", 0, "", "cut"},
     {"payload of all streams", "DS_LIMITS__MAX_MEMORY_BYTES", 0, "", "413"},
     {"payload of a stream", "DS_LIMITS__MAX_STREAM_BYTES", 0, "", "413"},
+    {"bytes of streams that a durable mode keeps in memory", "DS_LIMITS__MAX_CACHE_BYTES", 0, "",
+     "read from disk"},
+    {"open files of streams", "DS_LIMITS__MAX_OPEN_FILES", 0, "",
+     "the one used longest ago is closed"},
+    {"operations that wait for a shard", NULL, SHARD_QUEUE_OPS_MAX, "", "503 with Retry-After"},
+    {"their payload", NULL, SHARD_QUEUE_BYTES_MAX, "bytes", "503 with Retry-After"},
+    {"operations of a commit", NULL, SHARD_BATCH_OPS_MAX, "", "the next commit has the rest"},
     {"streams", "DS_LIMITS__MAX_STREAMS", 0, "", "429"},
     {"producers of a stream", "DS_LIMITS__MAX_PRODUCERS_PER_STREAM", 0, "",
      "the one silent for longest is forgotten, if it is for 10 minutes; else 429"},

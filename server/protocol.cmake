@@ -7,7 +7,7 @@ add_library(ds_server STATIC
     admin.c
     admin_changes.c
     app.c
-    check.c
+    checkpoint.c
     chunk_log.c
     cold_read.c
     cursor.c
@@ -17,8 +17,9 @@ add_library(ds_server STATIC
     expiry.c
     fd_cache.c
     file_io.c
-    id_map.c
+    file_record.c
     fork.c
+    id_map.c
     journal.c
     live.c
     live_loop.c
@@ -41,11 +42,15 @@ add_library(ds_server STATIC
     read_reply.c
     registry.c
     route.c
+    shard.c
+    shard_batch.c
     sqlite.c
     sse_frame.c
     store.c
     store_acid.c
+    store_file.c
     store_memory.c
+    store_shard.c
     stream.c
     stream_row.c
     stream_rows.c

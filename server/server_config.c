@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/server_config.h"
 
+#include <sys/resource.h>
+
 #include "common/mem.h"
 #include "server/cors.h"
 #include "server/listener.h"
 
-#define SIZE_MAX_SETTING ((int64_t)1 << 50)
-#define BODY_MAX_SETTING ((int64_t)1 << 30) /* far below CHUNK_APPEND_BYTES_MAX */
-#define HOUR_MS          3600000
+#define SIZE_MAX_SETTING  ((int64_t)1 << 50)
+#define BODY_MAX_SETTING  ((int64_t)1 << 30) /* far below CHUNK_APPEND_BYTES_MAX */
+#define HOUR_MS           3600000
+#define STREAM_FILES      8192 /* open at once, if the process may have that many */
+#define STREAM_FILES_PART 4    /* or this part of what it may */
+#define ACID_SHARD_FILES  12
+#define WAL_SEGMENT_UNIT  4096 /* of the disk */
 
-static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS",
-                                                "LONG_POLL_TIMEOUT_SECS", NULL};
+static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS", NULL};
 static const char *const sse_aliases[] = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS", NULL};
-static const char *const port_aliases[] = {"PORT", NULL};
 static const char *const cert_aliases[] = {"DS_TRANSPORT__TLS__CERT_PATH", NULL};
 static const char *const key_aliases[] = {"DS_TRANSPORT__TLS__KEY_PATH", NULL};
 static const char *const client_ca_aliases[] = {"DS_TRANSPORT__TLS__CLIENT_CA_PATH", NULL};
@@ -22,13 +26,6 @@ static const char *const transport_modes[] = {"auto", "http", "tls", "mtls", NUL
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const log_aliases[] = {"RUST_LOG", "DS_OBSERVABILITY__RUST_LOG", NULL};
 static const char *const storage_modes[] = {"memory", "file-fast", "file-durable", "acid", NULL};
-static const ChoiceAlias storage_words[] = {
-    {"fast", STORAGE_FILE_FAST},
-    {"file", STORAGE_FILE_DURABLE},
-    {"durable", STORAGE_FILE_DURABLE},
-    {"redb", STORAGE_ACID},
-    {.word = NULL},
-};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
 static const char *const log_outputs[] = {"stdout", "stderr", NULL};
 
@@ -42,7 +39,6 @@ static const Setting settings[] = {
      .fallback = "0.0.0.0:4437",
      .help = "Address and port of the protocol; port 0 takes a free one."},
     {.name = "DS_SERVER__PORT",
-     .aliases = port_aliases,
      .flag = "port",
      .type = SETTING_INT,
      FIELD(port),
@@ -114,7 +110,6 @@ static const Setting settings[] = {
      FIELD(storage_mode),
      .fallback = "memory",
      .choices = storage_modes,
-     .choice_aliases = storage_words,
      .help =
          "Where streams are kept. `file-durable` and `acid` lose nothing that was acknowledged; "
          "`file-fast` may, when the machine stops."},
@@ -141,6 +136,23 @@ static const Setting settings[] = {
      .unit = "shards",
      .help = "Write-ahead logs, each with a thread, of the file modes; a power of two, fixed for "
              "the life of the data."},
+    {.name = "DS_STORAGE__WAL_SEGMENT_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(storage.wal_segment_bytes),
+     .fallback = "64MiB",
+     .min = 65536,
+     .max = (int64_t)1 << 30,
+     .unit = "bytes",
+     .help = "Size of one file of a write-ahead log."},
+    {.name = "DS_STORAGE__CHECKPOINT_INTERVAL",
+     .type = SETTING_DURATION,
+     FIELD(storage.checkpoint_ms),
+     .fallback = "3s",
+     .min = 10,
+     .max = HOUR_MS,
+     .bare_unit_ms = 1000,
+     .help = "How often the file modes move what the write-ahead log holds to the streams' files; "
+             "earlier when half a segment is used."},
     {.name = "DS_HTTP__STREAM_BASE_PATH",
      .type = SETTING_STRING,
      FIELD(stream_base_path),
@@ -151,11 +163,6 @@ static const Setting settings[] = {
      FIELD(cors_origins),
      .fallback = "*",
      .help = "Origins whose scripts may read replies: `*`, or a comma list of exact origins."},
-    {.name = "DS_HTTP__ALLOW_WILDCARD_CORS",
-     .type = SETTING_BOOL,
-     FIELD(allow_wildcard_cors),
-     .fallback = "true",
-     .help = "When false, the start fails while DS_HTTP__CORS_ORIGINS is `*`."},
     {.name = "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS",
      .aliases = long_poll_aliases,
      .type = SETTING_DURATION,
@@ -278,6 +285,21 @@ static const Setting settings[] = {
      .max = (int64_t)1 << 30,
      .unit = "bytes",
      .help = "What an SSE client may leave untaken before it is cut."},
+    {.name = "DS_LIMITS__MAX_CACHE_BYTES",
+     .type = SETTING_SIZE,
+     FIELD(limits.cache_bytes),
+     .fallback = "64MiB",
+     .max = SIZE_MAX_SETTING,
+     .unit = "bytes",
+     .help = "Payload that a durable mode keeps in memory besides what is not in its files yet."},
+    {.name = "DS_LIMITS__MAX_OPEN_FILES",
+     .type = SETTING_INT,
+     FIELD(limits.open_files),
+     .fallback = "0",
+     .max = 10000000,
+     .unit = "files",
+     .help = "Files of streams that are open at once; 0 is what the process's limit leaves beside "
+             "the connections."},
 
     {.name = "DS_HTTP__HEAD_TIMEOUT",
      .type = SETTING_DURATION,
@@ -358,13 +380,27 @@ const ConfigTable server_config_table = {
     .summary = "Durable Streams server",
     .settings = settings,
     .owned_prefixes = owned_prefixes,
-    .retired = server_retired_settings,
 };
 
-const char *
-server_config_mode_name(int mode)
+int64_t
+server_config_stream_files(const ServerConfig *config)
 {
-    return storage_modes[mode];
+    struct rlimit limit;
+
+    if (config->storage_mode == STORAGE_MEMORY) {
+        return 0;
+    }
+    if (config->storage_mode == STORAGE_ACID) {
+        return config->storage.acid_shard_count * ACID_SHARD_FILES;
+    }
+    if (config->limits.open_files > 0) {
+        return config->limits.open_files;
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        limit.rlim_max / STREAM_FILES_PART > STREAM_FILES) {
+        return STREAM_FILES;
+    }
+    return (int64_t)(limit.rlim_max / STREAM_FILES_PART);
 }
 
 /* ---- checks that one setting alone cannot make ---- */
@@ -385,6 +421,11 @@ check_storage(const ServerConfig *config, Error *err)
 
     if (config->storage_mode != STORAGE_MEMORY && storage->data_dir == NULL) {
         return error_set(err, ERR_CONFIG, "DS_STORAGE__DATA_DIR must not be empty");
+    }
+    if (storage->wal_segment_bytes % WAL_SEGMENT_UNIT != 0) {
+        return error_set(err, ERR_CONFIG,
+                         "DS_STORAGE__WAL_SEGMENT_BYTES: %lld is not a multiple of %d",
+                         (long long)storage->wal_segment_bytes, WAL_SEGMENT_UNIT);
     }
     return check_power_of_two("DS_STORAGE__ACID_SHARD_COUNT", storage->acid_shard_count, err) &&
            check_power_of_two("DS_STORAGE__WAL_SHARD_COUNT", storage->wal_shard_count, err);
@@ -413,12 +454,6 @@ check_origins(const ServerConfig *config, Error *err)
 {
     Cors *cors = NULL;
 
-    if (!config->allow_wildcard_cors && strcmp(config->cors_origins, "*") == 0) {
-        return error_set(
-            err, ERR_CONFIG,
-            "DS_HTTP__CORS_ORIGINS is * and DS_HTTP__ALLOW_WILDCARD_CORS is false: name "
-            "the origins");
-    }
     if (!cors_new(str_c(config->cors_origins), &cors, err)) {
         return false;
     }

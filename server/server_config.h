@@ -30,6 +30,8 @@ typedef struct ServerLimits {
     int64_t requests_per_connection; /* 0: no limit */
     int64_t read_page_bytes;
     int64_t subscriber_backlog_bytes;
+    int64_t cache_bytes; /* payload that a durable mode keeps in memory */
+    int64_t open_files;  /* of streams, at once; 0: from the process's limit */
 } ServerLimits;
 
 /* Of the modes that keep something. */
@@ -37,6 +39,8 @@ typedef struct ServerStorage {
     char *data_dir;
     int64_t acid_shard_count; /* powers of two */
     int64_t wal_shard_count;
+    int64_t wal_segment_bytes;
+    int64_t checkpoint_ms;
 } ServerStorage;
 
 typedef struct ServerTimeouts {
@@ -78,8 +82,7 @@ typedef struct ServerConfig {
     int64_t sse_reconnect_ms; /* 0: never */
     char *stream_base_path;   /* "/v1/stream", no trailing slash */
     char *cors_origins;       /* "*" or a comma list */
-    bool allow_wildcard_cors;
-    int storage_mode; /* StorageMode */
+    int storage_mode;         /* StorageMode */
     ServerStorage storage;
     char *log_filter;
     int log_format; /* 0 logfmt, 1 json */
@@ -87,10 +90,9 @@ typedef struct ServerConfig {
 } ServerConfig;
 
 extern const ConfigTable server_config_table;
-extern const RetiredSetting server_retired_settings[]; /* for the table */
 
 /* Loads and checks what one setting alone cannot say.  On success free with server_config_done. */
 DS_MUST_CHECK bool server_config_load(ServerConfig *out, ConfigLoad *load, Error *err);
 void server_config_done(ServerConfig *config);
-/* "memory", "file-fast", ... */
-const char *server_config_mode_name(int mode);
+/* How many files the streams may keep open: as it is set, or a part of what the process may. */
+int64_t server_config_stream_files(const ServerConfig *config);

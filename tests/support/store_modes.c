@@ -1,20 +1,94 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/store_modes.h"
 
+#include <bsd/string.h>
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
 #include "common/clock.h"
+#include "server/store_acid.h"
+#include "server/store_file.h"
 #include "server/store_memory.h"
+#include "server/store_shard.h"
+#include "tests/support/temp_dir.h"
 
 #define DONE_SECONDS_MAX 30
 
 const StoreMode store_modes[] = {
-    {"memory", store_memory_new},
+    {"memory", NULL},
+    {"file-durable", &store_file_durable},
+    {"file-fast", &store_file_fast},
+    {"acid", &store_acid},
 };
 const size_t store_modes_count = DS_COUNT(store_modes);
+
+static char dir[TEMP_DIR_BYTES];
+static uint64_t cache_bytes = 1 << 20;
+
+/* In memory, if that is possible: it is not the disk that is tested. */
+static void
+make_dir(void)
+{
+    (void)strlcpy(dir, "/dev/shm/ds-unit-XXXXXX", sizeof(dir));
+    if (mkdtemp(dir) == NULL) {
+        temp_dir_make(dir);
+    }
+}
+
+Store *
+store_mode_try(const StoreMode *mode, const StoreLimits *limits, Metrics *metrics, Error *out_err)
+{
+    StorageOptions options = {
+        .data_dir = dir,
+        .shards = 2,
+        .wal_segment_bytes = 1 << 20,
+        .checkpoint_ms = 50,
+        .cache_bytes = cache_bytes,
+        .open_files_max = 8,
+    };
+    Store *store;
+
+    if (mode->kind == NULL) {
+        return store_memory_new(limits, metrics);
+    }
+    if (dir[0] == '\0') {
+        make_dir();
+    }
+    return store_shard_new(mode->kind, &options, limits, metrics, &store, out_err) ? store : NULL;
+}
+
+Store *
+store_mode_open(const StoreMode *mode, const StoreLimits *limits, Metrics *metrics)
+{
+    Error err = {0};
+    Store *store = store_mode_try(mode, limits, metrics, &err);
+
+    cr_assert_not_null(store, "%s: %s", mode->name, err.text);
+    return store;
+}
+
+void
+store_mode_clean(void)
+{
+    if (dir[0] != '\0') {
+        temp_dir_remove(dir);
+        dir[0] = '\0';
+    }
+}
+
+const char *
+store_mode_dir(void)
+{
+    return dir;
+}
+
+void
+store_mode_set_cache(uint64_t bytes)
+{
+    cache_bytes = bytes;
+}
 
 const StoreLimits roomy = {
     .memory_bytes = 64 << 20,
@@ -22,13 +96,6 @@ const StoreLimits roomy = {
     .streams = 1000,
     .producers_per_stream = 16,
 };
-
-/* Nobody of these tests waits on a network loop. */
-void
-net_loop_post(NetLoop *loop DS_UNUSED, LoopFn fn DS_UNUSED, void *arg DS_UNUSED)
-{
-    cr_assert_fail("a post that nobody waits for");
-}
 
 /* ---- operations, waited for ---- */
 

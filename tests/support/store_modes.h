@@ -5,17 +5,28 @@
  */
 #pragma once
 
-#include "server/store.h"
+#include "server/backend.h"
 
 #define READ_TEXT_BYTES_MAX (1 << 20)
 
 typedef struct StoreMode {
     const char *name;
-    Store *(*make)(const StoreLimits *limits, Metrics *metrics);
+    const BackendKind *kind; /* NULL: memory */
 } StoreMode;
 
 extern const StoreMode store_modes[];
 extern const size_t store_modes_count;
+
+/* A durable mode keeps its data in one directory of the test's, made when there is none. */
+Store *store_mode_open(const StoreMode *mode, const StoreLimits *limits, Metrics *metrics);
+void store_mode_clean(void); /* the directory is gone; its store has been freed */
+/* As open, but what a start says; *out_err for NULL. */
+Store *store_mode_try(const StoreMode *mode, const StoreLimits *limits, Metrics *metrics,
+                      Error *out_err);
+/* Of the directory, which is there as soon as a store was opened. */
+const char *store_mode_dir(void);
+/* For the next ones that are opened: 0 keeps nothing in memory that is in the files. */
+void store_mode_set_cache(uint64_t bytes);
 
 extern const StoreLimits roomy;
 
@@ -43,12 +54,13 @@ void wait_for_count(const atomic_uint_fast64_t *count, uint64_t wanted);
     {                                                                                              \
         for (size_t i = 0; i < store_modes_count; i++) {                                           \
             Metrics *metrics = metrics_new();                                                      \
-            Store *store = store_modes[i].make(&(limits_), metrics);                               \
+            Store *store = store_mode_open(&store_modes[i], &(limits_), metrics);                  \
                                                                                                    \
             cr_log_info("%s", store_modes[i].name);                                                \
             test##_body(store);                                                                    \
             store_free(store);                                                                     \
             metrics_free(metrics);                                                                 \
+            store_mode_clean();                                                                    \
         }                                                                                          \
     }                                                                                              \
     static void test##_body(Store *store)
