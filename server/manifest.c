@@ -15,6 +15,7 @@
 #include "common/json_scan.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "server/file_io.h"
 
 #define LOCK_FILE     "LOCK"
 #define MANIFEST_FILE "MANIFEST"
@@ -201,6 +202,12 @@ make_uuid(char out[MANIFEST_UUID_CHARS + 1])
 
 /* ---- the directory ---- */
 
+static bool
+make_folder(const char *path, Error *err)
+{
+    return mkdir(path, DIR_MODE) == 0 ? file_sync_parent(path, err) : errno == EEXIST;
+}
+
 /* Each folder of the path that is missing; the new ones are named durably. */
 static bool
 make_path(const char *path, Error *err)
@@ -211,11 +218,11 @@ make_path(const char *path, Error *err)
     for (char *at = copy + 1; ok && *at != '\0'; at++) {
         if (*at == '/') {
             *at = '\0';
-            ok = mkdir(copy, DIR_MODE) == 0 || errno == EEXIST;
+            ok = make_folder(copy, err);
             *at = '/';
         }
     }
-    ok = ok && (mkdir(copy, DIR_MODE) == 0 || errno == EEXIST);
+    ok = ok && make_folder(copy, err);
     if (!ok) {
         data_dir_error(err, path);
     }
