@@ -14,7 +14,7 @@
 static bool
 is_no_room(int number)
 {
-    return number == ENOSPC || number == EDQUOT;
+    return number == ENOSPC || number == EDQUOT || number == EFBIG;
 }
 
 static ErrorCode

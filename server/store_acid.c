@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/store_acid.h"
 
-#include <stdio.h>
-
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "server/file_io.h"
 #include "server/store_acid_internal.h"
 
 #define CACHE_KIB_MIN       512
@@ -18,10 +15,6 @@
 #define IDLE_BUDGET_MS      50
 
 static const LogScope scope = {.name = "server.store"};
-
-static const char shard_schema[] = "CREATE TABLE IF NOT EXISTS shard ("
-                                   "  number INTEGER NOT NULL,"
-                                   "  count INTEGER NOT NULL);";
 
 static AcidBackend *
 backend_of(Backend *backend)
@@ -323,70 +316,13 @@ load_row(void *arg, const StreamRow *row, Error *err)
     return true;
 }
 
-/* The small tables are looked through, what is in `append` shows its damage when it is read: a
- * check of everything would take as long as reading it. */
-static bool
-check_tables(sqlite3 *db, Error *err)
-{
-    static const char *const checks[] = {
-        "SELECT quick_check != 'ok' FROM pragma_quick_check('stream')",
-        "SELECT quick_check != 'ok' FROM pragma_quick_check('producer')",
-        "SELECT quick_check != 'ok' FROM pragma_quick_check('garbage')",
-    };
-
-    for (size_t i = 0; i < DS_COUNT(checks); i++) {
-        int64_t damaged;
-
-        if (!sqlite_number(db, checks[i], &damaged, err)) {
-            return false;
-        }
-        if (damaged != 0) {
-            return error_set(err, ERR_CORRUPT, "the database is damaged");
-        }
-    }
-    return true;
-}
-
 static bool
 acid_load(Backend *base, ShardLoad *load, Error *err)
 {
     AcidBackend *backend = backend_of(base);
 
-    return (check_tables(backend->db, err) || error_wrap(err, "%s", backend->path)) &&
+    return (acid_schema_check(backend->db, err) || error_wrap(err, "%s", backend->path)) &&
            stream_rows_load(backend->rows, load_row, load, err);
-}
-
-static bool
-check_shard(sqlite3 *db, const BackendOptions *options, Error *err)
-{
-    char sql[128];
-    int64_t other;
-
-    (void)snprintf(sql, sizeof(sql),
-                   "INSERT INTO shard SELECT %u, %u WHERE NOT EXISTS (SELECT 1 FROM shard)",
-                   options->shard, options->shards);
-    if (!sqlite_exec(db, sql, err)) {
-        return false;
-    }
-    (void)snprintf(sql, sizeof(sql), "SELECT count(*) FROM shard WHERE (number, count) != (%u, %u)",
-                   options->shard, options->shards);
-    if (!sqlite_number(db, sql, &other, err)) {
-        return false;
-    }
-    return other == 0 || error_set(err, ERR_CORRUPT, "this is the file of another shard");
-}
-
-static bool
-make_tables(sqlite3 *db, const BackendOptions *options, Error *err)
-{
-    bool ok = sqlite_begin(db, err) && sqlite_exec(db, acid_payload_schema, err) &&
-              sqlite_exec(db, acid_garbage_schema, err) && sqlite_exec(db, shard_schema, err) &&
-              check_shard(db, options, err) && sqlite_commit(db, err);
-
-    if (!ok) {
-        sqlite_rollback(db);
-    }
-    return ok;
 }
 
 static bool
@@ -408,7 +344,7 @@ open_database(AcidBackend *backend, const BackendOptions *options, Error *err)
     if (!stream_rows_open(backend->db, &backend->rows, err)) {
         return false;
     }
-    return (make_tables(backend->db, options, err) &&
+    return (acid_schema_make(backend->db, options, err) &&
             acid_writer_open(&backend->writer, backend->db, err) &&
             acid_garbage_open(&backend->garbage, backend->db, err)) ||
            error_wrap(err, "%s", backend->path);
@@ -456,18 +392,6 @@ acid_free(Backend *base)
     free(backend);
 }
 
-static char *
-format_path(const BackendOptions *options, bool folder_only)
-{
-    char *path = NULL;
-    int len = folder_only
-                  ? asprintf(&path, "%s/acid", options->data_dir)
-                  : asprintf(&path, "%s/acid/shard_%02x.sqlite", options->data_dir, options->shard);
-
-    DS_ASSERT(len > 0);
-    return path;
-}
-
 static bool
 acid_open(const BackendOptions *options, void *shared, Backend **out, Error *err)
 {
@@ -486,7 +410,7 @@ acid_open(const BackendOptions *options, void *shared, Backend **out, Error *err
 
     backend->base.table = &table;
     backend->upkeep = shared;
-    backend->path = format_path(options, false);
+    backend->path = acid_path(options, options->shard);
     backend->log_pages_max = DS_MAX(ACID_LOG_PAGES_ALL / options->shards, LOG_PAGES_MIN);
     backend->log_pages_soon = backend->log_pages_max / LOG_SOON_SHARE;
     STAILQ_INIT(&backend->batch);
@@ -502,14 +426,11 @@ acid_open(const BackendOptions *options, void *shared, Backend **out, Error *err
 static bool
 acid_share(const BackendOptions *options, void **out_shared, Error *err)
 {
-    char *folder = format_path(options, true);
-    bool ok = file_make_dir(folder, err);
-
-    free(folder);
-    if (ok) {
-        *out_shared = acid_upkeep_start();
+    if (!acid_folder_check(options, err)) {
+        return false;
     }
-    return ok;
+    *out_shared = acid_upkeep_start();
+    return true;
 }
 
 static void

@@ -3,7 +3,8 @@
  * server/store_acid_internal.h -- what the parts of the acid mode share.
  *
  * store_acid commits and loads, acid_payload writes and reads rows of payload, acid_garbage deletes
- * them, acid_upkeep is the thread for checkpoints, acid_readers the pool of connections.
+ * them, acid_upkeep is the thread for checkpoints, acid_readers the pool of connections;
+ * acid_schema says what the files have to be.
  */
 #pragma once
 
@@ -91,6 +92,15 @@ DS_MUST_CHECK bool acid_payload_read(AcidReader *reader, ShardStream *stream, ui
                                      uint64_t to, size_t bytes_max, Range *out, Error *err);
 DS_MUST_CHECK bool acid_payload_measure(AcidReader *reader, ShardStream *stream, uint64_t position,
                                         uint64_t *out_bytes, uint64_t *out_messages, Error *err);
+
+/* ---- acid_schema.c ---- */
+
+char *acid_path(const BackendOptions *options, unsigned shard); /* free() it */
+/* Makes the folder; ERR_CORRUPT when files are missing that were there. */
+DS_MUST_CHECK bool acid_folder_check(const BackendOptions *options, Error *err);
+/* ERR_CORRUPT: the file of another shard. */
+DS_MUST_CHECK bool acid_schema_make(sqlite3 *db, const BackendOptions *options, Error *err);
+DS_MUST_CHECK bool acid_schema_check(sqlite3 *db, Error *err);
 
 /* ---- acid_garbage.c ---- */
 

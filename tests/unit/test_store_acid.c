@@ -710,6 +710,29 @@ Test(store_acid, the_file_of_another_shard_is_refused)
     cr_expect_eq(start_fails(), ERR_CORRUPT);
 }
 
+Test(store_acid, a_missing_file_is_refused_when_others_hold_streams)
+{
+    BackendOptions options = {.data_dir = dir, .shards = 4, .producers_max = PRODUCERS_MAX};
+    Error err = {0};
+
+    exec("UPDATE shard SET count = 4");
+    close_backend(true);
+    cr_assert(store_acid.share(&options, &shared, &err), "nothing is lost yet: %s", err.text);
+    cr_assert(store_acid.open(&options, shared, &backend, &err), "%s", err.text);
+    (void)create(1, "a", STR("text/plain"));
+    close_backend(true);
+    cr_expect(!store_acid.share(&options, &shared, &err));
+    cr_expect_eq(err.code, ERR_CORRUPT);
+    cr_expect_not_null(strstr(err.text, "shard_01.sqlite is missing"), "%s", err.text);
+    for (options.shard = 1; options.shard < 4; options.shard++) {
+        char *file = acid_path(&options, options.shard);
+
+        close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        free(file);
+    }
+    cr_expect(store_acid.share(&options, &shared, &err), "%s", err.text);
+}
+
 Test(store_acid, a_file_that_is_no_database_is_refused)
 {
     int fd;
