@@ -17,6 +17,8 @@
 typedef struct DataPlan {
     uint64_t first; /* message */
     uint64_t start; /* where it begins */
+    size_t room;    /* bytes that the range may still take */
+    bool needs_one; /* however large */
     DataEntry *entries;
     size_t count;
     size_t cap;
@@ -146,16 +148,11 @@ data_file_locate(DataFiles *files, uint64_t id, DataEnd end, bool counts_message
 static bool
 plan_wants(const DataRead *read, const DataPlan *plan, uint64_t start, uint64_t end)
 {
-    if (plan->count == MESSAGES_MAX) {
-        return false;
-    }
-    if (plan->count == 0) {
-        return true;
-    }
-    if (read->counts_messages) {
-        return plan->first + plan->count < read->to && end - plan->start <= read->bytes_max;
-    }
-    return start < read->to && DS_MIN(end, read->to) - read->from <= read->bytes_max;
+    bool is_asked = read->counts_messages ? plan->first + plan->count < read->to : start < read->to;
+    uint64_t bytes = read->counts_messages ? end - plan->start : DS_MIN(end, read->to) - read->from;
+
+    return is_asked && plan->count < MESSAGES_MAX &&
+           (bytes <= plan->room || (plan->count == 0 && plan->needs_one));
 }
 
 static void
@@ -211,8 +208,9 @@ plan_make(DataFiles *files, const DataRead *read, DataPlan *plan, Error *err)
         plan_start(files, pin.fd, read, plan, err) && plan_fill(files, pin.fd, read, plan, err);
 
     fd_cache_unpin(files->cache, &pin);
-    return ok && (plan->count > 0 || damaged(files, read->id, DATA_INDEX, plan->first,
-                                             plan->first * DATA_ENTRY_BYTES, err));
+    return ok &&
+           (plan->count > 0 || !plan->needs_one ||
+            damaged(files, read->id, DATA_INDEX, plan->first, plan->first * DATA_ENTRY_BYTES, err));
 }
 
 static bool
@@ -399,14 +397,17 @@ add_bytes(DataFiles *files, const DataRead *read, const DataPlan *plan, size_t l
 bool
 data_file_read(DataFiles *files, const DataRead *read, Range *range, Error *err)
 {
-    DataPlan plan = {0};
+    DataPlan plan = {
+        .room = read->bytes_max - DS_MIN(read->bytes_max, range->bytes),
+        .needs_one = range->bytes == 0,
+    };
     size_t before = range->bytes;
     bool ok;
 
     DS_ASSERT(read->from < read->to &&
               read->to <= (read->counts_messages ? read->end.count : read->end.bytes));
     ok = plan_make(files, read, &plan, err);
-    if (ok) {
+    if (ok && plan.count > 0) {
         size_t len = (size_t)(plan.entries[plan.count - 1].end - plan.start);
         bool stays = range->takes_files && len >= DATA_FILE_PIECE_BYTES_MIN &&
                      atomic_load(&files->pieces) < files->pieces_max;

@@ -446,3 +446,43 @@ done:
     data_dir_close(&dir);
     return ok || error_wrap(err, "the data directory %.200s", path);
 }
+
+/* ---- looking without touching ---- */
+
+/* What would be made has to go somewhere: the last folder of the path that is there. */
+static bool
+check_can_make(const char *path, Error *err)
+{
+    char *copy = mem_strdup(path);
+    char *slash;
+    bool ok;
+
+    while (access(copy, F_OK) != 0 && (slash = strrchr(copy, '/')) != NULL && slash != copy) {
+        *slash = '\0';
+    }
+    const char *base = access(copy, F_OK) == 0 ? copy : path[0] == '/' ? "/" : ".";
+    ok = access(base, W_OK | X_OK) == 0 || data_dir_error(err, base);
+    free(copy);
+    return ok;
+}
+
+bool
+data_dir_check(const char *path, const char *mode, uint64_t shards, Error *err)
+{
+    DataDir dir = {.path = mem_strdup(path), .lock_fd = -1};
+    Manifest manifest = {0};
+    bool found = false;
+    bool ok = false;
+
+    dir.fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir.fd < 0 && errno == ENOENT) {
+        ok = check_can_make(path, err);
+    } else if (dir.fd < 0 || faccessat(dir.fd, ".", R_OK | W_OK | X_OK, 0) != 0) {
+        data_dir_error(err, path);
+    } else {
+        ok = manifest_read(&dir, &manifest, &found, err) &&
+             (found ? check_fits(&manifest, mode, shards, err) : check_empty(&dir, err));
+    }
+    data_dir_close(&dir);
+    return ok || error_wrap(err, "the data directory %.200s", path);
+}

@@ -53,6 +53,10 @@ DS_MUST_CHECK bool data_dir_open(const char *path, const char *mode, uint64_t sh
 DS_MUST_CHECK bool data_dir_seal(DataDir *dir, Error *err);
 void data_dir_close(DataDir *dir); /* gives the lock back */
 
+/* Whether data_dir_open would refuse it, as far as that can be seen without touching it; a server
+ * may be using it. */
+DS_MUST_CHECK bool data_dir_check(const char *path, const char *mode, uint64_t shards, Error *err);
+
 /* For --upgrade-data: brings a directory that no server uses to the format of this program.
  * *out_from is the version it had.  There is one version so far, so nothing is ever to be done;
  * a newer one is refused. */

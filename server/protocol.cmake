@@ -9,6 +9,7 @@ add_library(ds_server STATIC
     admin_changes.c
     app.c
     checkpoint.c
+    check.c
     chunk_log.c
     cold_read.c
     cursor.c

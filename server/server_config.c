@@ -15,8 +15,10 @@
 #define ACID_SHARD_FILES  12
 #define WAL_SEGMENT_UNIT  4096 /* of the disk */
 
-static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS", NULL};
+static const char *const long_poll_aliases[] = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS",
+                                                "LONG_POLL_TIMEOUT_SECS", NULL};
 static const char *const sse_aliases[] = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS", NULL};
+static const char *const port_aliases[] = {"PORT", NULL};
 static const char *const cert_aliases[] = {"DS_TRANSPORT__TLS__CERT_PATH", NULL};
 static const char *const key_aliases[] = {"DS_TRANSPORT__TLS__KEY_PATH", NULL};
 static const char *const client_ca_aliases[] = {"DS_TRANSPORT__TLS__CLIENT_CA_PATH", NULL};
@@ -26,6 +28,13 @@ static const char *const transport_modes[] = {"auto", "http", "tls", "mtls", NUL
 static const char *const tls_versions[] = {"1.2", "1.3", NULL};
 static const char *const log_aliases[] = {"RUST_LOG", "DS_OBSERVABILITY__RUST_LOG", NULL};
 static const char *const storage_modes[] = {"memory", "file-fast", "file-durable", "acid", NULL};
+static const ChoiceAlias storage_words[] = {
+    {"fast", STORAGE_FILE_FAST},
+    {"file", STORAGE_FILE_DURABLE},
+    {"durable", STORAGE_FILE_DURABLE},
+    {"redb", STORAGE_ACID},
+    {.word = NULL},
+};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
 static const char *const log_outputs[] = {"stdout", "stderr", NULL};
 
@@ -39,6 +48,7 @@ static const Setting settings[] = {
      .fallback = "0.0.0.0:4437",
      .help = "Address and port of the protocol; port 0 takes a free one."},
     {.name = "DS_SERVER__PORT",
+     .aliases = port_aliases,
      .flag = "port",
      .type = SETTING_INT,
      FIELD(port),
@@ -110,6 +120,7 @@ static const Setting settings[] = {
      FIELD(storage_mode),
      .fallback = "memory",
      .choices = storage_modes,
+     .choice_aliases = storage_words,
      .help =
          "Where streams are kept. `file-durable` and `acid` lose nothing that was acknowledged; "
          "`file-fast` may, when the machine stops."},
@@ -163,6 +174,11 @@ static const Setting settings[] = {
      FIELD(cors_origins),
      .fallback = "*",
      .help = "Origins whose scripts may read replies: `*`, or a comma list of exact origins."},
+    {.name = "DS_HTTP__ALLOW_WILDCARD_CORS",
+     .type = SETTING_BOOL,
+     FIELD(allow_wildcard_cors),
+     .fallback = "true",
+     .help = "When false, the start fails while DS_HTTP__CORS_ORIGINS is `*`."},
     {.name = "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS",
      .aliases = long_poll_aliases,
      .type = SETTING_DURATION,
@@ -380,7 +396,14 @@ const ConfigTable server_config_table = {
     .summary = "Durable Streams server",
     .settings = settings,
     .owned_prefixes = owned_prefixes,
+    .retired = server_retired_settings,
 };
+
+const char *
+server_config_mode_name(int mode)
+{
+    return storage_modes[mode];
+}
 
 int64_t
 server_config_stream_files(const ServerConfig *config)
@@ -454,6 +477,12 @@ check_origins(const ServerConfig *config, Error *err)
 {
     Cors *cors = NULL;
 
+    if (!config->allow_wildcard_cors && strcmp(config->cors_origins, "*") == 0) {
+        return error_set(
+            err, ERR_CONFIG,
+            "DS_HTTP__CORS_ORIGINS is * and DS_HTTP__ALLOW_WILDCARD_CORS is false: name "
+            "the origins");
+    }
     if (!cors_new(str_c(config->cors_origins), &cors, err)) {
         return false;
     }

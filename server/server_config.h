@@ -82,7 +82,8 @@ typedef struct ServerConfig {
     int64_t sse_reconnect_ms; /* 0: never */
     char *stream_base_path;   /* "/v1/stream", no trailing slash */
     char *cors_origins;       /* "*" or a comma list */
-    int storage_mode;         /* StorageMode */
+    bool allow_wildcard_cors;
+    int storage_mode; /* StorageMode */
     ServerStorage storage;
     char *log_filter;
     int log_format; /* 0 logfmt, 1 json */
@@ -90,9 +91,12 @@ typedef struct ServerConfig {
 } ServerConfig;
 
 extern const ConfigTable server_config_table;
+extern const RetiredSetting server_retired_settings[]; /* for the table */
 
 /* Loads and checks what one setting alone cannot say.  On success free with server_config_done. */
 DS_MUST_CHECK bool server_config_load(ServerConfig *out, ConfigLoad *load, Error *err);
 void server_config_done(ServerConfig *config);
+/* "memory", "file-fast", ... */
+const char *server_config_mode_name(int mode);
 /* How many files the streams may keep open: as it is set, or a part of what the process may. */
 int64_t server_config_stream_files(const ServerConfig *config);

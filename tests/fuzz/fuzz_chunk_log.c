@@ -96,6 +96,25 @@ read_page(const Model *model, uint64_t from, size_t page)
     range_done(&range);
 }
 
+/* What a fork reads of its parent: up to any position and not beyond. */
+static void
+read_between(const Model *model, uint64_t from, uint64_t to)
+{
+    size_t at = byte_of(model, from);
+    Range range;
+
+    range_init(&range, from);
+    chunk_log_read(&model->log, from, to, SIZE_MAX, &range);
+    for (size_t i = 0; i < range.count; i++) {
+        Str part = range.parts[i].bytes;
+
+        DS_ASSERT(part.len > 0 && memcmp(part.ptr, model->bytes + at, part.len) == 0);
+        at += part.len;
+    }
+    DS_ASSERT(range.to == to && at == byte_of(model, to));
+    range_done(&range);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -117,7 +136,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             model.start += number % (left + 1);
             chunk_log_trim(&model.log, model.start);
         } else {
-            read_page(&model, model.start + (number * (data[i] + 1u)) % (left + 1), number);
+            uint64_t from = model.start + (number * (data[i] + 1u)) % (left + 1);
+
+            read_page(&model, from, number);
+            read_between(&model, from, from + number % (tail_of(&model) - from + 1));
         }
         DS_ASSERT(chunk_log_tail(&model.log) == tail_of(&model));
     }

@@ -2,7 +2,9 @@
 """What ds-server promises of forks beyond the conformance suite: which requests it refuses and how,
 tags of a fork's several lives, live readers of what is deleted, trims, and the admin requests."""
 import json
+import random
 import threading
+import time
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +14,8 @@ import ds
 TEXT = "text/plain"
 ZEROS = "0" * 16 + "_" + "0" * 16
 LONG_POLL = "&live=long-poll"
+CHAOS_SECONDS = 3
+CHAOS_NAMES = 6
 
 
 @pytest.fixture
@@ -326,3 +330,88 @@ def test_an_expired_source_is_gone_and_one_without_forks_not_there(server):
     ds.wait_until(lambda: names(server, "kept=true") == ["a"], what="the sweep")
     request(server, "DELETE", "b")
     ds.wait_until(lambda: request(server, "HEAD", "a")[0] == 404, what="the end of the source")
+
+
+class Gardener(threading.Thread):
+    """A client that plants forks of whatever there is, and cuts down, in any order."""
+
+    def __init__(self, server, seed, until):
+        super().__init__(daemon=True)
+        self.server, self.until = server, until
+        self.random = random.Random(seed)
+        self.counts = dict.fromkeys(("forked", "read", "deleted", "trimmed"), 0)
+        self.failure = None
+
+    def run(self):
+        try:
+            while time.monotonic() < self.until:
+                self.act()
+        except Exception as failure:   # told by the test
+            self.failure = failure
+
+    def name(self):
+        return f"n{self.random.randrange(CHAOS_NAMES)}"
+
+    def act(self):
+        choice = self.random.randrange(100)
+        name = self.name()
+        if choice < 15:
+            assert request(self.server, "PUT", name, body=b"<root>",
+                           headers={"Content-Type": TEXT})[0] in (200, 201, 409)
+        elif choice < 35:
+            assert request(self.server, "POST", name, body=b"<more>",
+                           headers={"Content-Type": TEXT})[0] in (204, 404, 410)
+        elif choice < 70:
+            self.fork(name)
+        elif choice < 85:
+            self.counts["deleted"] += request(self.server, "DELETE", name)[0] == 204
+        elif choice < 90:
+            assert read(self.server, name, "now", "&live=long-poll")[0] in (200, 204, 404, 410)
+        else:
+            self.trim(name)
+
+    def fork(self, name):
+        """Forks at the end of what it just read; nobody may trim that away, but all may delete."""
+        source = self.name()
+        status, headers, text = read(self.server, source)
+        if status != 200:
+            return
+        status = put_fork(self.server, name, source, headers["Stream-Next-Offset"],
+                          body=b"<own>", headers={"Content-Type": TEXT})[0]
+        assert status in (200, 201, 400, 404, 409)
+        if status != 201:
+            return
+        self.counts["forked"] += 1
+        status, _, seen = read(self.server, name)
+        assert status in (200, 404, 410)
+        if status == 200:
+            self.counts["read"] += 1
+            assert set(seen.split(b">")) <= {b"<root", b"<more", b"<own", b""}, seen
+
+    def trim(self, name):
+        status, headers, _ = request(self.server, "HEAD", name)
+        if status == 200:
+            offset = headers["Stream-Next-Offset"]
+            status, _ = admin(self.server, "/admin/trim", {"stream": name, "before": offset})
+            assert status in (200, 404, 410)
+            self.counts["trimmed"] += status == 200
+
+
+def test_clients_that_fork_and_delete_in_any_order_leave_nothing_behind(folder):
+    process = ds.DsServer(folder, environment={
+        "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "20ms", "DS_SERVER__THREADS": "3"})
+    server = process.wait_ready()
+    until = time.monotonic() + CHAOS_SECONDS
+    gardeners = [Gardener(server, seed, until) for seed in range(12)]
+    for gardener in gardeners:
+        gardener.start()
+    for gardener in gardeners:
+        gardener.join()
+    assert [gardener.failure for gardener in gardeners if gardener.failure] == []
+    for what in gardeners[0].counts:
+        assert sum(gardener.counts[what] for gardener in gardeners) > 10, what
+    for n in range(CHAOS_NAMES):
+        request(server, "DELETE", f"n{n}")
+    ds.wait_until(lambda: payload_bytes(server) == 0, what="no payload")
+    assert names(server) == [] and names(server, "kept=true") == []
+    assert process.stop() == 0, process.log_end()

@@ -22,6 +22,9 @@ typedef struct Values {
 } Values;
 
 static const char *const modes[] = {"memory", "acid", NULL};
+static const ChoiceAlias mode_words[] = {{"redb", 1}, {.word = NULL}};
+static const RetiredSetting retired[] = {{"DS_OLD__PROXY", "none,false", "do without"},
+                                         {.name = NULL}};
 static const char *const port_aliases[] = {"DS_PORT", "DS_OLD_PORT", NULL};
 
 static const Setting settings[] = {
@@ -68,6 +71,7 @@ static const Setting settings[] = {
      .field = offsetof(Values, mode),
      .fallback = "memory",
      .choices = modes,
+     .choice_aliases = mode_words,
      .help = "Store."},
     {.name = "DS_TOKEN",
      .flag = "token",
@@ -82,6 +86,7 @@ static const ConfigTable table = {.program = "prog",
                                   .summary = "Does it.",
                                   .settings = settings,
                                   .owned_prefixes = prefixes,
+                                  .retired = retired,
                                   .foreign = foreign};
 
 static Values values;

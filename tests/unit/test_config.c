@@ -131,6 +131,34 @@ Test(config, unknown_variables_are_reported_unless_foreign, .fini = done)
     unlink(path);
 }
 
+Test(config, a_retired_setting_is_refused_with_what_to_do_unless_it_asks_for_nothing, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+
+    write_file(path, "DS_OLD__PROXY=yes\n");
+    cr_assert(!run(NULL, WORDS("DS_OLD__PROXY=true")));
+    cr_expect_str_eq(err.text, "DS_OLD__PROXY (environment): do without");
+    done();
+    cr_assert(!run(WORDS("--set", "DS_OLD__PROXY=x"), NULL));
+    cr_expect_str_eq(err.text, "DS_OLD__PROXY (flag --set): do without");
+    done();
+    cr_assert(!run(WORDS("--config", path), NULL));
+    cr_expect_not_null(strstr(err.text, ":1): do without"), "%s", err.text);
+    done();
+    cr_assert(run(WORDS("--set", "DS_OLD__PROXY=none"), WORDS("DS_OLD__PROXY=FALSE")), "%s",
+              err.text);
+    cr_expect_eq(load.unknown.len, 0);
+    done();
+    cr_assert(run(NULL, WORDS("DS_OLD__PROXY=")), "%s", err.text);
+    unlink(path);
+}
+
+Test(config, a_choice_may_have_other_words, .fini = done)
+{
+    cr_assert(run(NULL, WORDS("DS_MODE=Redb")), "%s", err.text);
+    cr_expect_eq(values.mode, 1);
+}
+
 Test(config, help_and_version_work_whatever_else_is_wrong, .fini = done)
 {
     cr_expect(run(WORDS("-h"), WORDS("DS_SERVER__PORT=x")), "%s", err.text);

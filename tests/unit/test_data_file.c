@@ -484,6 +484,27 @@ Test(data_file, what_was_punched_is_refused_and_the_rest_is_served)
     cr_expect_eq(read_error(&read, text), ERR_CORRUPT);
 }
 
+Test(data_file, the_limit_is_that_of_the_whole_range)
+{
+    DataEnd end = subject(ID);
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 9, .to = 12, .bytes_max = 22};
+    Range range;
+    Error err = {0};
+
+    must_read(&read, &range); /* 10 and 11 bytes */
+    expect_range(&range, start_of(9), 21);
+    read.from = 11;
+    cr_assert(data_file_read(files, &read, &range, &err), "%s", err.text);
+    expect_range(&range, start_of(9), 21);
+    cr_expect_eq(range.to, 11);
+    read.bytes_max = 33;
+    cr_assert(data_file_read(files, &read, &range, &err), "%s", err.text);
+    expect_range(&range, start_of(9), 33);
+    cr_expect_eq(range.to, 12);
+    range_done(&range);
+}
+
 /* ---- ranges that stay in their files ---- */
 
 #define LARGE_MESSAGES 40

@@ -49,6 +49,22 @@ Test(limits, every_setting_that_limits_is_in_the_list)
     }
 }
 
+static void
+append_retired(Buf *out)
+{
+    Error err;
+
+    cr_assert(buf_append(out, STR("| setting | taken | else |\n|---|---|---|\n"), &err));
+    for (const RetiredSetting *retired = server_retired_settings; retired->name != NULL;
+         retired++) {
+        const char *quote = retired->harmless != NULL ? "`" : "";
+
+        cr_assert(buf_printf(out, &err, "| `%s` | %s%s%s | %s |\n", retired->name, quote,
+                             retired->harmless != NULL ? retired->harmless : "", quote,
+                             retired->instead));
+    }
+}
+
 Test(limits, the_page_of_the_server_says_what_the_tables_say)
 {
     Buf table;
@@ -57,6 +73,9 @@ Test(limits, the_page_of_the_server_says_what_the_tables_say)
     buf_init(&table, 1u << 20);
     cr_assert(config_markdown(&server_config_table, &table, &err));
     cr_expect(docs_page_holds("server.md", "settings", buf_str(&table)), HOW);
+    buf_reset(&table);
+    append_retired(&table);
+    cr_expect(docs_page_holds("server.md", "retired", buf_str(&table)), HOW);
     buf_reset(&table);
     cr_assert(limits_markdown(&table, &err));
     cr_expect(docs_page_holds("server.md", "limits", buf_str(&table)), HOW);

@@ -71,7 +71,7 @@ Test(server_config, what_is_not_legal_is_refused_by_name)
         char *setting;
         const char *text;
     } cases[] = {
-        {"DS_STORAGE__MODE=redb", "DS_STORAGE__MODE"},
+        {"DS_STORAGE__MODE=tape", "DS_STORAGE__MODE"},
         {"DS_STORAGE__ACID_SHARD_COUNT=3", "not a power of two"},
         {"DS_STORAGE__ACID_SHARD_COUNT=512", "DS_STORAGE__ACID_SHARD_COUNT"},
         {"DS_STORAGE__WAL_SHARD_COUNT=0", "DS_STORAGE__WAL_SHARD_COUNT"},
