@@ -264,6 +264,9 @@ batch_write(Wal *wal, uint32_t flags, bool sync, Error *err)
     char head[WAL_BATCH_HEAD];
     char path[PATH_MAX];
 
+    if (MUTANT("ack_before_sync") && segment != NULL && !file_sync(segment->fd, wal->dir, err)) {
+        return false; /* of the batch before, which is answered already */
+    }
     if (segment == NULL || segment->used + need > segment->size) {
         if (!segment_next(wal, need, err)) {
             return false;
@@ -278,7 +281,7 @@ batch_write(Wal *wal, uint32_t flags, bool sync, Error *err)
         return false;
     }
     (void)FAULT("wal.written");
-    if (sync && !file_sync(segment->fd, path, err)) {
+    if (sync && !MUTANT("ack_before_sync") && !file_sync(segment->fd, path, err)) {
         return false;
     }
     (void)FAULT("wal.synced");
