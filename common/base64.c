@@ -188,3 +188,59 @@ base64_decode(Buf *out, Str text, Error *err)
     buf_commit(out, (size_t)(to - room));
     return true;
 }
+
+/* ---- the URL-safe alphabet ---- */
+
+bool
+base64url_encode(Buf *out, Str bytes, Error *err)
+{
+    Buf text;
+    bool ok = false;
+
+    buf_init(&text, SIZE_MAX / 2);
+    if (base64_encode(&text, bytes, err)) {
+        while (text.len > 0 && text.data[text.len - 1] == '=') {
+            text.len--;
+        }
+        for (size_t i = 0; i < text.len; i++) {
+            text.data[i] = text.data[i] == '+' ? '-' : text.data[i] == '/' ? '_' : text.data[i];
+        }
+        ok = buf_append(out, buf_str(&text), err);
+    }
+    buf_done(&text);
+    return ok;
+}
+
+/* Into the standard alphabet, padded. */
+static bool
+from_url(Str text, Buf *out, Error *err)
+{
+    static const Str padding[] = {STR(""), STR(""), STR("=="), STR("=")};
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (c == '+' || c == '/' || c == '=' || c == '\r' || c == '\n') {
+            return bad_text(err, "foreign byte", i);
+        }
+        if (!buf_append_char(out, c == '-' ? '+' : c == '_' ? '/' : c, err)) {
+            return false;
+        }
+    }
+    if (text.len % 4 == 1) {
+        return bad_text(err, "a single character", text.len - 1);
+    }
+    return buf_append(out, padding[text.len % 4], err);
+}
+
+bool
+base64url_decode(Buf *out, Str text, Error *err)
+{
+    Buf standard;
+    bool ok;
+
+    buf_init(&standard, SIZE_MAX / 2);
+    ok = from_url(text, &standard, err) && base64_decode(out, buf_str(&standard), err);
+    buf_done(&standard);
+    return ok;
+}

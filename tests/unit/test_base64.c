@@ -122,3 +122,39 @@ Test(base64, an_output_of_exactly_the_right_size_is_enough_and_one_less_is_not)
         buf_done(&out);
     }
 }
+
+Test(base64, the_url_safe_alphabet_has_no_padding_and_goes_both_ways)
+{
+    static const struct {
+        const char *bytes;
+        const char *text;
+    } url_vectors[] = {{"", ""},        {"f", "Zg"},         {"fo", "Zm8"},
+                       {"foo", "Zm9v"}, {"\xfb\xff", "-_8"}, {"\xff\xef\xbf", "_--_"}};
+    Buf out;
+    Error err;
+
+    for (size_t i = 0; i < DS_COUNT(url_vectors); i++) {
+        buf_init(&out, 64);
+        cr_assert(base64url_encode(&out, str_c(url_vectors[i].bytes), &err));
+        cr_expect(str_eq(buf_str(&out), str_c(url_vectors[i].text)), "%s", url_vectors[i].text);
+        buf_reset(&out);
+        cr_assert(base64url_decode(&out, str_c(url_vectors[i].text), &err), "%s", err.text);
+        cr_expect(str_eq(buf_str(&out), str_c(url_vectors[i].bytes)), "%s", url_vectors[i].text);
+        buf_done(&out);
+    }
+}
+
+Test(base64, one_value_has_one_url_safe_text)
+{
+    static const char *const bad[] = {"Zg==", "Z", "Zh", "Zm9", "+/8", "Zm9v\n", "Zm 9v", "Zm9v="};
+    Buf out;
+    Error err;
+
+    buf_init(&out, 64);
+    for (size_t i = 0; i < DS_COUNT(bad); i++) {
+        cr_expect_not(base64url_decode(&out, str_c(bad[i]), &err), "%s", bad[i]);
+        cr_expect_eq(err.code, ERR_INPUT);
+        cr_expect_eq(out.len, 0);
+    }
+    buf_done(&out);
+}
