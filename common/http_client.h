@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <sys/socket.h>
+
 #include "common/buf.h"
 #include "common/error.h"
 #include "common/loop.h"
@@ -59,6 +61,10 @@ typedef struct HttpCallbacks {
     void (*on_done)(void *arg, const HttpResult *result);
 } HttpCallbacks;
 
+/* Judges an address right before a connection to it is opened; that very address is connected to.
+ */
+typedef bool (*HttpAllowFn)(void *arg, const struct sockaddr *address);
+
 typedef struct HttpRequest {
     const char *method;
     const char *url;            /* copied */
@@ -67,6 +73,9 @@ typedef struct HttpRequest {
     bool has_body;
     int64_t idle_ms_max;  /* no byte for this long ends it (0 = none); time paused does not count */
     int64_t total_ms_max; /* 0 = none */
+    /* NULL: any address.  Else a connection of its own and without proxies; ERR_CONFIG when no
+     * address of the host is allowed.  Called with the callbacks' arg. */
+    HttpAllowFn allow;
 } HttpRequest;
 
 HttpClient *http_client_new(Loop *loop, const HttpClientConfig *config);

@@ -46,6 +46,8 @@ struct HttpTransfer {
     struct curl_slist *headers;
     HttpCallbacks callbacks;
     void *arg;
+    HttpAllowFn allow;
+    bool refused; /* by it, at least one address */
 
     HttpHeadStore head;
     bool paused;      /* the caller wants no bytes */

@@ -74,6 +74,8 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
     }
     if (transfer->failure.code != ERR_NONE) {
         out->err = transfer->failure;
+    } else if (code == CURLE_COULDNT_CONNECT && transfer->refused) {
+        (void)error_set(&out->err, ERR_CONFIG, "the host has an address that is not allowed");
     } else if (code != CURLE_OK) {
         (void)error_set(&out->err, error_code_of(code), "%s",
                         transfer->curl_error[0] != '\0' ? transfer->curl_error
@@ -125,6 +127,18 @@ on_header(char *data, size_t size, size_t count, void *arg)
         transfer->callbacks.on_head(transfer->arg, &head);
     }
     return transfer->state == HTTP_TRANSFER_ENDED ? 0 : size * count;
+}
+
+static curl_socket_t
+on_open_socket(void *arg, curlsocktype purpose DS_UNUSED, struct curl_sockaddr *address)
+{
+    HttpTransfer *transfer = arg;
+
+    if (!transfer->allow(transfer->arg, &address->addr)) {
+        transfer->refused = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 static void on_resume(void *arg);
@@ -339,6 +353,19 @@ set_fixed_options(HttpTransfer *transfer)
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, client->user_agent);
 }
 
+/* Somebody else chose the URL: what was judged once is not trusted for another request. */
+static void
+set_guard(HttpTransfer *transfer)
+{
+    CURL *easy = transfer->easy;
+
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    (void)curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+    (void)curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+    (void)curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+}
+
 /* A NULL keeps libcurl's default. */
 static CURLcode
 set_text(CURL *easy, CURLoption option, const char *text)
@@ -357,6 +384,9 @@ set_options(HttpTransfer *transfer, const HttpRequest *request, Error *err)
         return error_set(err, ERR_CONFIG, "a URL must begin with http:// or https://");
     }
     set_fixed_options(transfer);
+    if (request->allow != NULL) {
+        set_guard(transfer);
+    }
     if ((code = curl_easy_setopt(easy, CURLOPT_URL, request->url)) != CURLE_OK ||
         (code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https")) != CURLE_OK ||
         (code = set_method(easy, request)) != CURLE_OK ||
@@ -405,6 +435,7 @@ http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *
     transfer->client = client;
     transfer->callbacks = *callbacks;
     transfer->arg = arg;
+    transfer->allow = request->allow;
     transfer->idle_ms_max = request->idle_ms_max;
     transfer->total_ms_max = request->total_ms_max;
     transfer->timer = timer_new(client->loop, on_time, transfer);

@@ -367,3 +367,68 @@ Test(http_client, freeing_the_client_ends_what_runs_without_callbacks)
     peer_stop(&peer);
     http_client_free(NULL);
 }
+
+/* ---- addresses that somebody else chose ---- */
+
+static int judged;
+
+static bool
+refuse_all(void *arg DS_UNUSED, const struct sockaddr *address)
+{
+    cr_expect_eq(address->sa_family, AF_INET);
+    judged++;
+    return false;
+}
+
+static bool
+allow_all(void *arg DS_UNUSED, const struct sockaddr *address DS_UNUSED)
+{
+    judged++;
+    return true;
+}
+
+static void
+serve_nothing(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        peer_send(fd, STR("HTTP/1.1 204 No Content\r\n\r\n"));
+    }
+}
+
+Test(http_client, an_address_that_is_not_allowed_is_never_connected_to)
+{
+    Peer peer;
+    Outcome outcome;
+
+    peer_start(&peer, serve_nothing);
+    outcome_init(&outcome, NULL);
+    outcome_start(&outcome, &peer,
+                  (HttpRequest){.method = "POST", .url = "/", .allow = refuse_all});
+    outcome_wait(&outcome);
+    cr_expect_not(outcome.result.ok);
+    cr_expect_eq(outcome.result.err.code, ERR_CONFIG, "%s", outcome.result.err.text);
+    cr_expect_eq(judged, 1);
+    outcome_done(&outcome);
+    peer_stop(&peer);
+    cr_expect_eq(peer.connections, 0);
+}
+
+Test(http_client, every_request_with_a_judge_is_judged_on_a_connection_of_its_own)
+{
+    Peer peer;
+    Outcome outcome;
+
+    peer_start(&peer, serve_nothing);
+    outcome_init(&outcome, NULL);
+    for (int i = 1; i <= 3; i++) {
+        outcome.done = 0;
+        outcome_start(&outcome, &peer,
+                      (HttpRequest){.method = "POST", .url = "/", .allow = allow_all});
+        outcome_wait(&outcome);
+        cr_expect(outcome.result.ok, "%s", outcome.result.err.text);
+        cr_expect_eq(judged, i);
+    }
+    outcome_done(&outcome);
+    peer_stop(&peer);
+    cr_expect_eq(peer.connections, 3);
+}
