@@ -46,43 +46,37 @@ check_segments(Str name, const NameLimits *limits, Error *err)
 }
 
 bool
+name_check(Str name, const NameLimits *limits, Error *err)
+{
+    if (name.len > limits->bytes_max) {
+        return error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
+    }
+    if (str_contains_ctl(name)) {
+        return error_set(err, ERR_INPUT, "the name has a control character");
+    }
+    if (!str_is_utf8(name)) {
+        return error_set(err, ERR_INPUT, "the name is not valid UTF-8");
+    }
+    return check_segments(name, limits, err);
+}
+
+bool
 name_decode(Str raw, const NameLimits *limits, Buf *out, Error *err)
 {
     size_t begin = out->len;
-    Str name;
 
     if (has_encoded_slash(raw)) {
-        error_set(err, ERR_INPUT, "the name has an encoded slash (%%2F)");
-        goto fail;
+        return error_set(err, ERR_INPUT, "the name has an encoded slash (%%2F)");
     }
     /* No more than three bytes stand for one. */
     if (raw.len > 3 * limits->bytes_max) {
-        error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
-        goto fail;
+        return error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
     }
     if (!percent_decode(raw, out, err)) {
         error_wrap(err, "the name");
-        goto fail;
+    } else if (name_check(str_skip(buf_str(out), begin), limits, err)) {
+        return true;
     }
-    name = str_skip(buf_str(out), begin);
-    if (name.len > limits->bytes_max) {
-        error_set(err, ERR_INPUT, "the name is longer than %zu bytes", limits->bytes_max);
-        goto fail;
-    }
-    if (str_contains_ctl(name)) {
-        error_set(err, ERR_INPUT, "the name has a control character");
-        goto fail;
-    }
-    if (!str_is_utf8(name)) {
-        error_set(err, ERR_INPUT, "the name is not valid UTF-8");
-        goto fail;
-    }
-    if (!check_segments(name, limits, err)) {
-        goto fail;
-    }
-    return true;
-
-fail:
     buf_truncate(out, begin);
     return false;
 }

@@ -25,5 +25,8 @@ typedef struct NameLimits {
  * is wrong with the name. */
 DS_MUST_CHECK bool name_decode(Str raw, const NameLimits *limits, Buf *out, Error *err);
 
+/* A name that stands as it is, in a document.  ERR_INPUT says what is wrong with it. */
+DS_MUST_CHECK bool name_check(Str name, const NameLimits *limits, Error *err);
+
 /* The first segment is reserved: "__ds" alone or followed by a slash. */
 bool name_is_reserved(Str name);
