@@ -98,6 +98,10 @@ app_new(const ServerConfig *config, Metrics *metrics, App **out, Error *err)
     app->store = store;
     app->expiry = expiry_new(app->store, metrics);
     make_metrics(&app->metrics, metrics);
+    if (!subs_new(config, app->store, metrics, &app->subs, err)) {
+        app_free(app);
+        return false;
+    }
     *out = app;
     return true;
 }
@@ -106,8 +110,10 @@ void
 app_free(App *app)
 {
     if (app != NULL) {
+        subs_close(app->subs);
         store_free(app->store); /* finishes what is queued, removals of expired streams, too */
         expiry_free(app->expiry);
+        subs_free(app->subs);
         free(app);
     }
 }

@@ -11,6 +11,7 @@
 #include "server/name.h"
 #include "server/server_config.h"
 #include "server/store.h"
+#include "server/subs.h"
 
 typedef struct AppMetrics {
     Metric *appends;
@@ -30,6 +31,7 @@ typedef struct App {
     NameLimits names;
     Store *store;
     Expiry *expiry;
+    Subs *subs;
     AppMetrics metrics;
     atomic_int_least64_t queued_bytes; /* bodies of ops that the store has not finished */
 } App;

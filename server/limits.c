@@ -9,6 +9,9 @@
 #include "server/live.h"
 #include "server/server_config.h"
 #include "server/shard.h"
+#include "server/subs_address.h"
+#include "server/subs_glob.h"
+#include "server/subs_internal.h"
 
 const Limit limits_table[] = {
     {"connections", "DS_LIMITS__MAX_CONNECTIONS", 0, "", "503, then closed"},
@@ -74,6 +77,28 @@ const Limit limits_table[] = {
     {"body of an admin request", NULL, ADMIN_BODY_BYTES_MAX, "bytes", "400"},
     {"changes that can be told", NULL, JOURNAL_ENTRIES_MAX, "", "410; list again"},
     {"expired streams removed at once", NULL, EXPIRY_REMOVE_MAX, "", "the rest at the next tick"},
+    {"subscriptions", "DS_LIMITS__MAX_SUBSCRIPTIONS", 0, "", "429"},
+    {"streams of a subscription", "DS_LIMITS__MAX_STREAMS_PER_SUBSCRIPTION", 0, "",
+     "400; new ones that match its pattern are not followed, and a warning"},
+    {"streams of all subscriptions", NULL, SUBS_LINKS_MAX, "", "as above"},
+    {"id of a subscription", NULL, SUBS_ID_BYTES_MAX, "bytes", "400"},
+    {"pattern of a subscription", NULL, SUBS_PATTERN_BYTES_MAX, "bytes", "400"},
+    {"segments of a pattern", NULL, SUBS_PATTERN_SEGMENTS_MAX, "", "400"},
+    {"description of a subscription", NULL, SUBS_DESCRIPTION_BYTES_MAX, "bytes", "400"},
+    {"URL of a webhook", NULL, SUBS_URL_BYTES_MAX, "bytes", "400"},
+    {"name of a worker", NULL, SUBS_HOLDER_BYTES_MAX, "bytes", "400"},
+    {"body of a request about subscriptions", NULL, SUBS_BODY_BYTES_MAX, "bytes", "400"},
+    {"streams or acks in such a request", NULL, SUBS_REQUEST_ITEMS_MAX, "", "400"},
+    {"such requests under way", NULL, SUBS_CALLS_MAX, "", "503 with Retry-After"},
+    {"webhooks under way", NULL, SUBS_DELIVERIES_MAX, "", "the next one waits for its turn"},
+    {"time for a webhook to connect", NULL, SUBS_CONNECT_MS_MAX, "ms", "tried again later"},
+    {"time for a webhook to answer", NULL, SUBS_ANSWER_MS_MAX, "ms",
+     "tried again later; a shorter lease counts"},
+    {"answer of a webhook", NULL, SUBS_ANSWER_BYTES_MAX, "bytes", "tried again later"},
+    {"wait between two attempts", NULL, SUBS_RETRY_MS_MAX, "ms", "goes on for ever"},
+    {"service token", NULL, JWT_BYTES_MAX, "bytes", "401"},
+    {"keys for service tokens", NULL, JWKS_KEYS_MAX, "", "the server does not start"},
+    {"webhook keys that are published", NULL, SUBS_KEYS_MAX, "", "the oldest is forgotten"},
     {.what = NULL},
 };
 

@@ -76,6 +76,7 @@ live_loop_start(NetLoop *net)
     if (net_loop_index(net) == 0) {
         live->expiry_timer = timer_new(net_loop_loop(net), expire, net_loop_app(net));
         timer_repeat(live->expiry_timer, EXPIRY_TICK_MS);
+        subs_loop_start(((App *)net_loop_app(net))->subs, net);
     }
 }
 
@@ -86,6 +87,9 @@ live_drain(NetLoop *net)
     LiveEntry *entry;
 
     live->draining = true;
+    if (net_loop_index(net) == 0) {
+        subs_loop_drain(((App *)net_loop_app(net))->subs);
+    }
     while ((entry = LIST_FIRST(&live->waiting)) != NULL) {
         entry->on_drain(entry);
         DS_ASSERT(LIST_FIRST(&live->waiting) != entry);
@@ -99,6 +103,9 @@ live_loop_stop(NetLoop *net)
 
     DS_ASSERT(LIST_EMPTY(&live->waiting));
     timer_free(live->expiry_timer);
+    if (net_loop_index(net) == 0) {
+        subs_loop_stop(((App *)net_loop_app(net))->subs);
+    }
     sse_frame_cache_done(&live->frames);
     op_home_drop(live->op_home);
     cold_reads_free(live->cold_reads);

@@ -83,6 +83,21 @@ op_raw_name(const App *app, Str path, Str *out)
 }
 
 bool
+op_over_https(const HttpExchange *exchange)
+{
+    bool tls = exchange_request(exchange)->tls;
+    Str proto;
+    Str rest;
+
+    if (!exchange_field(exchange, "X-Forwarded-Proto", &proto, NULL)) {
+        return tls;
+    }
+    (void)str_cut(proto, ',', &proto, &rest); /* the one that the client spoke comes first */
+    proto = str_trim(proto);
+    return str_eq_nocase(proto, STR("https")) || (tls && !str_eq_nocase(proto, STR("http")));
+}
+
+bool
 op_wants_close(const HttpExchange *exchange)
 {
     Str value;

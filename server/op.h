@@ -60,6 +60,9 @@ Stream *op_find(App *app, HttpExchange *exchange, Str name);
 /* What follows "<base path>/", still encoded; false when the path lies elsewhere. */
 DS_MUST_CHECK bool op_raw_name(const App *app, Str path, Str *out);
 
+/* How the client spoke to us, as far as we can know: a proxy that ends TLS says so. */
+bool op_over_https(const HttpExchange *exchange);
+
 /* Stream-Closed counts only if it is "true" (protocol 4.1). */
 bool op_wants_close(const HttpExchange *exchange);
 

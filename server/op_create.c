@@ -61,18 +61,10 @@ static void
 take_location(Op *op)
 {
     const HttpRequestView *request = exchange_request(op->exchange);
-    Str proto;
-    Str rest;
 
     op->host = request->host;
     op->path = request->path;
-    op->https = request->tls;
-    if (exchange_field(op->exchange, "X-Forwarded-Proto", &proto, NULL)) {
-        (void)str_cut(proto, ',', &proto, &rest); /* the one that the client spoke comes first */
-        proto = str_trim(proto);
-        op->https = str_eq_nocase(proto, STR("https")) ||
-                    (request->tls && !str_eq_nocase(proto, STR("http")));
-    }
+    op->https = op_over_https(op->exchange);
 }
 
 static void

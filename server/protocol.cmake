@@ -23,6 +23,7 @@ add_library(ds_server STATIC
     fork.c
     id_map.c
     journal.c
+    jwt.c
     live.c
     live_loop.c
     manifest.c
@@ -56,9 +57,23 @@ add_library(ds_server STATIC
     stream.c
     stream_row.c
     stream_rows.c
+    subs.c
+    subs_address.c
+    subs_call.c
+    subs_delivery.c
+    subs_event.c
+    subs_glob.c
+    subs_http.c
+    subs_model.c
+    subs_request.c
+    subs_sign.c
+    subs_store.c
+    subs_view.c
+    subs_wake.c
+    subs_watch.c
     wake.c
     wal.c
     wal_batch.c
     wal_recover.c
     wal_segment.c)
-target_link_libraries(ds_server PUBLIC ds_http PkgConfig::SQLITE)
+target_link_libraries(ds_server PUBLIC ds_http PkgConfig::SQLITE PkgConfig::JANSSON PkgConfig::SSL)

@@ -4,6 +4,7 @@
 #include "common/ds_proto.h"
 #include "server/admin.h"
 #include "server/op.h"
+#include "server/subs_http.h"
 
 typedef void (*StreamOpFn)(App *app, HttpExchange *exchange, Str name);
 
@@ -21,6 +22,7 @@ typedef struct AdminRoute {
 
 static const AdminRoute admin_routes[] = {
     {HTTP_METHOD_GET, STR("/admin/streams"), STR("GET"), admin_streams},
+    {HTTP_METHOD_POST, STR("/admin/subscriptions/rotate-key"), STR("POST"), subs_http_rotate},
     {HTTP_METHOD_POST, STR("/admin/trim"), STR("POST"), admin_trim},
 };
 
@@ -80,6 +82,10 @@ route_request(HttpExchange *exchange)
 
     if (!op_raw_name(app, request->path, &raw)) {
         op_problem(exchange, 404, "NOT_FOUND", "no resource has this path");
+        return;
+    }
+    if (name_is_reserved(raw)) {
+        subs_http(app, exchange, str_skip(raw, sizeof(NAME_RESERVED_SEGMENT)));
         return;
     }
     if (run == NULL) {

@@ -2,7 +2,8 @@
 /*
  * server/route.h -- from (method, path) to the operation.
  *
- * Streams live under the base path (DS_HTTP__STREAM_BASE_PATH); the admin listener has /admin/...;
+ * Streams live under the base path (DS_HTTP__STREAM_BASE_PATH), subscriptions under its reserved
+ * segment, which is looked for first (protocol 6); the admin listener has /admin/...;
  * health, metrics and CORS preflights are answered by the engine before.  route_request and
  * route_admin are HttpHandlers' request and admin; the application is net_loop_app.
  */

@@ -179,6 +179,29 @@ static const Setting settings[] = {
      FIELD(allow_wildcard_cors),
      .fallback = "true",
      .help = "When false, the start fails while DS_HTTP__CORS_ORIGINS is `*`."},
+    {.name = "DS_HTTP__ALLOW_INSECURE_WEBHOOKS",
+     .type = SETTING_BOOL,
+     FIELD(subscriptions.allow_insecure_webhooks),
+     .fallback = "false",
+     .help = "Let webhooks go to loopback addresses, by http too. For development."},
+    {.name = "DS_HTTP__ALLOW_UNAUTHENTICATED_CLAIMS",
+     .type = SETTING_BOOL,
+     FIELD(subscriptions.allow_unauthenticated_claims),
+     .fallback = "false",
+     .help = "Let workers claim pull-wake subscriptions without a token. For development."},
+    {.name = "DS_SUBSCRIPTIONS__SERVICE_JWKS_PATH",
+     .type = SETTING_STRING,
+     FIELD(subscriptions.jwks_path),
+     .help = "JWK Set with the public keys of the tokens that claims need (RS256, ES256, EdDSA); "
+             "read at the start. Without it no claim is accepted."},
+    {.name = "DS_SUBSCRIPTIONS__SERVICE_AUDIENCE",
+     .type = SETTING_STRING,
+     FIELD(subscriptions.audience),
+     .help = "The aud that those tokens must have; needed with the JWK Set."},
+    {.name = "DS_SUBSCRIPTIONS__WEBHOOK_CA_PATH",
+     .type = SETTING_STRING,
+     FIELD(subscriptions.webhook_ca_path),
+     .help = "Certificates to trust when webhooks are sent, instead of the system's."},
     {.name = "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS",
      .aliases = long_poll_aliases,
      .type = SETTING_DURATION,
@@ -316,6 +339,22 @@ static const Setting settings[] = {
      .unit = "files",
      .help = "Files of streams that are open at once; 0 is what the process's limit leaves beside "
              "the connections."},
+    {.name = "DS_LIMITS__MAX_SUBSCRIPTIONS",
+     .type = SETTING_INT,
+     FIELD(limits.subscriptions),
+     .fallback = "1000",
+     .min = 1,
+     .max = 100000,
+     .unit = "subscriptions",
+     .help = "Subscriptions that exist at once."},
+    {.name = "DS_LIMITS__MAX_STREAMS_PER_SUBSCRIPTION",
+     .type = SETTING_INT,
+     FIELD(limits.streams_per_subscription),
+     .fallback = "10000",
+     .min = 1,
+     .max = 100000,
+     .unit = "streams",
+     .help = "Streams that one subscription follows, by name or by pattern."},
 
     {.name = "DS_HTTP__HEAD_TIMEOUT",
      .type = SETTING_DURATION,
@@ -454,6 +493,16 @@ check_storage(const ServerConfig *config, Error *err)
            check_power_of_two("DS_STORAGE__WAL_SHARD_COUNT", storage->wal_shard_count, err);
 }
 
+static bool
+check_subscriptions(const ServerSubscriptions *subscriptions, Error *err)
+{
+    if ((subscriptions->jwks_path == NULL) != (subscriptions->audience == NULL)) {
+        return error_set(err, ERR_CONFIG,
+                         "DS_SUBSCRIPTIONS__SERVICE_JWKS_PATH and _AUDIENCE go together");
+    }
+    return true;
+}
+
 /* "/v1/stream": segments of unreserved characters, no slash at the end. */
 static bool
 check_base_path(ServerConfig *config, Error *err)
@@ -566,8 +615,8 @@ server_config_load(ServerConfig *out, ConfigLoad *load, Error *err)
     }
     if (!load->help && !load->version &&
         (!check_addresses(&config, err) || !check_storage(&config, err) ||
-         !check_base_path(&config, err) || !check_origins(&config, err) ||
-         !check_tls(&config.tls, err))) {
+         !check_subscriptions(&config.subscriptions, err) || !check_base_path(&config, err) ||
+         !check_origins(&config, err) || !check_tls(&config.tls, err))) {
         goto fail;
     }
     *out = config;

@@ -32,7 +32,18 @@ typedef struct ServerLimits {
     int64_t subscriber_backlog_bytes;
     int64_t cache_bytes; /* payload that a durable mode keeps in memory */
     int64_t open_files;  /* of streams, at once; 0: from the process's limit */
+    int64_t subscriptions;
+    int64_t streams_per_subscription;
 } ServerLimits;
+
+/* Of subscriptions (protocol 6, 7). */
+typedef struct ServerSubscriptions {
+    bool allow_insecure_webhooks;
+    bool allow_unauthenticated_claims;
+    char *jwks_path; /* keys of the tokens that claims need; NULL: none are accepted */
+    char *audience;
+    char *webhook_ca_path; /* NULL: the system's */
+} ServerSubscriptions;
 
 /* Of the modes that keep something. */
 typedef struct ServerStorage {
@@ -85,6 +96,7 @@ typedef struct ServerConfig {
     bool allow_wildcard_cors;
     int storage_mode; /* StorageMode */
     ServerStorage storage;
+    ServerSubscriptions subscriptions;
     char *log_filter;
     int log_format; /* 0 logfmt, 1 json */
     int log_output; /* 0 stdout, 1 stderr */
