@@ -138,6 +138,7 @@ run(Program *program)
     int status = EXIT_SUCCESS;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a full disk to us */
     /* Read by libuv when the first work comes; whoever set it knows better. */
     (void)setenv("UV_THREADPOOL_SIZE", COLD_POOL_THREADS, 0);
     program->loop = loop_new();

@@ -69,8 +69,10 @@ code_of(int code, int system_errno)
 static bool
 set_error(sqlite3 *db, Error *err)
 {
+    /* SQLite notes its cause for some failures only; the last call that failed is this one. */
+    int cause = errno;
     int code = sqlite3_extended_errcode(db);
-    int system_errno = sqlite3_system_errno(db);
+    int system_errno = (code & 0xff) == SQLITE_IOERR ? cause : sqlite3_system_errno(db);
     ErrorCode reaction = code_of(code, system_errno);
 
     if (system_errno != 0 && reaction != ERR_CORRUPT) {
