@@ -19,7 +19,7 @@ typedef struct LiveReader {
     App *app;
     HttpExchange *exchange;
     Stream *stream;
-    LoopTimer *timer;
+    LoopTimer *timer;  /* of a long-poll */
     uint64_t position; /* of what was not sent yet */
     uint64_t cursor;   /* the least one to answer with */
 
@@ -363,19 +363,10 @@ sse_drain(LiveEntry *entry)
 }
 
 static void
-sse_arm(LiveReader *reader, int64_t now_ms)
-{
-    int64_t due_ms = DS_MIN(reader->written_ms + SSE_KEEP_ALIVE_MS, reader->ends_ms);
-
-    timer_start(reader->timer, DS_MAX(due_ms - now_ms, INT64_C(1)));
-}
-
-static void
-sse_timer(void *arg)
+sse_tick(LiveEntry *entry, int64_t now_ms)
 {
     static const HttpPiece comment = {.bytes = {":\n\n", 3}};
-    LiveReader *reader = arg;
-    int64_t now_ms = loop_now_ms(net_loop_loop(reader->net));
+    LiveReader *reader = DS_CONTAINER_OF(entry, LiveReader, live);
 
     if (now_ms >= reader->ends_ms) {
         sse_end(reader);
@@ -386,7 +377,6 @@ sse_timer(void *arg)
         (void)!stream_write(reader->exchange, &comment, 1);
         reader->written_ms = now_ms;
     }
-    sse_arm(reader, now_ms);
 }
 
 /* Not all at the same time after a restart. */
@@ -419,7 +409,6 @@ live_sse(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, uint
          bool resumed)
 {
     NetLoop *net = exchange_loop(exchange);
-    Loop *loop = net_loop_loop(net);
     LiveReader *reader;
     ReadVerdict verdict;
 
@@ -436,16 +425,15 @@ live_sse(App *app, HttpExchange *exchange, Stream *stream, StoreRead *read, uint
     reader = reader_new(app, exchange, stream, read, cursor);
     reader->waiter.on_wake = sse_woken;
     reader->live.on_drain = sse_drain;
-    reader->written_ms = loop_now_ms(loop);
+    reader->live.on_tick = sse_tick;
+    reader->written_ms = loop_now_ms(net_loop_loop(net));
     reader->ends_ms = sse_end_ms(app, reader->written_ms);
-    reader->timer = timer_new(loop, sse_timer, reader);
     sse_reply_head(exchange, stream, resumed);
     stream_start(exchange, sse_drained);
     if (live_is_draining(net)) {
         sse_end(reader);
         return;
     }
-    sse_arm(reader, reader->written_ms);
     store_wait(stream, net, &reader->waiter);
     sse_step(reader);
 }

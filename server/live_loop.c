@@ -11,6 +11,8 @@ typedef struct LiveLoop {
     OpHome *op_home;
     ColdReads *cold_reads;
     LoopTimer *expiry_timer; /* the first loop's only */
+    LoopTimer *tick_timer;
+    NetLoop *net;
     bool draining;
 } LiveLoop;
 
@@ -64,11 +66,37 @@ expire(void *arg)
     expiry_tick(app->expiry);
 }
 
+static void
+tick(void *arg)
+{
+    LiveLoop *live = arg;
+    int64_t now_ms = loop_now_ms(net_loop_loop(live->net));
+    LiveEntry *entry, *next;
+
+    LIST_FOREACH_SAFE (entry, &live->waiting, entry, next) {
+        if (entry->on_tick != NULL) {
+            entry->on_tick(entry, now_ms);
+        }
+    }
+}
+
+static int64_t
+tick_ms(const App *app)
+{
+    int64_t lifetime_ms = app->config->sse_reconnect_ms;
+    int64_t often_ms = lifetime_ms == 0 ? LIVE_TICK_MS_MAX : lifetime_ms / LIVE_TICKS_PER_LIFETIME;
+
+    return DS_MAX(DS_MIN(often_ms, (int64_t)LIVE_TICK_MS_MAX), (int64_t)LIVE_TICK_MS_MIN);
+}
+
 void
 live_loop_start(NetLoop *net)
 {
     LiveLoop *live = mem_zalloc(sizeof(*live));
 
+    live->net = net;
+    live->tick_timer = timer_new(net_loop_loop(net), tick, live);
+    timer_repeat(live->tick_timer, tick_ms(net_loop_app(net)));
     LIST_INIT(&live->waiting);
     live->op_home = op_home_new(net);
     live->cold_reads = cold_reads_new(net);
@@ -103,6 +131,7 @@ live_loop_stop(NetLoop *net)
 
     DS_ASSERT(LIST_EMPTY(&live->waiting));
     timer_free(live->expiry_timer);
+    timer_free(live->tick_timer);
     if (net_loop_index(net) == 0) {
         subs_loop_stop(((App *)net_loop_app(net))->subs);
     }

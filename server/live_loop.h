@@ -17,7 +17,14 @@ typedef struct LiveEntry {
     LIST_ENTRY(LiveEntry) entry;
     /* The server stops: answer now, and leave. */
     void (*on_drain)(struct LiveEntry *entry);
+    /* NULL, or called every now and then; may leave.  Thousands that wait share one timer: one of
+     * their own would take more memory than all else about an idle reader. */
+    void (*on_tick)(struct LiveEntry *entry, int64_t now_ms);
 } LiveEntry;
+
+#define LIVE_TICK_MS_MAX        1000
+#define LIVE_TICK_MS_MIN        10
+#define LIVE_TICKS_PER_LIFETIME 8 /* of an SSE reply, at least */
 
 /* All on the loop's thread. */
 void live_join(NetLoop *net, LiveEntry *entry);
