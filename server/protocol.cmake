@@ -47,6 +47,8 @@ add_library(ds_server STATIC
     route.c
     shard.c
     shard_batch.c
+    shard_judge.c
+    shard_publish.c
     sqlite.c
     sse_frame.c
     store.c

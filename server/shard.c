@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/shard.h"
+#include "server/shard_internal.h"
 
 #include <errno.h>
 #include <time.h>
@@ -220,12 +220,6 @@ shard_stop(Shard *shard)
 }
 
 /* ---- streams ---- */
-
-static ShardStream *
-shard_stream_of(Stream *stream)
-{
-    return DS_CONTAINER_OF(stream, ShardStream, base);
-}
 
 static void
 stream_free(Stream *base)

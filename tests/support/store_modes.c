@@ -211,7 +211,7 @@ read_text(Store *store, Stream *stream, uint64_t from, size_t page, char *out)
     size_t len = 0;
 
     while (true) {
-        StoreRead read = {.from = from, .bytes_max = page};
+        StoreRead read = {.from = from, .may_block = true, .bytes_max = page};
         bool end;
 
         cr_assert_eq(store_read(store, stream, &read), READ_OK);
