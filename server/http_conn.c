@@ -232,6 +232,20 @@ after_sent(HttpConn *conn)
     }
 }
 
+/* How long, and how much of it, a client has let us wait to send. */
+static void
+note_waiting(HttpConn *conn, uint64_t sent)
+{
+    if (conn->out.bytes == 0) {
+        conn->waiting_ms = 0;
+    } else if (conn->waiting_ms == 0) {
+        conn->waiting_ms = loop_now_ms(conn->loop->loop);
+        conn->waited_sent = 0;
+    } else {
+        conn->waited_sent += sent;
+    }
+}
+
 static void
 flush(HttpConn *conn)
 {
@@ -252,6 +266,7 @@ flush(HttpConn *conn)
         http_conn_close(conn);
         return;
     }
+    note_waiting(conn, sent);
     conn->blocked = result == HTTP_OUT_BLOCKED;
     if (result == HTTP_OUT_EMPTY) {
         after_sent(conn);
@@ -378,14 +393,28 @@ patience_ms(const HttpConn *conn)
     return INT64_MAX;
 }
 
+/* A client that takes nothing, or only as much as keeps us from thinking so. */
+static bool
+takes_too_slowly(const HttpConn *conn, int64_t now_ms)
+{
+    const ServerTimeouts *limits = &conn->loop->server->config->timeouts;
+    /* Even when all replies have left, TLS's goodbye may wait for room. */
+    bool sends = conn->out.bytes > 0 || conn->state == HTTP_CONN_CLOSING;
+
+    if (sends && now_ms - conn->progress_ms > limits->write_stall_ms) {
+        return true;
+    }
+    return conn->waiting_ms > 0 &&
+           now_ms - conn->waiting_ms >
+               limits->write_stall_ms + (int64_t)conn->waited_sent * 1000 / limits->send_rate;
+}
+
 void
 http_conn_check_time(HttpConn *conn, int64_t now_ms)
 {
     HttpServer *server = conn->loop->server;
-    /* Even when all replies have left, TLS's goodbye may wait for room. */
-    bool sends = conn->out.bytes > 0 || conn->state == HTTP_CONN_CLOSING;
 
-    if (sends && now_ms - conn->progress_ms > server->config->timeouts.write_stall_ms) {
+    if (takes_too_slowly(conn, now_ms)) {
         timed_out(conn, NULL);
         return;
     }

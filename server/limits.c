@@ -44,6 +44,7 @@ const Limit limits_table[] = {
     {"slowest body", "DS_HTTP__BODY_RATE", 0, "", "408"},
     {"idle connection", "DS_HTTP__IDLE_TIMEOUT", 0, "", "closed"},
     {"client that takes nothing", "DS_HTTP__WRITE_STALL_TIMEOUT", 0, "", "cut"},
+    {"slowest reader of what waits for it", "DS_HTTP__SEND_RATE", 0, "", "cut"},
     {"requests under way after SIGTERM", "DS_SERVER__DRAIN_TIMEOUT", 0, "", "cut"},
     {"payload of all streams", "DS_LIMITS__MAX_MEMORY_BYTES", 0, "", "413"},
     {"payload of a stream", "DS_LIMITS__MAX_STREAM_BYTES", 0, "", "413"},

@@ -61,6 +61,7 @@ typedef struct ServerTimeouts {
     int64_t body_rate;      /* bytes a second */
     int64_t idle_ms;        /* between two requests of a connection */
     int64_t write_stall_ms; /* a client that takes no byte */
+    int64_t send_rate;      /* bytes a second that a client must take, besides that time */
     int64_t drain_ms;       /* after SIGTERM */
 } ServerTimeouts;
 

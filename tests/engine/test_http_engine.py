@@ -437,6 +437,59 @@ def test_a_client_that_takes_nothing_is_cut(probe, target):
             assert waiting(server) == (0, 1)
 
 
+@pytest.mark.parametrize("target", ["/big?20000000", "/stream?100000"])
+def test_a_client_that_takes_a_little_now_and_then_is_cut(probe, target):
+    server = probe(DS_HTTP__WRITE_STALL_TIMEOUT="500ms", DS_HTTP__SEND_RATE="100MiB")
+    with connect(server, receive_buffer=4096) as wire:
+        wire.send(get(target))
+        wire.head()
+        wire.socket.settimeout(0.02)
+
+        def sip():
+            """Enough for the kernel to take more of the reply each time."""
+            try:
+                wire._receive(4096)
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return metric(server, "ds_http_timeouts_total") == 1
+        ds.wait_until(sip)
+
+
+@pytest.mark.parametrize("start, piece", [
+    (get("/echo", "Content-Length: 100000", method="POST"), "x"),
+    (get("/echo", "Transfer-Encoding: chunked", method="POST"), "1\r\nx\r\n"),
+    (get("/echo", "Transfer-Encoding: chunked", method="POST") + "1;", "x"),
+    (get("/echo", "Transfer-Encoding: chunked", method="POST") + "0\r\nX: ", "x")])
+def test_a_body_that_trickles_is_408(probe, start, piece):
+    server = probe(DS_HTTP__BODY_TIMEOUT="300ms")
+    with connect(server) as wire:
+        wire.send(start)
+        wire.socket.settimeout(0.01)
+        end = time.monotonic() + ds.HANG_SECONDS
+        while time.monotonic() < end:
+            wire.send(piece)                 # always something new, never the end
+            try:
+                wire._more()
+                break
+            except TimeoutError:
+                continue
+        wire.socket.settimeout(20)
+        assert wire.reply().status == 408
+
+
+def test_a_client_that_reads_at_a_fair_rate_is_not_cut(probe):
+    server = probe(DS_HTTP__WRITE_STALL_TIMEOUT="500ms", DS_HTTP__SEND_RATE="64KiB")
+    with connect(server, receive_buffer=65536) as wire:
+        wire.send(get("/big?5000000"))
+        taken = 0
+        while taken < 10000003:
+            data = wire._receive(65536)
+            assert data, f"cut after {taken} bytes"
+            taken += len(data)
+            time.sleep(0.005)                # the rate itself: a few MiB a second
+    assert metric(server, "ds_http_timeouts_total") == 0
+
+
 def test_a_long_wait_is_no_timeout(probe):
     server = probe(DS_HTTP__HEAD_TIMEOUT="50ms", DS_HTTP__BODY_TIMEOUT="50ms",
                    DS_HTTP__IDLE_TIMEOUT="50ms", DS_HTTP__WRITE_STALL_TIMEOUT="50ms")

@@ -147,8 +147,6 @@ def test_the_admin_listener_stays_plain(serve, authority, pair):
 @pytest.mark.parametrize("last", ["/status?204", "/echo", "/stream?3", "/absent"])
 def test_a_whole_reply_ends_with_a_goodbye(probe, last):
     server = probe()
-    if server.tls is None:
-        pytest.skip("nothing to say goodbye in")
     with Wire(server.port, tls=server.tls) as wire:
         wire.ask(get(last, "Connection: close"))
         assert wire.socket.recv(1) == b""        # raises when TLS does not say that it ends
