@@ -202,6 +202,7 @@ commit(ShardBatch *batch)
     shard_publish(batch);
     metric_add(batch->shard->store->batches, 1);
     backend->table->published(backend, batch->changes, batch->changes_count);
+    shard_drop_deleted(batch);
     (void)FAULT("shard.published");
     return true;
 }

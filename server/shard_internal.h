@@ -46,3 +46,6 @@ DS_MUST_CHECK bool shard_judge(ShardBatch *batch, StoreOp *op);
 
 /* It is committed: from now on everybody sees it. */
 void shard_publish(ShardBatch *batch);
+/* When the backend has seen them, too: the registry's references to what is deleted, and those of
+ * deletions that the store made by itself. */
+void shard_drop_deleted(const ShardBatch *batch);

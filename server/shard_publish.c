@@ -82,10 +82,6 @@ publish_delete(ShardBatch *batch, const Change *change)
     pthread_mutex_unlock(&base->lock);
     store_return_stream(store);
     store_unlink_fork(store, base);
-    stream_drop(base);
-    if (change->op == NULL) {
-        stream_drop(base);
-    }
 }
 
 static void
@@ -153,6 +149,19 @@ shard_publish(ShardBatch *batch)
             change->stream->pending--;
             change->stream->touch_kept_ms = change->boot_ms;
             break;
+        }
+    }
+}
+
+void
+shard_drop_deleted(const ShardBatch *batch)
+{
+    for (size_t i = 0; i < batch->changes_count; i++) {
+        const Change *change = &batch->changes[i];
+
+        if (change->kind == CHANGE_DELETE) {
+            stream_drop(change->op == NULL ? &change->stream->base : NULL);
+            stream_drop(&change->stream->base);
         }
     }
 }
