@@ -14,16 +14,37 @@ import ds
 TEXT = "text/plain"
 ZEROS = "0" * 16 + "_" + "0" * 16
 LONG_POLL = "&live=long-poll"
-CHAOS_SECONDS = 3
+CHAOS_SECONDS = 2
 CHAOS_NAMES = 6
 
 
+MODES = ("memory", "file-durable", "file-fast", "acid")
+
+
+@pytest.fixture(params=MODES)
+def start_server(request, folder):
+    """start_server(**settings) -> a running DsServer in one of the modes, on what the last one left;
+    stopped afterwards, and that must be orderly."""
+    started = []
+
+    def start(**settings):
+        process = ds.DsServer(folder, environment={
+            "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "20s", "DS_SERVER__THREADS": "3",
+            "DS_STORAGE__MODE": request.param, "DS_STORAGE__DATA_DIR": str(folder / "data"),
+            "DS_STORAGE__CHECKPOINT_INTERVAL": "100ms", **settings}, name=f"ds-server-{len(started)}")
+        started.append(process)
+        return process.wait_ready()
+
+    start.mode = request.param
+    yield start
+    for process in started:
+        if process.alive():
+            assert process.stop() == 0, process.log_end()
+
+
 @pytest.fixture
-def server(folder):
-    process = ds.DsServer(folder, environment={
-        "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "20s", "DS_SERVER__THREADS": "2"})
-    yield process.wait_ready()
-    assert process.stop() == 0, process.log_end()
+def server(start_server):
+    return start_server()
 
 
 def request(server, method, name, query="", body=None, headers=None):
@@ -155,8 +176,8 @@ def test_forks_of_forks_end_at_a_depth(server):
     assert read(server, "64")[2] == b"xy"
     for depth in range(65):
         assert request(server, "DELETE", str(depth))[0] == 204
-    assert names(server) == [] and names(server, "kept=true") == []
-    assert payload_bytes(server) == 0
+    ds.wait_until(lambda: names(server, "kept=true") == [], what="the end of the chain")
+    assert names(server) == [] and payload_bytes(server) == 0
 
 
 def test_an_existing_fork_is_compared_with_what_the_request_says(server):
@@ -267,9 +288,8 @@ def test_sse_of_a_fork_goes_over_from_what_it_inherits_to_its_own(server):
     assert '"streamClosed":true' in text
 
 
-def test_pages_of_a_fork_run_over_the_place_of_the_fork(folder):
-    process = ds.DsServer(folder, environment={"DS_LIMITS__MAX_READ_PAGE_BYTES": "4096"})
-    server = process.wait_ready()
+def test_pages_of_a_fork_run_over_the_place_of_the_fork(start_server):
+    server = start_server(DS_LIMITS__MAX_READ_PAGE_BYTES="4096")
     create(server, "a", None, "application/json")
     messages = [f"{n:0500}" for n in range(60)]
     for n in range(40):
@@ -287,7 +307,6 @@ def test_pages_of_a_fork_run_over_the_place_of_the_fork(folder):
         if headers.get("Stream-Up-To-Date"):
             break
     assert seen == messages and pages > 5
-    assert process.stop() == 0
 
 
 def test_a_trim_frees_what_neither_readers_nor_forks_need(server):
@@ -330,6 +349,40 @@ def test_an_expired_source_is_gone_and_one_without_forks_not_there(server):
     ds.wait_until(lambda: names(server, "kept=true") == ["a"], what="the sweep")
     request(server, "DELETE", "b")
     ds.wait_until(lambda: request(server, "HEAD", "a")[0] == 404, what="the end of the source")
+
+
+def test_forks_are_there_after_a_restart_with_all_that_they_need(start_server):
+    if start_server.mode == "memory":
+        return                         # nothing is
+    server = start_server()
+    tail = create(server, "root", b"abcd")
+    fork(server, "middle", "root", tail[:-1] + "3")
+    server.append("middle", b"XYZ", TEXT)
+    fork(server, "leaf", "middle")
+    own = server.append("leaf", b"!", TEXT)["Stream-Next-Offset"]
+    fork(server, "other", "root")
+    request(server, "DELETE", "middle")
+    request(server, "DELETE", "root")
+    admin(server, "/admin/trim", {"stream": "leaf", "before": tail[:-1] + "1"})
+    for _ in range(2):
+        server.stop()
+        server = start_server()
+        assert names(server) == ["leaf", "other"] and names(server, "kept=true") == ["middle", "root"]
+        assert read(server, "leaf")[2] == b"bcXYZ!" and read(server, "other")[2] == b"abcd"
+        assert read(server, "leaf", own)[0] == 200 and read(server, "other", own)[0] == 410
+        assert put_fork(server, "leaf", "middle")[0] == 200
+        assert refusal(request(server, "PUT", "root")) == (409, "PATH_BLOCKED")
+    request(server, "DELETE", "other")
+    ds.wait_until(lambda: payload_bytes(server) == 3 + 3 + 1, what="what only the other one read")
+    server.stop()
+    server = start_server()
+    assert read(server, "leaf")[2] == b"bcXYZ!" and payload_bytes(server) == 3 + 3 + 1
+    request(server, "DELETE", "leaf")
+    ds.wait_until(lambda: names(server, "kept=true") == [], what="the end of all of them")
+    server.stop()
+    server = start_server()
+    assert names(server) == [] and names(server, "kept=true") == [] and payload_bytes(server) == 0
+    create(server, "root", b"new")
 
 
 class Gardener(threading.Thread):
@@ -397,10 +450,8 @@ class Gardener(threading.Thread):
             self.counts["trimmed"] += status == 200
 
 
-def test_clients_that_fork_and_delete_in_any_order_leave_nothing_behind(folder):
-    process = ds.DsServer(folder, environment={
-        "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "20ms", "DS_SERVER__THREADS": "3"})
-    server = process.wait_ready()
+def test_clients_that_fork_and_delete_in_any_order_leave_nothing_behind(start_server):
+    server = start_server(DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS="20ms")
     until = time.monotonic() + CHAOS_SECONDS
     gardeners = [Gardener(server, seed, until) for seed in range(12)]
     for gardener in gardeners:
@@ -414,4 +465,3 @@ def test_clients_that_fork_and_delete_in_any_order_leave_nothing_behind(folder):
         request(server, "DELETE", f"n{n}")
     ds.wait_until(lambda: payload_bytes(server) == 0, what="no payload")
     assert names(server) == [] and names(server, "kept=true") == []
-    assert process.stop() == 0, process.log_end()
