@@ -134,17 +134,17 @@ new_stream(ShardBatch *batch, StoreOp *op)
     return stream;
 }
 
-/* With our reference; the batch has it from now on. */
-static void
+/* With our reference; the batch has it from now on.  False: somebody used it at the last moment. */
+static bool
 apply_expiry(ShardBatch *batch, Stream *stream)
 {
-    DeleteVerdict verdict;
-
+    if (!fork_claim_expired(stream)) {
+        return false;
+    }
     pthread_mutex_lock(&stream->lock);
-    verdict = fork_judge_delete(stream);
-    DS_ASSERT(verdict == DELETE_WHOLE); /* nobody forks what has expired */
     (void)shard_batch_add(batch, CHANGE_DELETE, stream, NULL);
     pthread_mutex_unlock(&stream->lock);
+    return true;
 }
 
 /* False: what is there of that name has to go first, or to come. */
@@ -159,8 +159,7 @@ judge_create(ShardBatch *batch, StoreOp *op)
         stream_drop(other);
         return false;
     }
-    if (other != NULL && fork_presence(other) == FORK_ABSENT) {
-        apply_expiry(batch, other);
+    if (other != NULL && fork_presence(other) == FORK_ABSENT && apply_expiry(batch, other)) {
         return false;
     }
     if (other != NULL) {
