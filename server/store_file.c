@@ -163,6 +163,8 @@ typedef struct Replay {
     ShardLoad *load;
     Arena arena;
     StreamRowTime now;
+    IdList unknown; /* streams that there are not, until their deletion is found */
+    uint64_t unknown_lsn;
 } Replay;
 
 static bool
@@ -277,6 +279,36 @@ apply_record(Replay *replay, const FileRecord *record, ShardStream *stream, Erro
     return true;
 }
 
+/* A stream may be made before the position of a checkpoint and deleted while it runs: then it never
+ * got a row, and the log has what became of it behind the position, its deletion at last. */
+static void
+replay_unknown(Replay *replay, const FileRecord *record, uint64_t lsn)
+{
+    IdList *unknown = &replay->unknown;
+    size_t at = 0;
+
+    while (at < unknown->count && unknown->ids[at] != record->id) {
+        at++;
+    }
+    if (record->kind != CHANGE_DELETE && at == unknown->count) {
+        id_list_add(unknown, record->id);
+        replay->unknown_lsn = lsn;
+    } else if (record->kind == CHANGE_DELETE && at < unknown->count) {
+        unknown->ids[at] = unknown->ids[--unknown->count];
+    }
+}
+
+static bool
+check_unknown(const Replay *replay, Error *err)
+{
+    return replay->unknown.count == 0 ||
+           error_set(err, ERR_CORRUPT,
+                     "the write-ahead log is about stream %016llx, which there is not (records up "
+                     "to %llu)",
+                     (unsigned long long)replay->unknown.ids[0],
+                     (unsigned long long)replay->unknown_lsn);
+}
+
 static bool
 replay_record(void *arg, uint64_t lsn, unsigned kind, Str body, Error *err)
 {
@@ -298,10 +330,8 @@ replay_record(void *arg, uint64_t lsn, unsigned kind, Str body, Error *err)
         return false;
     }
     if (stream == NULL) {
-        return error_set(err, ERR_CORRUPT,
-                         "record %llu of the write-ahead log is about stream %016llx, which there "
-                         "is not",
-                         (unsigned long long)lsn, (unsigned long long)record.id);
+        replay_unknown(replay, &record, lsn);
+        return true;
     }
     if (!apply_record(replay, &record, stream, err)) {
         return false;
@@ -388,8 +418,10 @@ file_load(Backend *base, ShardLoad *load, Error *err)
     (void)snprintf(path, sizeof(path), "%s/wal-%02x", options->data_dir, options->shard);
     arena_init(&replay.arena, ARENA_BYTES_MAX);
     ok = stream_rows_load(backend->rows, load_row, &replay, err) &&
-         wal_open(&wal, backend->position, replay_record, &replay, &backend->wal, err);
+         wal_open(&wal, backend->position, replay_record, &replay, &backend->wal, err) &&
+         check_unknown(&replay, err);
     arena_done(&replay.arena);
+    free(replay.unknown.ids);
     return ok;
 }
 
