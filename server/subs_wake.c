@@ -412,6 +412,15 @@ is_current(const Subscription *subscription, uint64_t generation, Str wake_id)
            str_eq(wake_id, str_c(state->wake_id));
 }
 
+/* Up to where it was forked, the stream has offsets of its parent, too. */
+static bool
+is_of_stream(const SubsLink *link, Offset offset)
+{
+    const SubsTail *at = &link->stream->at;
+
+    return offset.era == link->cursor.era || (at->origin > 0 && offset.position <= at->origin);
+}
+
 /* The position to move to; sentinels and the era-less start move nothing. */
 static bool
 judge_ack(Subscription *subscription, const SubsAck *ack, SubsLink **out_link, uint64_t *out,
@@ -429,7 +438,7 @@ judge_ack(Subscription *subscription, const SubsAck *ack, SubsLink **out_link, u
     }
     if (offset.era == 0 && offset.position == 0) {
         *out = 0;
-    } else if (offset.era != link->cursor.era || offset.position > link->stream->at.tail) {
+    } else if (!is_of_stream(link, offset) || offset.position > link->stream->at.tail) {
         return error_set(err, ERR_INPUT,
                          "an ack's offset lies past the end of the stream, or is "
                          "of an earlier stream of that name");

@@ -415,6 +415,20 @@ Test(subs_model, acks_of_another_stream_of_that_name_are_refused)
     cr_expect_eq(ack(subscription, 1, "w1", "a", 3, false, NULL), SUBS_BAD_OFFSET);
 }
 
+Test(subs_model, a_fork_takes_its_parents_offsets_up_to_where_it_begins)
+{
+    Subscription *subscription = add("s", SUBS_PULL_WAKE);
+    SubsTail at = {.id = 3, .era = 3, .origin = 2, .tail = 5};
+    SubsLink *link = NULL;
+
+    cr_assert_eq(subs_model_link(model, subscription, STR("a"), true, &at, true, now_ms, &link),
+                 SUBS_OK);
+    cr_assert_eq(subs_model_claim(model, subscription, STR("w"), "w1", now_ms), SUBS_OK);
+    cr_expect_eq(ack(subscription, 1, "w1", "a", 2, false, NULL), SUBS_OK);
+    cr_expect_eq(ack(subscription, 1, "w1", "a", 3, false, NULL), SUBS_BAD_OFFSET);
+    cr_expect_eq(link->cursor.position, 2);
+}
+
 Test(subs_model, the_same_stream_with_new_offsets_keeps_its_cursor_within_them)
 {
     Subscription *subscription = add("s", SUBS_PULL_WAKE);
