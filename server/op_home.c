@@ -6,8 +6,10 @@
 struct OpHome {
     atomic_uint refs; /* the loop's, one of each op, and one of the posted call */
     NetLoop *net;
-    pthread_mutex_t mutex; /* guards the list, and exchange of every op that is away */
-    Op *first;             /* finished and not answered */
+    Store *store;
+    struct StoreOpQueue leaving; /* the loop's: what came in this turn of it */
+    pthread_mutex_t mutex;       /* guards the list, and exchange of every op that is away */
+    Op *first;                   /* finished and not answered */
     Op **last;
 };
 
@@ -19,6 +21,7 @@ op_home_new(NetLoop *net)
     atomic_init(&home->refs, 1);
     home->net = net;
     home->last = &home->first;
+    STAILQ_INIT(&home->leaving);
     pthread_mutex_init(&home->mutex, NULL);
     return home;
 }
@@ -34,7 +37,7 @@ void
 op_home_drop(OpHome *home)
 {
     if (atomic_fetch_sub_explicit(&home->refs, 1, memory_order_acq_rel) == 1) {
-        DS_ASSERT(home->first == NULL);
+        DS_ASSERT(home->first == NULL && STAILQ_EMPTY(&home->leaving));
         pthread_mutex_destroy(&home->mutex);
         free(home);
     }
@@ -167,6 +170,17 @@ detach(void *arg)
     op_home_drop(home);
 }
 
+/* At the end of the loop's turn.  What came in one turn is committed together, and its answers let
+ * the clients ask together again. */
+static void
+send_all(void *arg)
+{
+    OpHome *home = arg;
+
+    store_submit_all(home->store, &home->leaving);
+    op_home_drop(home);
+}
+
 void
 op_home_send(OpHome *home, Op *op)
 {
@@ -184,7 +198,11 @@ op_home_send(OpHome *home, Op *op)
     metric_move(op->app->metrics.queued, 1);
     exchange_wait(op->exchange, detach, op);
     exchange_outlives_eof(op->exchange);
-    store_submit(op->app->store, &op->store);
+    if (STAILQ_EMPTY(&home->leaving)) {
+        home->store = op->app->store;
+        loop_defer(net_loop_loop(home->net), send_all, home_take(home));
+    }
+    STAILQ_INSERT_TAIL(&home->leaving, &op->store, queue_entry);
 }
 
 void

@@ -3,9 +3,9 @@
  * server/op_home.h -- the way of an operation through a store that finishes it on another thread.
  *
  * One OpHome per network loop.  op_home_send keeps what the op borrows from its request, lets the
- * exchange wait and submits.  When the store is done, on a thread of its own, the op waits at home
- * with others that finished meanwhile; one call on the loop's thread answers them all, in the order
- * in which they finished.
+ * exchange wait, and submits it at the end of the loop's turn, with all that came in it.  When the
+ * store is done, on a thread of its own, the op waits at home with others that finished meanwhile;
+ * one call on the loop's thread answers them all, in the order in which they finished.
  *
  * A client that leaves detaches its op: the operation happens all the same, nobody is answered, and
  * the store's thread frees the op.  So an op that is not home never needs its loop, which may have

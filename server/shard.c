@@ -68,15 +68,25 @@ shard_submit(Shard *shard, StoreOp *op)
         STAILQ_INSERT_TAIL(&shard->queue, op, queue_entry);
         shard->queued_ops++;
         shard->queued_bytes += bytes;
-        if (shard->waiting) {
-            pthread_cond_signal(&shard->work);
-        }
     }
     pthread_mutex_unlock(&shard->lock);
     if (!fits) {
         op->result.verdict = STORE_BUSY;
         op->done(op);
     }
+}
+
+void
+shard_wake(Shard *shard)
+{
+    if (!atomic_load(&shard->waiting)) {
+        return; /* it looks at the queue before it waits */
+    }
+    pthread_mutex_lock(&shard->lock);
+    if (!STAILQ_EMPTY(&shard->queue)) {
+        pthread_cond_signal(&shard->work);
+    }
+    pthread_mutex_unlock(&shard->lock);
 }
 
 void
@@ -148,7 +158,7 @@ take(Shard *shard)
     if (shard->pauses > 0) {
         pthread_cond_broadcast(&shard->quiet);
     }
-    shard->waiting = true;
+    atomic_store(&shard->waiting, true);
     while (shard->pauses > 0 || (STAILQ_EMPTY(&shard->queue) && STAILQ_EMPTY(&shard->taken))) {
         if (shard->pauses > 0) {
             pthread_cond_wait(&shard->work, &shard->lock);
@@ -159,7 +169,7 @@ take(Shard *shard)
             break;
         }
     }
-    shard->waiting = false;
+    atomic_store(&shard->waiting, false);
     shard->busy = more;
     STAILQ_CONCAT(&shard->taken, &shard->queue);
     pthread_mutex_unlock(&shard->lock);

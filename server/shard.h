@@ -27,7 +27,6 @@
 #define SHARD_TOUCH_MS        5000  /* how often accesses that renew a TTL are committed */
 #define SHARD_TOUCH_SLACK_MS  10000 /* and how old the last one kept may be after a crash */
 
-STAILQ_HEAD(StoreOpQueue, StoreOp);
 LIST_HEAD(ShardStreamList, ShardStream);
 TAILQ_HEAD(ShardStreamQueue, ShardStream);
 
@@ -46,8 +45,8 @@ struct Shard {
     size_t queued_ops; /* until they are answered */
     size_t queued_bytes;
     unsigned pauses;
-    bool waiting; /* the thread, for work */
-    bool busy;    /* between two looks at the queue */
+    atomic_bool waiting; /* the thread, for work; written under lock */
+    bool busy;           /* between two looks at the queue */
     bool stopping;
 
     /* the thread's */
@@ -64,8 +63,10 @@ struct Shard {
 /* The backend is the shard's from now on; nothing is loaded and no thread runs yet. */
 void shard_init(Shard *shard, ShardStore *store, Backend *backend);
 void shard_start(Shard *shard);
-/* Any thread.  Too much waits: done() at once, with STORE_BUSY. */
+/* Any thread.  Too much waits: done() at once, with STORE_BUSY.  The shard's thread looks at its
+ * queue when it has committed what it has; one that waits for work needs shard_wake. */
 void shard_submit(Shard *shard, StoreOp *op);
+void shard_wake(Shard *shard);
 /* The thread has answered so many. */
 void shard_count_done(Shard *shard, size_t ops, size_t bytes);
 /* Everything queued is done, and the thread is at its end. */

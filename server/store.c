@@ -48,6 +48,21 @@ store_find(Store *store, Str name)
 }
 
 void
+store_submit_all(Store *store, struct StoreOpQueue *ops)
+{
+    if (store->table->submit_all != NULL) {
+        store->table->submit_all(store, ops);
+        return;
+    }
+    while (!STAILQ_EMPTY(ops)) {
+        StoreOp *op = STAILQ_FIRST(ops);
+
+        STAILQ_REMOVE_HEAD(ops, queue_entry);
+        store_submit(store, op);
+    }
+}
+
+void
 store_stream_info(Stream *stream, StreamInfo *out)
 {
     const StreamView *view = &stream->view;

@@ -77,7 +77,7 @@ typedef struct StoreOp {
 
     StoreResult result;
 
-    STAILQ_ENTRY(StoreOp) queue_entry; /* the store's, until done() */
+    STAILQ_ENTRY(StoreOp) queue_entry; /* store_submit_all's, then the store's, until done() */
 } StoreOp;
 
 typedef enum ReadVerdict {
@@ -110,10 +110,15 @@ typedef enum ReadPart {
     READ_PART_FAILED,
 } ReadPart;
 
+STAILQ_HEAD(StoreOpQueue, StoreOp);
+
 typedef struct StoreTable {
     const char *mode;
     bool queued; /* done() comes later, from another thread; else before submit returns */
     void (*submit)(Store *store, StoreOp *op);
+    /* Many at once, in their order: a store that queues them can commit them together.  NULL: one
+     * by one. */
+    void (*submit_all)(Store *store, struct StoreOpQueue *ops);
     /* Adds to *out bytes of the stream's own between two positions that lie within its view's base
      * and tail, from < to: at least one message, else at most bytes_max in *out, and moves out->to.
      * Less is fine.  Lock held; with may_block the store may let go of it meanwhile, but holds it
@@ -149,6 +154,9 @@ store_submit(Store *store, StoreOp *op)
 {
     store->table->submit(store, op);
 }
+
+/* The queue is empty afterwards. */
+void store_submit_all(Store *store, struct StoreOpQueue *ops);
 
 /* The only verdict with something to end is READ_OK. */
 ReadVerdict store_read(Store *store, Stream *stream, StoreRead *read);

@@ -35,14 +35,38 @@ shard_of_name(ShardStore *store, Str name)
 
 /* ---- the table ---- */
 
-static void
-submit(Store *store, StoreOp *op)
+static Shard *
+enqueue(ShardStore *store, StoreOp *op)
 {
-    Shard *shard = op->kind == STORE_CREATE ? shard_of_name(shard_store(store), op->name)
-                                            : shard_stream(op->stream)->shard;
+    Shard *shard =
+        op->kind == STORE_CREATE ? shard_of_name(store, op->name) : shard_stream(op->stream)->shard;
 
     op->result = (StoreResult){0};
     shard_submit(shard, op);
+    return shard;
+}
+
+static void
+submit(Store *store, StoreOp *op)
+{
+    shard_wake(enqueue(shard_store(store), op));
+}
+
+/* A shard that was woken by the first would commit it alone. */
+static void
+submit_all(Store *base, struct StoreOpQueue *ops)
+{
+    ShardStore *store = shard_store(base);
+
+    while (!STAILQ_EMPTY(ops)) {
+        StoreOp *op = STAILQ_FIRST(ops);
+
+        STAILQ_REMOVE_HEAD(ops, queue_entry);
+        (void)enqueue(store, op);
+    }
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        shard_wake(&store->shards[i]);
+    }
 }
 
 static ReadPart
@@ -473,6 +497,7 @@ store_shard_new(const BackendKind *kind, const StorageOptions *options, const St
         .mode = kind->mode,
         .queued = true,
         .submit = submit,
+        .submit_all = submit_all,
         .read = read_stream,
         .stop = stop,
         .free = free_store,
