@@ -371,10 +371,10 @@ read_rows(sqlite3_stmt *range, ShardStream *stream, uint64_t to, size_t bytes_ma
 {
     StreamKind kind = stream->base.kind;
     Range *out = block->out;
-    size_t done = 0;
+    size_t done = out->bytes;
     bool more = true;
 
-    while (out->to < to && done < bytes_max) {
+    while (out->to < to && (done == 0 || done < bytes_max)) {
         AcidRow row;
         size_t begin;
         size_t stop;

@@ -15,12 +15,13 @@
 #include "common/parse.h"
 #include "server/data_file_internal.h"
 
-#define SHELVES         DATA_FILE_SHELVES
-#define SHELF_BYTES_MAX 4 /* "/ff" and a terminator */
-#define NAME_BYTES_MAX  32
-#define PARTS_AT_ONCE   256
-#define ENTRIES_AT_ONCE 1024
-#define PUNCH_BYTES     4096
+#define SHELVES          DATA_FILE_SHELVES
+#define SHELF_BYTES_MAX  4 /* "/ff" and a terminator */
+#define NAME_BYTES_MAX   32
+#define PARTS_AT_ONCE    256
+#define ENTRIES_AT_ONCE  1024
+#define PUNCH_BYTES      4096
+#define PUNCH_SENT_PAGES 2048 /* the most that the kernel takes for one page of a file */
 
 static const char *const suffixes[] = {[DATA_PAYLOAD] = ".data", [DATA_INDEX] = ".idx"};
 
@@ -355,10 +356,37 @@ data_file_cut(DataFiles *files, uint64_t id, DataEnd end, Error *err)
            (end.count == 0 || data_index_check_end(files, id, end, err));
 }
 
+static size_t
+sent_bit(uint64_t id)
+{
+    return (size_t)(id * 0x9e3779b97f4a7c15u >> 32) % DATA_FILE_SENT_BITS;
+}
+
+void
+data_file_set_sent(DataFiles *files, uint64_t id)
+{
+    size_t bit = sent_bit(id);
+
+    atomic_fetch_or(&files->sent[bit / 8], (unsigned char)(1u << bit % 8));
+}
+
+static bool
+was_sent(DataFiles *files, uint64_t id)
+{
+    size_t bit = sent_bit(id);
+
+    return (atomic_load(&files->sent[bit / 8]) & (1u << bit % 8)) != 0;
+}
+
+/* The kernel takes pages that lie within a hole as a whole out of the file, and whoever refers to
+ * them keeps what they held.  One at an end of the hole it fills with zeros where it is, under
+ * everybody; and a page may be a large one. */
 bool
 data_file_punch(DataFiles *files, uint64_t id, uint64_t bytes)
 {
-    uint64_t whole = bytes / PUNCH_BYTES * PUNCH_BYTES;
+    uint64_t large = PUNCH_SENT_PAGES * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t unit = was_sent(files, id) ? large : PUNCH_BYTES;
+    uint64_t whole = bytes / unit * unit;
     Error err;
     FdPin pin;
 

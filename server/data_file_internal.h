@@ -13,7 +13,8 @@
 
 #define DATA_FILE_SHELVES                                                                          \
     256 /* folders, made at once: no name of theirs is ever to be synced later */
-#define DATA_ENTRY_BYTES 16
+#define DATA_ENTRY_BYTES    16
+#define DATA_FILE_SENT_BITS 65536
 
 typedef enum DataPart { DATA_PAYLOAD, DATA_INDEX } DataPart;
 
@@ -24,6 +25,8 @@ struct DataFiles {
     FdCache *cache;
     size_t pieces_max;    /* half of the files: the others are for whoever writes */
     atomic_size_t pieces; /* ranges that lie in files, held by somebody */
+    /* A bit for what an id hashes to: ranges of such a file were sent from where they lie. */
+    atomic_uchar sent[DATA_FILE_SENT_BITS / 8];
     atomic_bool shelf_dirty[DATA_FILE_SHELVES]; /* names were made there that are not durable */
 };
 
@@ -48,6 +51,9 @@ data_entry_get(const char *bytes)
     return (DataEntry){
         .end = le64_get(bytes), .length = le32_get(bytes + 8), .crc = le32_get(bytes + 12)};
 }
+
+/* Sockets may refer to the pages of the file from now on, for as long as clients like. */
+void data_file_set_sent(DataFiles *files, uint64_t id);
 
 /* out holds PATH_MAX bytes. */
 void data_file_path(const DataFiles *files, uint64_t id, DataPart part, char *out);

@@ -273,6 +273,7 @@ piece_new(DataFiles *files, uint64_t id, Error *err)
 {
     DataPiece *piece = mem_zalloc(sizeof(*piece));
 
+    data_file_set_sent(files, id); /* before anything of it is read, see data_file_punch */
     piece->files = files;
     http_hold_init(&piece->file.hold, piece_release);
     if (!data_file_pin(files, id, DATA_PAYLOAD, false, &piece->pin, err)) {

@@ -3,10 +3,13 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -507,8 +510,8 @@ Test(data_file, the_limit_is_that_of_the_whole_range)
 
 /* ---- ranges that stay in their files ---- */
 
-#define LARGE_MESSAGES 40
-#define LARGE_LENGTH   10007u
+#define LARGE_MESSAGES 100
+#define LARGE_LENGTH   100007u
 
 static DataEnd
 large_subject(void)
@@ -557,7 +560,7 @@ Test(data_file, a_large_range_may_stay_in_its_file)
     Error err = {0};
 
     cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
-    expect_in_file(&range, 3 * LARGE_LENGTH, 27 * LARGE_LENGTH);
+    expect_in_file(&range, 3 * LARGE_LENGTH, 27u * LARGE_LENGTH);
     cr_expect_eq(range.to, 30);
     range_done(&range);
 
@@ -578,10 +581,14 @@ Test(data_file, a_large_range_may_stay_in_its_file)
 Test(data_file, damage_to_a_range_that_stays_in_its_file_is_found)
 {
     DataEnd end = large_subject();
-    DataRead read = {
-        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+    DataRead read = {.id = ID,
+                     .end = end,
+                     .counts_messages = true,
+                     .from = 0,
+                     .to = LARGE_MESSAGES,
+                     .bytes_max = SIZE_MAX};
 
-    for (uint64_t at = 0; at < end.bytes; at += 33331) {
+    for (uint64_t at = 0; at < end.bytes; at += 333331) {
         char path[FOLDER_PATH_SIZE + 64];
         char good = byte_at(at);
         char bad = (char)(good ^ 4);
@@ -605,27 +612,133 @@ Test(data_file, damage_to_a_range_that_stays_in_its_file_is_found)
 Test(data_file, a_file_is_not_punched_while_a_range_lies_in_it)
 {
     DataEnd end = large_subject();
-    DataRead read = {
-        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+    DataRead read = {.id = ID,
+                     .end = end,
+                     .counts_messages = true,
+                     .from = 0,
+                     .to = LARGE_MESSAGES,
+                     .bytes_max = SIZE_MAX};
     Range range;
     Error err = {0};
 
     cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
-    cr_expect_not(data_file_punch(files, ID, 200000));
+    cr_expect_not(data_file_punch(files, ID, 9000000));
     expect_in_file(&range, 0, (size_t)end.bytes);
     cr_assert(data_file_delete(files, ID, &err), "%s", err.text);
     expect_in_file(&range, 0, (size_t)end.bytes);
     range_done(&range);
     end = large_subject();
-    cr_expect(data_file_punch(files, ID, 200000));
+    cr_expect(data_file_punch(files, ID, 9000000));
     cr_expect_not(read_in_file(&read, &range, &err));
+}
+
+/* A file system in memory has other pages. */
+static void
+move_to_disk(void)
+{
+    Error err = {0};
+
+    teardown();
+    (void)snprintf(folder, sizeof(folder), "/var/tmp/ds_test_XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+    (void)snprintf(dir, sizeof(dir), "%s/streams", folder);
+    cr_assert(data_files_open(dir, 8, true, &files, &err), "%s", err.text);
+}
+
+/* Sends from the file what the socket takes, as the HTTP engine does; returns how much. */
+static size_t
+send_piece(const HttpPiece *piece, int fd)
+{
+    off_t at = (off_t)piece->file_offset;
+    size_t sent = 0;
+    ssize_t n;
+
+    while (sent < piece->bytes.len &&
+           (n = sendfile(fd, piece->file->fd, &at, piece->bytes.len - sent)) > 0) {
+        sent += (size_t)n;
+    }
+    return sent;
+}
+
+static void
+tcp_pair(int fds[2])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int large = 1 << 22;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    cr_assert_eq(bind(listener, (struct sockaddr *)&address, size), 0);
+    cr_assert_eq(listen(listener, 1), 0);
+    cr_assert_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+    fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+    cr_assert_eq(setsockopt(fds[1], SOL_SOCKET, SO_RCVBUF, &large, sizeof(large)), 0);
+    cr_assert_eq(connect(fds[1], (struct sockaddr *)&address, size), 0);
+    close(fds[0]);
+    fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    cr_assert_geq(fds[0], 0);
+    close(listener);
+}
+
+Test(data_file, what_a_socket_was_given_of_a_file_stays_as_it_is_when_the_file_is_punched)
+{
+    enum { MANY = 120 };
+    static uint32_t lengths[MANY];
+    DataEnd end = {0};
+    Range range;
+    Error err = {0};
+    int fds[2];
+
+    move_to_disk();
+    for (size_t i = 0; i < MANY; i++) {
+        lengths[i] = LARGE_LENGTH;
+    }
+    cr_assert(try_append(ID, &end, lengths, MANY, &err), "%s", err.text);
+    for (uint64_t first = 1; first < 110; first += 7) {
+        DataRead read = {.id = ID,
+                         .end = end,
+                         .counts_messages = true,
+                         .from = first,
+                         .to = first + 7,
+                         .bytes_max = SIZE_MAX};
+        uint64_t at = first * LARGE_LENGTH;
+        char room[8192];
+        ssize_t n;
+
+        tcp_pair(fds);
+        cr_assert(read_in_file(&read, &range, &err), "%s", err.text);
+        size_t sent = send_piece(&range.parts[0], fds[0]);
+
+        cr_assert_gt(sent, 0);
+        range_done(&range);
+        cr_assert(data_file_punch(files, ID, (first + 3) * LARGE_LENGTH));
+        close(fds[0]);
+        while ((n = recv(fds[1], room, sizeof(room), 0)) > 0) {
+            for (ssize_t i = 0; i < n; i++, at++) {
+                cr_assert_eq(room[i], byte_at(at), "byte %llu", (unsigned long long)at);
+            }
+        }
+        cr_assert_eq(at, first * LARGE_LENGTH + sent);
+        close(fds[1]);
+    }
+    DataRead read = {
+        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 1, .bytes_max = 1};
+    char text[512];
+
+    cr_expect_eq(read_error(&read, text), ERR_CORRUPT, "megabytes of it must be gone");
 }
 
 Test(data_file, so_many_ranges_lie_in_files_and_no_more)
 {
     DataEnd end = large_subject();
-    DataRead read = {
-        .id = ID, .end = end, .counts_messages = true, .from = 0, .to = 40, .bytes_max = SIZE_MAX};
+    DataRead read = {.id = ID,
+                     .end = end,
+                     .counts_messages = true,
+                     .from = 0,
+                     .to = LARGE_MESSAGES,
+                     .bytes_max = SIZE_MAX};
     Range ranges[6];
     size_t in_file = 0;
     Error err = {0};
