@@ -10,6 +10,8 @@
 
 #define PATH_BYTES_MAX 4096
 #define META_CACHE_KIB 2048
+#define SPARE_PART     8 /* of a segment, for what makes room */
+#define SPARE_BYTES    ((size_t)64 * 1024)
 #define IDS_CAP_MIN    64
 #define ARENA_BYTES_MAX                                                                            \
     (SIZE_MAX / 2) /* a batch, and a record, are bounded where they are made                       \
@@ -69,10 +71,12 @@ file_commit(Backend *base, const Change *changes, size_t count, Error *err)
 {
     FileBackend *backend = backend_of(base);
     Wal *wal = backend->wal;
+    bool grows = false;
     bool ok;
 
     wal_begin(wal);
     for (size_t i = 0; i < count; i++) {
+        grows = grows || changes[i].kind == CHANGE_CREATE || changes[i].kind == CHANGE_APPEND;
         Str parts[FILE_RECORD_PARTS_MAX];
         unsigned kind;
         size_t parts_count = file_record_make(&changes[i], &backend->records, &kind, parts);
@@ -80,6 +84,9 @@ file_commit(Backend *base, const Change *changes, size_t count, Error *err)
 
         backend->first_lsn = i == 0 ? lsn : backend->first_lsn;
     }
+    /* What makes room must not lack it. */
+    wal_spare(wal,
+              grows ? DS_MIN(backend->options.wal_segment_bytes / SPARE_PART, SPARE_BYTES) : 0);
     ok = wal_commit(wal, err);
     arena_reset(&backend->records);
     return ok;
@@ -445,8 +452,8 @@ file_loaded(Backend *base, ShardLoad *load, bool lost, Error *err)
                             log_u64("discarded_bytes", found->discarded_bytes)),
                  "the write-ahead log was applied");
     }
-    /* Numbers and eras that were changed must be on the disk before anybody builds on them. */
-    if (!found->sealed && !checkpoint_run(backend->checkpoint, err)) {
+    /* Other eras must be on the disk before anybody learns them. */
+    if (lost && !checkpoint_run(backend->checkpoint, err)) {
         return false;
     }
     checkpoint_start(backend->checkpoint);

@@ -32,6 +32,7 @@ batch_reset(WalBatch *batch)
     batch->scratch_len = 0;
     batch->pieces_count = 0;
     batch->bytes = 0;
+    batch->spare = 0;
     batch->records = 0;
     batch->open = false;
 }
@@ -76,6 +77,12 @@ wal_begin(Wal *wal)
 {
     DS_ASSERT(!wal->batch.open && !wal->sealed);
     wal->batch.open = true;
+}
+
+void
+wal_spare(Wal *wal, size_t bytes)
+{
+    wal->batch.spare = wal_round_up(bytes);
 }
 
 uint64_t
@@ -159,7 +166,7 @@ ready_take(Wal *wal, uint64_t size, WalSegment **out, Error *err)
 static bool
 segment_next(Wal *wal, uint64_t need, Error *err)
 {
-    uint64_t size = DS_MAX((uint64_t)wal->segment_bytes, WAL_BLOCK_BYTES + need);
+    uint64_t size = DS_MAX((uint64_t)wal->segment_bytes, WAL_BLOCK_BYTES + need + wal->batch.spare);
     WalSegment *next = NULL;
 
     if (!may_have_another(wal, err)) {
@@ -267,7 +274,7 @@ batch_write(Wal *wal, uint32_t flags, bool sync, Error *err)
     if (MUTANT("ack_before_sync") && segment != NULL && !file_sync(segment->fd, wal->dir, err)) {
         return false; /* of the batch before, which is answered already */
     }
-    if (segment == NULL || segment->used + need > segment->size) {
+    if (segment == NULL || segment->used + need + wal->batch.spare > segment->size) {
         if (!segment_next(wal, need, err)) {
             return false;
         }

@@ -66,6 +66,9 @@ const WalRecovery *wal_recovery(const Wal *wal); /* borrowed */
  * their bytes, not the array, must stay where they are until commit or abandon returns.  The sum is
  * at most WAL_RECORD_BYTES_MAX. */
 void wal_begin(Wal *wal);
+/* The batch leaves so much of its segment to later ones that must not be refused when there is no
+ * room for another segment. */
+void wal_spare(Wal *wal, size_t bytes);
 uint64_t wal_add(Wal *wal, unsigned kind, const Str *parts, size_t count);
 DS_MUST_CHECK bool wal_commit(Wal *wal, Error *err); /* of an empty batch: does nothing */
 void wal_abandon(Wal *wal);

@@ -65,6 +65,7 @@ typedef struct WalBatch {
     size_t scratch_len;
     size_t scratch_cap;
     uint64_t bytes; /* of all pieces */
+    uint64_t spare; /* to be left in its segment */
     uint32_t records;
     bool open;
 } WalBatch;
