@@ -14,6 +14,7 @@
 #include "server/cold_read.h"
 #include "server/http_server.h"
 #include "server/live_loop.h"
+#include "server/manifest.h"
 #include "server/route.h"
 #include "server/server_config.h"
 
@@ -207,6 +208,24 @@ start_log(const ServerConfig *config, Error *err)
     return log_init(&log, err);
 }
 
+/* --upgrade-data: says what there was to do. */
+static int
+upgrade_data(const ServerConfig *config)
+{
+    uint64_t from;
+    Error err;
+
+    if (!data_dir_upgrade(config->storage.data_dir, &from, &err)) {
+        log_error(&scope, EVENT_START_FAILED, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                  "cannot upgrade the data");
+        return EXIT_FAILURE;
+    }
+    log_info(&scope, LOG_FIELDS(log_u64("from", from), log_u64("to", MANIFEST_FORMAT_VERSION)),
+             from == MANIFEST_FORMAT_VERSION ? "there is nothing to upgrade"
+                                             : "the data is upgraded");
+    return EXIT_SUCCESS;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -230,7 +249,8 @@ main(int argc, char **argv)
         }
     } else {
         warn_unknown(&load);
-        status = run(&program);
+        status =
+            program.config.storage.upgrade_data ? upgrade_data(&program.config) : run(&program);
     }
     config_load_done(&load);
     server_config_done(&program.config);

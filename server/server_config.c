@@ -10,8 +10,8 @@
 #define SIZE_MAX_SETTING  ((int64_t)1 << 50)
 #define BODY_MAX_SETTING  ((int64_t)1 << 30) /* far below CHUNK_APPEND_BYTES_MAX */
 #define HOUR_MS           3600000
-#define STREAM_FILES      8192 /* open at once, if the process may have that many */
-#define STREAM_FILES_PART 4    /* or this part of what it may */
+#define STREAM_FILES      4096 /* open at once, if the process may have that many */
+#define STREAM_FILES_PART 8    /* or this part of what it may */
 #define ACID_SHARD_FILES  12
 #define WAL_SEGMENT_UNIT  4096 /* of the disk */
 
@@ -164,6 +164,12 @@ static const Setting settings[] = {
      .bare_unit_ms = 1000,
      .help = "How often the file modes move what the write-ahead log holds to the streams' files; "
              "earlier when half a segment is used."},
+    {.name = "DS_STORAGE__UPGRADE_DATA",
+     .flag = "upgrade-data",
+     .type = SETTING_BOOL,
+     FIELD(storage.upgrade_data),
+     .fallback = "false",
+     .help = "Bring the data directory to the format of this release, and end. Only as a flag."},
     {.name = "DS_HTTP__STREAM_BASE_PATH",
      .type = SETTING_STRING,
      FIELD(stream_base_path),

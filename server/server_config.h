@@ -52,6 +52,7 @@ typedef struct ServerStorage {
     int64_t wal_shard_count;
     int64_t wal_segment_bytes;
     int64_t checkpoint_ms;
+    bool upgrade_data; /* bring the data to the format of this release, and end */
 } ServerStorage;
 
 typedef struct ServerTimeouts {

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file modes from outside: a disk without room, damage, many streams with few descriptors.
+What all durable modes promise is in test_server_restart.py."""
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+import ds
+
+BODY = b"x" * 20_000
+DISK_BYTES = 8 << 20
+SECONDS = 30
+MODES = ("file-durable", "file-fast")
+
+
+class SmallDisk:
+    """A file system of its own size, in a mount namespace of its own; no root needed."""
+
+    def __init__(self, folder):
+        self.path = folder / "disk"
+        self.path.mkdir()
+        self.holder = subprocess.Popen(
+            ["unshare", "-Urm", "sh", "-c",
+             f"mount -t tmpfs -o size={DISK_BYTES} tmpfs {self.path} && echo mounted && exec sleep 3600"],
+            stdout=subprocess.PIPE)
+        if self.holder.stdout.readline() != b"mounted\n":
+            self.holder.wait()
+            pytest.skip("no user namespaces here")
+        self.binary = folder / "ds-server-on-small-disk"
+        self.binary.write_text(
+            f"#!/bin/sh\nexec nsenter -t {self.holder.pid} -U -m --preserve-credentials "
+            f"{ds.program('ds-server')} \"$@\"\n")
+        self.binary.chmod(0o700)
+        self.seen = f"/proc/{self.holder.pid}/root{self.path}"   # from outside
+
+    def close(self):
+        self.holder.kill()
+        self.holder.wait()
+
+    def fill(self):
+        """Nothing more fits until make_room."""
+        with open(f"{self.seen}/ballast", "ab", buffering=0) as ballast:
+            for piece in (1 << 16, 1 << 12):
+                try:
+                    while True:
+                        ballast.write(b"b" * piece)
+                except OSError:
+                    pass
+
+    def make_room(self):
+        os.unlink(f"{self.seen}/ballast")
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def start(folder, mode):
+    """start(binary=..., **settings): a server on this test's directory; ends with the test."""
+    started = []
+
+    def begin(data=None, binary=None, wait=True, **settings):
+        server = ds.DsServer(folder, binary=binary, name=f"ds-server-{len(started)}", environment={
+            "DS_STORAGE__MODE": mode, "DS_STORAGE__DATA_DIR": str(data or folder / "data"),
+            "DS_STORAGE__WAL_SHARD_COUNT": "1", "DS_STORAGE__WAL_SEGMENT_BYTES": "64KiB",
+            "DS_STORAGE__CHECKPOINT_INTERVAL": "50ms", "DS_LIMITS__MAX_STREAM_BYTES": "100MiB",
+            "DS_LIMITS__MAX_MEMORY_BYTES": "1GiB", "DS_LIMITS__MAX_CACHE_BYTES": "0", **settings})
+        started.append(server)
+        return server.wait_ready() if wait else server
+
+    yield begin
+    for server in started:
+        if server.alive():
+            server.kill()
+
+
+@pytest.fixture
+def disk(folder):
+    disk = SmallDisk(folder)
+    yield disk
+    disk.close()
+
+
+def create(server, name):
+    status, _, text = server.create(name, "application/octet-stream")
+    assert status == 201, text
+
+
+def append(server, name, seq, body=BODY):
+    return ds.http("POST", server.stream_url(name), body,
+                   {"Content-Type": "application/octet-stream", "Producer-Id": "p",
+                    "Producer-Epoch": "0", "Producer-Seq": str(seq)})
+
+
+def read(server, name):
+    pieces, offset = [], "-1"
+    while True:
+        status, headers, body = ds.http("GET", f"{server.stream_url(name)}?offset={offset}")
+        assert status == 200, body
+        pieces.append(body)
+        offset = headers["Stream-Next-Offset"]
+        if headers.get("Stream-Up-To-Date") == "true":
+            return b"".join(pieces)
+
+
+def numbered(seq):
+    return b"%06d" % seq * 3000
+
+
+def append_until_full(server, name, seq=0):
+    """The sequence number of the first append that found no room."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        status, _, text = append(server, name, seq, numbered(seq))
+        if status == 507:
+            assert json.loads(text)["code"] == "INSUFFICIENT_STORAGE"
+            return seq
+        assert status == 200 and time.monotonic() < deadline, text
+        seq += 1
+
+
+def wait_for_room(server, name, seq):
+    def stored():
+        status, _, text = append(server, name, seq, numbered(seq))
+        assert status in (200, 507), text
+        return status == 200
+    server.wait_for(stored, "room", SECONDS)
+
+
+def test_without_room_appends_are_refused_whole_and_go_on_by_themselves(start, disk):
+    server = start(disk.path / "data", disk.binary)
+    create(server, "name")
+    assert append(server, "name", 0, numbered(0))[0] == 200
+    disk.fill()
+    seq = append_until_full(server, "name", 1)
+    before = read(server, "name")
+    assert before == b"".join(numbered(i) for i in range(seq))
+    for _ in range(3):
+        assert append(server, "name", seq, numbered(seq))[0] == 507
+    assert read(server, "name") == before
+    server.wait_for(lambda: "server.checkpoint_failed" in server.log_text(), "the warning")
+    disk.make_room()
+    wait_for_room(server, "name", seq)
+    assert server.log_text().count("server.checkpoint_failed") == 1
+    server.kill()
+    server = start(disk.path / "data", disk.binary)
+    assert read(server, "name") == before + numbered(seq)
+    assert append(server, "name", seq, numbered(seq))[0] == 204
+    assert server.stop() == 0
+
+
+def test_a_server_killed_without_room_has_all_it_acknowledged(start, disk):
+    server = start(disk.path / "data", disk.binary)
+    create(server, "name")
+    disk.fill()
+    seq = append_until_full(server, "name")
+    server.kill()
+    disk.make_room()
+    server = start(disk.path / "data", disk.binary)
+    assert read(server, "name") == b"".join(numbered(i) for i in range(seq))
+    wait_for_room(server, "name", seq)
+    assert server.stop() == 0
+
+
+def test_deleting_makes_room(start, disk):
+    server = start(disk.path / "data", disk.binary)
+    create(server, "large")
+    create(server, "small")
+    append_until_full(server, "large")
+    status, _, text = ds.http("DELETE", server.stream_url("large"))
+    assert status == 204, text
+    wait_for_room(server, "small", 0)
+    assert read(server, "small") == numbered(0)
+    server.kill()
+    server = start(disk.path / "data", disk.binary)
+    assert ds.http("GET", server.stream_url("large"))[0] == 404
+    assert read(server, "small") == numbered(0)
+    assert server.stop() == 0
+
+
+# ---- the format on the disk ----
+
+def upgrade(data):
+    return subprocess.run([ds.program("ds-server"), "--upgrade-data", "--data-dir", str(data)],
+                          capture_output=True, text=True, timeout=SECONDS)
+
+
+def test_data_of_this_release_needs_no_upgrade_and_newer_data_is_refused(start, folder):
+    server = start()
+    create(server, "name")
+    assert append(server, "name", 0)[0] == 200
+    in_use = upgrade(folder / "data")
+    assert in_use.returncode == 1 and "another ds-server" in in_use.stdout
+    assert server.stop() == 0
+    done = upgrade(folder / "data")
+    assert done.returncode == 0 and "nothing to upgrade" in done.stdout
+    manifest = folder / "data/MANIFEST"
+    newer = json.loads(manifest.read_text()) | {"format_version": 2}
+    text = manifest.read_text()
+    manifest.write_text(json.dumps(newer))
+    assert "version 2" in upgrade(folder / "data").stdout
+    server = start(wait=False)
+    assert server.wait() == 1 and "version 2" in server.log_text()
+    manifest.write_text(text)
+    server = start()
+    assert read(server, "name") == BODY
+    assert server.stop() == 0
+
+
+def test_an_upgrade_makes_no_data_directory(folder):
+    done = upgrade(folder / "nothing")
+    assert done.returncode == 1 and not (folder / "nothing").exists()
+
+
+# ---- damage, and limits ----
+
+def files(folder, suffix):
+    return sorted((folder / "data/streams").glob(f"*/*.{suffix}"))
+
+
+def test_damaged_bytes_are_not_served_and_other_streams_are(start, folder):
+    server = start()
+    for name in ("first", "second"):
+        create(server, name)
+        for seq in range(3):
+            assert append(server, name, seq, numbered(seq))[0] == 200
+    assert server.stop() == 0
+    path = files(folder, "data")[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    server = start()
+    statuses = [ds.http("GET", f"{server.stream_url(name)}?offset=-1")[0] for name in ("first", "second")]
+    assert sorted(statuses) == [200, 500]
+    assert "server.read_failed" in server.log_text()
+    assert server.stop() == 0
+
+
+def test_a_stream_whose_file_is_gone_is_said_and_the_others_are_served(start, folder):
+    server = start()
+    for name in ("first", "second"):
+        create(server, name)
+        assert append(server, name, 0)[0] == 200
+    assert server.stop() == 0
+    files(folder, "data")[0].unlink()
+    for _ in range(2):
+        server = start()
+        statuses = [ds.http("GET", server.stream_url(name))[0] for name in ("first", "second")]
+        assert sorted(statuses) == [200, 500]
+        assert "server.read_failed" in server.log_text()
+        server.kill()
+    assert "server.stream_damaged" in server.log_text()    # an unclean start looks at every file
+
+
+def test_files_of_no_stream_are_removed_after_a_crash(start, folder):
+    server = start()
+    create(server, "name")
+    assert append(server, "name", 0)[0] == 200
+    server.kill()
+    shelf = folder / "data/streams/ab"
+    shelf.mkdir(exist_ok=True)
+    for suffix in ("data", "idx"):
+        (shelf / f"00000000000000ab.{suffix}").write_bytes(b"left over")
+    server = start()
+    assert not list(shelf.glob("00000000000000ab.*"))
+    assert read(server, "name") == BODY
+    assert server.stop() == 0
