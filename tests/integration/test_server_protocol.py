@@ -283,8 +283,9 @@ def test_two_spellings_are_one_name(server):
     assert listed(server, "caf%C3%A9")["name"] == "café/ab"
 
 
-def test_reserved_names_are_refused(server):
-    assert request(server, "PUT", "__ds/subscriptions/x")[0] == 404
+def test_reserved_names_are_no_streams(server):
+    for name in ("__ds", "__ds/x", "__ds/subscriptions/x/y"):
+        assert server.create(name, "text/plain")[0] == 404, name
     assert create(server, "__dsx")
 
 
