@@ -82,6 +82,8 @@ const Limit limits_table[] = {
     {"streams of a subscription", "DS_LIMITS__MAX_STREAMS_PER_SUBSCRIPTION", 0, "",
      "400; new ones that match its pattern are not followed, and a warning"},
     {"streams of all subscriptions", NULL, SUBS_LINKS_MAX, "", "as above"},
+    {"streams told to a worker at once", NULL, SUBS_WAKE_STREAMS_MAX, "",
+     "those with work come first; the rest with the next wake"},
     {"id of a subscription", NULL, SUBS_ID_BYTES_MAX, "bytes", "400"},
     {"pattern of a subscription", NULL, SUBS_PATTERN_BYTES_MAX, "bytes", "400"},
     {"segments of a pattern", NULL, SUBS_PATTERN_SEGMENTS_MAX, "", "400"},

@@ -244,6 +244,24 @@ subs_turn(Subs *subs)
 }
 
 static void
+deferred_turn(void *arg)
+{
+    Subs *subs = arg;
+
+    subs->turn_deferred = false;
+    subs_turn(subs);
+}
+
+void
+subs_turn_later(Subs *subs)
+{
+    if (!subs->turn_deferred) {
+        subs->turn_deferred = true;
+        loop_defer(subs->loop, deferred_turn, subs);
+    }
+}
+
+static void
 on_timer(void *arg)
 {
     Subs *subs = arg;

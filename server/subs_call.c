@@ -168,6 +168,7 @@ run_create(SubsCall *call)
         finish(call);
         return;
     }
+    subs_watch_follow(subs);
     for (size_t i = 0; i < request->stream_count; i++) {
         if (subs_watch_link(subs, subscription, request->streams[i], true) != SUBS_OK) {
             subs_watch_delete(subs, subscription);

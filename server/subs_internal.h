@@ -68,6 +68,7 @@ struct Subs {
     LoopTimer *timer;
     bool in_turn;
     bool turn_due;
+    bool turn_deferred;
 
     /* streams */
     Waiter journal_waiter;
@@ -99,6 +100,7 @@ struct Subs {
 /* Ends each entry from outside: begins wakes, stores, runs what waited, sets the timer.  May free
  * what waited. */
 void subs_turn(Subs *subs);
+void subs_turn_later(Subs *subs); /* at the end of the loop's turn, once for many */
 /* Runs it, from subs_turn, when all that is changed now is stored. */
 void subs_after(Subs *subs, SubsAfter *after, void (*run)(SubsAfter *after, bool stored));
 /* From any thread.  False: home has ended, and nothing is posted. */
@@ -111,6 +113,8 @@ Subscription *subs_find(Subs *subs, const SubsDefinition *definition);
 /* ---- subs_watch.c ---- */
 
 void subs_watch_start(Subs *subs); /* finds every linked stream, follows the journal */
+/* From now on new streams are seen; creating streams costs nothing as long as nobody subscribes. */
+void subs_watch_follow(Subs *subs);
 void subs_watch_stop(Subs *subs);
 /* Links it, at the tail, and follows it; exists or not. */
 SubsVerdict subs_watch_link(Subs *subs, Subscription *subscription, Str path, bool is_explicit);

@@ -40,6 +40,7 @@
 #define SUBS_RETRY_MS_MAX     60000
 #define SUBS_RETRY_JITTER     20      /* percent, both ways */
 #define SUBS_LINKS_MAX        1000000 /* of all subscriptions together */
+#define SUBS_WAKE_STREAMS_MAX 1000    /* told to a worker at once; the rest with the next wake */
 #define SUBS_NEVER            INT64_MAX
 
 typedef enum SubsType { SUBS_WEBHOOK, SUBS_PULL_WAKE } SubsType;
@@ -243,7 +244,8 @@ void subs_model_tick(SubsModel *model, int64_t now_ms);
 
 /* The first that is ready, of those the driver can serve now; NULL. */
 Subscription *subs_model_ready(SubsModel *model, bool webhooks);
-/* Of a ready one: the next generation begins, with the tails of now as its snapshot. */
+/* Of a ready one: the next generation begins, with the tails of now as its snapshot: those of the
+ * first SUBS_WAKE_STREAMS_MAX pending streams. */
 void subs_model_issue(SubsModel *model, Subscription *subscription, const char *wake_id,
                       int64_t now_ms);
 

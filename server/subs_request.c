@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/subs_request.h"
 
+#include <jansson.h>
 #include <openssl/evp.h>
 
 #include "common/ds_proto.h"
@@ -106,6 +107,52 @@ take_streams(SubsRequest *request, const NameLimits *names, Error *err)
     }
     request->stream_count = kept;
     return true;
+}
+
+/* ---- what stays ---- */
+
+static char *
+move_text(Str *text, char *room)
+{
+    if (text->ptr != NULL) {
+        memcpy(room, text->ptr, text->len);
+        text->ptr = room;
+    }
+    return room + text->len;
+}
+
+/* A parsed document takes many times its text, and a request may wait: only what it says is kept.
+ */
+static void
+settle(SubsRequest *request)
+{
+    Str *const texts[] = {&request->pattern,     &request->url,    &request->wake_stream,
+                          &request->description, &request->worker, &request->wake_id};
+    size_t total = 1;
+    char *room;
+
+    for (size_t i = 0; i < DS_COUNT(texts); i++) {
+        total += texts[i]->len;
+    }
+    for (size_t i = 0; i < request->stream_count; i++) {
+        total += request->streams[i].len;
+    }
+    for (size_t i = 0; i < request->ack_count; i++) {
+        total += request->acks[i].path.len + request->acks[i].offset.len;
+    }
+    room = request->kept = mem_alloc(total);
+    for (size_t i = 0; i < DS_COUNT(texts); i++) {
+        room = move_text(texts[i], room);
+    }
+    for (size_t i = 0; i < request->stream_count; i++) {
+        room = move_text(&request->streams[i], room);
+    }
+    for (size_t i = 0; i < request->ack_count; i++) {
+        room = move_text(&request->acks[i].path, room);
+        room = move_text(&request->acks[i].offset, room);
+    }
+    json_decref(request->document);
+    request->document = NULL;
 }
 
 /* ---- create ---- */
@@ -257,6 +304,7 @@ subs_request_create(Str body, const SubsRequestRules *rules, SubsRequest *out,
         *out_code = code;
         return false;
     }
+    settle(&request);
     *out = request;
     return true;
 }
@@ -268,6 +316,7 @@ subs_request_streams(Str body, const SubsRequestRules *rules, SubsRequest *out, 
 
     if (parse(body, &request.document, err) && take_streams(&request, rules->names, err)) {
         if (request.streams != NULL) {
+            settle(&request);
             *out = request;
             return true;
         }
@@ -287,6 +336,7 @@ subs_request_claim(Str body, SubsRequest *out, Error *err)
     if (parse(body, &request.document, err) &&
         take_text(request.document, "worker", SUBS_HOLDER_BYTES_MAX, &request.worker, err)) {
         if (request.worker.ptr != NULL && request.worker.len > 0) {
+            settle(&request);
             *out = request;
             return true;
         }
@@ -356,6 +406,7 @@ subs_request_ack(Str body, SubsRequest *out, Error *err)
         subs_request_done(&request);
         return false;
     }
+    settle(&request);
     *out = request;
     return true;
 }
@@ -365,6 +416,7 @@ subs_request_done(SubsRequest *request)
 {
     free(request->streams);
     free(request->acks);
+    free(request->kept);
     json_decref(request->document);
     *request = (SubsRequest){0};
 }

@@ -6,18 +6,17 @@
  */
 #pragma once
 
-#include <jansson.h>
-
 #include "server/name.h"
 #include "server/subs_model.h"
 
-#define SUBS_BODY_BYTES_MAX        ((size_t)1024 * 1024)
+#define SUBS_BODY_BYTES_MAX        ((size_t)256 * 1024)
 #define SUBS_DESCRIPTION_BYTES_MAX 1024
-#define SUBS_REQUEST_ITEMS_MAX     10000 /* streams, acks */
+#define SUBS_REQUEST_ITEMS_MAX     2000 /* streams, acks */
 
-/* Views borrow from the document; a Str with ptr NULL is an absent member. */
+/* A Str with ptr NULL is an absent member; all borrow from kept. */
 typedef struct SubsRequest {
-    json_t *document;
+    char *kept;
+    struct json_t *document; /* while it is read */
     /* create */
     SubsType type;
     Str pattern;

@@ -51,22 +51,48 @@ put_link(const SubsLink *link, bool with_tail, Buf *out, Error *err)
     return buf_append_char(out, '}', err);
 }
 
+/* Those of the list that are, or are not, pending; NULL: all. */
 static bool
-put_links(Subscription *subscription, bool with_tail, Buf *out, Error *err)
+put_some(Subscription *subscription, const bool *pending, bool with_tail, size_t count_max,
+         size_t *count, Buf *out, Error *err)
 {
     const SubsLink *link = NULL;
-    bool first = true;
 
-    if (!buf_append(out, STR("\"streams\":["), err)) {
-        return false;
-    }
-    while ((link = subs_link_next(subscription, link)) != NULL) {
-        if ((!first && !buf_append_char(out, ',', err)) || !put_link(link, with_tail, out, err)) {
+    while ((link = subs_link_next(subscription, link)) != NULL && *count < count_max) {
+        if (pending != NULL && link->pending != *pending) {
+            continue;
+        }
+        if ((*count > 0 && !buf_append_char(out, ',', err)) ||
+            !put_link(link, with_tail, out, err)) {
             return false;
         }
-        first = false;
+        (*count)++;
     }
-    return buf_append_char(out, ']', err);
+    return true;
+}
+
+static bool
+put_links(Subscription *subscription, Buf *out, Error *err)
+{
+    size_t count = 0;
+
+    return buf_append(out, STR("\"streams\":["), err) &&
+           put_some(subscription, NULL, false, SIZE_MAX, &count, out, err) &&
+           buf_append_char(out, ']', err);
+}
+
+/* What there is to do comes first, in the order in which the wake's snapshot took it. */
+static bool
+put_work(Subscription *subscription, Buf *out, Error *err)
+{
+    static const bool yes = true;
+    static const bool no = false;
+    size_t count = 0;
+
+    return buf_append(out, STR("\"streams\":["), err) &&
+           put_some(subscription, &yes, true, SUBS_WAKE_STREAMS_MAX, &count, out, err) &&
+           put_some(subscription, &no, true, SUBS_WAKE_STREAMS_MAX, &count, out, err) &&
+           buf_append_char(out, ']', err);
 }
 
 static bool
@@ -102,7 +128,7 @@ subs_view_subscription(Subscription *subscription, const SubsPlace *place, Buf *
            put_optional(out, "type", definition->type == SUBS_WEBHOOK ? "webhook" : "pull-wake",
                         err) &&
            put_optional(out, "pattern", definition->pattern, err) &&
-           put_links(subscription, false, out, err) && buf_append_char(out, ',', err) &&
+           put_links(subscription, out, err) && buf_append_char(out, ',', err) &&
            put_webhook(definition, place, out, err) &&
            put_optional(out, "wake_stream", definition->wake_stream, err) &&
            buf_printf(out, err, "\"lease_ttl_ms\":%" PRId64 ",", definition->lease_ms) &&
@@ -121,7 +147,7 @@ put_wake(Subscription *subscription, Buf *out, Error *err)
 {
     return put_text(out, "wake_id", str_c(subscription->state.wake_id), err) &&
            buf_printf(out, err, ",\"generation\":%" PRIu64 ",", subscription->state.generation) &&
-           put_links(subscription, true, out, err);
+           put_work(subscription, out, err);
 }
 
 bool

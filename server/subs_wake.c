@@ -315,10 +315,11 @@ void
 subs_model_issue(SubsModel *model, Subscription *subscription, const char *wake_id, int64_t now_ms)
 {
     SubsLink *link = NULL;
+    size_t count = 0;
 
     begin_wake(subscription, wake_id, now_ms);
     while ((link = subs_link_next(subscription, link)) != NULL) {
-        link->in_snapshot = link->stream->exists;
+        link->in_snapshot = link->pending && count++ < SUBS_WAKE_STREAMS_MAX;
         link->snapshot_era = link->stream->at.era;
         link->snapshot = link->stream->at.tail;
     }

@@ -69,7 +69,7 @@ on_stream(Waiter *waiter)
     Subs *subs = watch->subs;
 
     watch_look(watch);
-    subs_turn(subs);
+    subs_turn_later(subs);
 }
 
 /* Takes the reference. */
@@ -401,17 +401,31 @@ on_journal(Waiter *waiter)
 {
     Subs *subs = DS_CONTAINER_OF(waiter, Subs, journal_waiter);
 
+    if (subs_model_count(subs->model) == 0) {
+        wake_leave(&subs->journal_waiter);
+        return;
+    }
     read_journal(subs);
-    subs_turn(subs);
+    subs_turn_later(subs);
+}
+
+void
+subs_watch_follow(Subs *subs)
+{
+    if (subs->journal_waiter.group == NULL) {
+        subs->journal_waiter.on_wake = on_journal;
+        journal_wait(subs->store->journal, atomic_load(&subs->home), &subs->journal_waiter);
+        subs->journal_token = journal_token(subs->store->journal);
+    }
 }
 
 void
 subs_watch_start(Subs *subs)
 {
-    subs->journal_waiter.on_wake = on_journal;
-    journal_wait(subs->store->journal, atomic_load(&subs->home), &subs->journal_waiter);
-    subs->journal_token = journal_token(subs->store->journal);
-    look_at_all(subs);
+    if (subs_model_count(subs->model) > 0) {
+        subs_watch_follow(subs);
+        look_at_all(subs);
+    }
 }
 
 void

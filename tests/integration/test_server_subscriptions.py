@@ -9,6 +9,7 @@ import json
 import queue
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -22,6 +23,11 @@ import pytest
 OPEN = {"DS_HTTP__ALLOW_INSECURE_WEBHOOKS": "true", "DS_HTTP__ALLOW_UNAUTHENTICATED_CLAIMS": "true"}
 JSON = {"Content-Type": "application/json"}
 DURABLE = ["file-durable", "acid"]
+
+
+class HookServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256       # many webhooks come at once
 
 
 class Receiver:
@@ -48,8 +54,7 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = HookServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
 
@@ -295,8 +300,7 @@ def test_a_receiver_that_is_not_there_is_found_when_it_comes(start, receiver):
               webhook={"url": f"http://127.0.0.1:{port}/hook"})
     server.create("in/a", body=b"[1]")
     ds.wait_until(lambda: view(server, "s")["status"] == "failed", 5)
-    late = http.server.ThreadingHTTPServer(("127.0.0.1", port), hook.server.RequestHandlerClass)
-    late.daemon_threads = True
+    late = HookServer(("127.0.0.1", port), hook.server.RequestHandlerClass)
     threading.Thread(target=late.serve_forever, daemon=True).start()
     hook.next()
     ds.wait_until(lambda: acked(server, "s", "in/a"), 10)
@@ -667,13 +671,44 @@ def test_limits_hold(start, receiver):
     assert call(server, "PUT", "subscriptions/4", big)[0] == 400
 
 
-def test_a_pattern_finds_thousands_of_streams(start, receiver):
+def test_a_pattern_finds_thousands_of_streams_and_wakes_tell_a_thousand_at_once(start, receiver):
     server, hook = start(), receiver(done)
+    names = [f"in/{n}" for n in range(1500)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: server.create(f"in/{n}"), range(1500)))
-    assert len(webhook(server, "s", hook, pattern="in/*")["streams"]) == 1500
-    assert webhook(server, "t", hook, pattern="in/7*")["streams"]
-    assert metric(server, "ds_server_subscription_streams") == 1500 + 111
+        list(pool.map(server.create, names))
+        assert len(webhook(server, "s", hook, pattern="in/*")["streams"]) == 1500
+        assert len(webhook(server, "t", hook, pattern="in/7*")["streams"]) == 111
+        assert metric(server, "ds_server_subscription_streams") == 1611
+        assert call(server, "DELETE", "subscriptions/t")[0] == 204
+        list(pool.map(lambda name: server.append(name, [1]), names))
+    ds.wait_until(lambda: cursors(server, "s") == {name: tail_of(server, name) for name in names}, 30)
+    while not hook.requests.empty():
+        assert len(hook.next()["body"]["streams"]) == 1000
+
+
+def test_while_the_database_is_locked_changes_get_507_and_nothing_is_lost(start, receiver, folder):
+    server, hook = durable(start, folder, "file-durable"), receiver(done)
+    webhook(server, "s", hook, pattern="in/*")
+    other = sqlite3.connect(folder / "data/subscriptions.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    status, body = call(server, "PUT", "subscriptions/t", {
+        "type": "webhook", "webhook": {"url": hook.url}, "streams": ["x"]})
+    assert (status, body["error"]["code"]) == (507, "INSUFFICIENT_STORAGE")
+    server.create("in/a", body=b"[1]")
+    assert call(server, "GET", "subscriptions/s")[0] == 200
+    assert call(server, "DELETE", "subscriptions/s")[0] == 507
+    assert hook.requests.empty()
+    other.execute("ROLLBACK")
+    other.close()
+    hook.next(30)
+    ds.wait_until(lambda: acked(server, "s", "in/a"), 10)
+    webhook_again = {"type": "webhook", "webhook": {"url": hook.url}, "streams": ["x"]}
+    assert call(server, "PUT", "subscriptions/t", webhook_again)[0] == 200
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server = durable(start, folder, "file-durable")
+    assert call(server, "GET", "subscriptions/t")[0] == 200
+    assert acked(server, "s", "in/a")
 
 
 def test_two_hundred_subscriptions_are_all_delivered(start, receiver):

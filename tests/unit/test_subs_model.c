@@ -619,3 +619,25 @@ Test(subs_model, a_deleted_subscription_leaves_nothing)
     cr_expect_eq(subs_model_links(model), 0);
     cr_expect_eq(add("s", SUBS_WEBHOOK)->definition->serial, 2);
 }
+
+Test(subs_model, a_wake_is_of_a_thousand_streams_and_the_next_one_of_the_rest)
+{
+    SubsLimits limits = {.subscriptions = 1, .streams_per_subscription = 2000};
+    Subscription *subscription;
+    char path[16];
+
+    subs_model_free(model);
+    model = subs_model_new(&limits, no_random);
+    subscription = add("s", SUBS_WEBHOOK);
+    for (int i = 0; i < SUBS_WAKE_STREAMS_MAX + 1; i++) {
+        (void)snprintf(path, sizeof(path), "%05d", i);
+        link_at(subscription, path, 0);
+        append(path, 1);
+    }
+    issue();
+    subs_model_outcome(model, subscription, 1, SUBS_DONE, 0, now_ms);
+    cr_expect_eq(subscription->pending, 1);
+    issue();
+    subs_model_outcome(model, subscription, 2, SUBS_DONE, 0, now_ms);
+    cr_expect_eq(subscription->pending, 0);
+}
