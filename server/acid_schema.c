@@ -120,10 +120,8 @@ check_missing(const BackendOptions *options, Error *err)
         }
         free(path);
     }
-    if (ok && missing != NULL && streams > 0) {
-        ok = error_set(err, ERR_CORRUPT,
-                       "%s is missing, and other shards hold streams: bring it back from a backup",
-                       missing);
+    if (ok && missing != NULL && (streams > 0 || options->left_clean)) {
+        ok = error_set(err, ERR_CORRUPT, "%s is missing: bring it back from a backup", missing);
     }
     free(missing);
     return ok;

@@ -117,6 +117,7 @@ typedef struct BackendOptions {
     size_t wal_segment_bytes;
     int64_t checkpoint_ms;
     size_t open_files_max; /* of streams, all shards together */
+    bool left_clean; /* a server was here and ended in order: all that belongs here was made */
     Metrics *metrics;
 } BackendOptions;
 

@@ -344,6 +344,7 @@ open_shards(ShardStore *store, Metrics *metrics, Error *err)
         .wal_segment_bytes = options->wal_segment_bytes,
         .checkpoint_ms = options->checkpoint_ms,
         .open_files_max = options->open_files_max,
+        .left_clean = store->dir.was_clean && !store->dir.is_new,
         .metrics = metrics,
     };
 

@@ -229,3 +229,6 @@ def test_damaged_files_and_missing_ones_end_the_start(acid):
     path.write_bytes(good)
     server = acid.start()
     assert read(server, "s/0") == b"abc"
+    acid.stop()
+    shutil.rmtree(acid.data / "acid")
+    refused(acid, "shard_00.sqlite is missing")

@@ -733,6 +733,19 @@ Test(store_acid, a_missing_file_is_refused_when_others_hold_streams)
     cr_expect(store_acid.share(&options, &shared, &err), "%s", err.text);
 }
 
+Test(store_acid, files_that_are_all_missing_are_refused_after_an_orderly_stop)
+{
+    BackendOptions options = {.data_dir = dir, .shards = 1, .left_clean = true};
+    Error err = {0};
+
+    close_backend(true);
+    cr_assert_eq(unlink(path), 0);
+    cr_expect(!store_acid.share(&options, &shared, &err));
+    cr_expect_eq(err.code, ERR_CORRUPT, "%s", err.text);
+    options.left_clean = false;
+    cr_expect(store_acid.share(&options, &shared, &err), "%s", err.text);
+}
+
 Test(store_acid, a_file_that_is_no_database_is_refused)
 {
     int fd;
