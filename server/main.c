@@ -40,8 +40,10 @@ on_signal(void *arg)
 {
     Program *program = arg;
 
-    notify_send("STOPPING=1");
-    http_server_stop(program->server);
+    if (program->server != NULL) {
+        notify_send("STOPPING=1");
+        http_server_stop(program->server);
+    }
 }
 
 static void
@@ -49,9 +51,11 @@ on_hangup(void *arg)
 {
     Program *program = arg;
 
-    notify_reloading();
-    http_server_reload(program->server);
-    notify_send("READY=1");
+    if (program->server != NULL) {
+        notify_reloading();
+        http_server_reload(program->server);
+        notify_send("READY=1");
+    }
 }
 
 static void
@@ -76,14 +80,16 @@ say_ready(Program *program)
     notify_send("READY=1");
 }
 
-/* What listens to signals and time; NULLs are no matter. */
+/* Nobody may end us while the data is put in order, nor in the moments after it. */
 static void
 free_signals(Program *program)
 {
     signal_free(program->terminate);
     signal_free(program->interrupt);
     signal_free(program->hangup);
-    timer_free(program->watchdog);
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
 }
 
 static void
@@ -91,7 +97,7 @@ on_stopped(void *arg)
 {
     Program *program = arg;
 
-    free_signals(program);
+    timer_free(program->watchdog);
     http_server_free(program->server);
     program->server = NULL;
     loop_stop(program->loop);
@@ -119,17 +125,12 @@ start(Program *program, Error *err)
     /* Before anybody can know that we are there, and acted upon when the loop runs. */
     program->hangup = signal_new(program->loop, SIGHUP, on_hangup, program);
     if (!app_new(&program->config, program->metrics, &program->app, err)) {
-        free_signals(program);
         return false;
     }
     options.handlers.app = program->app;
     program->terminate = signal_new(program->loop, SIGTERM, on_signal, program);
     program->interrupt = signal_new(program->loop, SIGINT, on_signal, program);
-    if (!http_server_new(&options, &program->server, err)) {
-        free_signals(program);
-        return false;
-    }
-    return true;
+    return http_server_new(&options, &program->server, err);
 }
 
 static int
@@ -154,6 +155,7 @@ run(Program *program)
         status = EXIT_FAILURE;
     }
     app_free(program->app);
+    free_signals(program);
     metrics_free(program->metrics);
     loop_free(program->loop);
     return status;

@@ -294,7 +294,7 @@ static const Setting settings[] = {
     {.name = "DS_LIMITS__MAX_CONNECTIONS",
      .type = SETTING_INT,
      FIELD(limits.connections),
-     .fallback = "16384",
+     .fallback = "12288",
      .min = 1,
      .max = 1000000,
      .unit = "connections",

@@ -88,6 +88,14 @@ def test_the_watchdog_is_fed_while_the_server_works(tmp_path):
         assert [manager.hear() for _ in range(4)] == ["READY=1"] + ["WATCHDOG=1"] * 3
 
 
+def test_a_second_signal_at_the_very_end_does_not_kill(tmp_path):
+    with Manager(tmp_path) as manager:
+        assert manager.hear() == "READY=1"
+        while manager.child.poll() is None:      # from the first one to the last moment
+            manager.child.terminate()
+        assert manager.child.returncode == 0
+
+
 def test_a_start_that_fails_is_not_announced(tmp_path):
     with Manager(tmp_path, DS_TLS__CERT_PATH="/nonexistent", DS_TLS__KEY_PATH="/nonexistent") as manager:
         assert manager.child.wait(ds.HANG_SECONDS) == 1

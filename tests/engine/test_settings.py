@@ -189,9 +189,8 @@ def test_the_data_directory_is_looked_at_and_left_alone(tmp_path):
     (tmp_path / "foreign/letter.txt").write_text("Dear")
     refused("letter.txt", **storage(tmp_path / "foreign"))
     (tmp_path / "foreign/letter.txt").unlink()
-    (tmp_path / "foreign/MANIFEST").write_text(
-        '{"format_version":1,"mode":"acid","shards":16,"hash":"fnv1a64",'
-        '"server_uuid":"00000000-0000-4000-8000-000000000000","clean":true,'
-        '"boot_id":"00000000-0000-4000-8000-000000000000"}')
-    refused("DS_STORAGE__MODE=acid", **storage(tmp_path / "foreign"))
-    assert run("--check-config", **storage(tmp_path / "foreign", "acid"))[0] == 0
+    server = ds.DsServer(tmp_path, environment=storage(tmp_path / "foreign", "acid")).wait_ready()
+    for _ in range(2):                           # while it is used, and afterwards
+        refused("DS_STORAGE__MODE=acid", **storage(tmp_path / "foreign"))
+        assert run("--check-config", **storage(tmp_path / "foreign", "acid"))[0] == 0
+        assert server.stop() == 0

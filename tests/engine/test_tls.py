@@ -230,6 +230,28 @@ def test_a_client_may_not_negotiate_again(serve, authority, pair):
     assert health(server) == 200
 
 
+@pytest.mark.parametrize("mode", ["file-durable", "acid"])
+def test_what_lies_on_disk_comes_through_tls_as_it_is(serve, authority, pair, tmp_path, mode):
+    server = serve({**certificates.settings(pair), "DS_STORAGE__MODE": mode,
+                    "DS_STORAGE__DATA_DIR": str(tmp_path / "data"), "DS_LIMITS__MAX_CACHE_BYTES": "0",
+                    "DS_STORAGE__CHECKPOINT_INTERVAL": "10ms"}, authority.context())
+    chance = random.Random(4439)
+    payload = chance.randbytes(3000000)
+    server.create("disk", "application/octet-stream")
+    for at in range(0, len(payload), 100000):
+        server.append("disk", payload[at:at + 100000], "application/octet-stream")
+    server.stop()
+    server.start()                               # nothing of it is in memory any more
+    server.wait_ready()
+    for buffer in (None, 65536):
+        with Wire(server.port, tls=server.tls, receive_buffer=buffer) as wire:
+            got, offset = b"", "-1"
+            while len(got) < len(payload):
+                reply = wire.ask(get(f"/v1/stream/disk?offset={offset}"))
+                got, offset = got + reply.body, reply["Stream-Next-Offset"]
+            assert got == payload
+
+
 # ---- clients that do not go on, or send what is not TLS ----
 
 def client_hello(context):
