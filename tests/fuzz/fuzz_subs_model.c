@@ -92,12 +92,10 @@ ack(World *world, Subscription *subscription, size_t stream, bool stale, bool do
     DS_ASSERT(!stale || verdict == SUBS_FENCED);
 }
 
+/* Things that happen to links, streams and the clock. */
 static void
-happen(World *world, uint8_t byte)
+happen_outside(World *world, Subscription *subscription, size_t stream, uint8_t byte)
 {
-    size_t which = (byte >> 7) & 1;
-    size_t stream = ((byte >> 5) & 3) % STREAMS;
-    Subscription *subscription = subscription_of(world, which);
     SubsTail at = tail_of(world, stream);
     bool exists = world->ids[stream] != 0;
 
@@ -121,10 +119,18 @@ happen(World *world, uint8_t byte)
         world->tails[stream] = 0;
         tell_stream(world, stream);
         break;
-    case 6:
+    default:
         world->now_ms += byte & 16 ? 100 : 5000;
         subs_model_tick(world->model, world->now_ms);
         break;
+    }
+}
+
+/* Things that are done with wakes. */
+static void
+happen_inside(World *world, Subscription *subscription, size_t stream, uint8_t byte)
+{
+    switch (byte & 15) {
     case 7:
         if ((subscription = subs_model_ready(world->model, byte & 16)) != NULL) {
             subs_model_issue(world->model, subscription, "w_issued", world->now_ms);
@@ -141,20 +147,31 @@ happen(World *world, uint8_t byte)
                                world->now_ms);
         break;
     case 12:
-        ack(world, subscription, stream, false, byte & 16);
-        break;
     case 13:
-        ack(world, subscription, stream, true, byte & 16);
+        ack(world, subscription, stream, byte & 1, byte & 16);
         break;
     case 14:
         (void)subs_model_release(world->model, subscription, subscription->state.generation,
                                  str_c(subscription->state.wake_id), world->now_ms);
         break;
-    case 15:
+    default:
         if (byte & 16) {
             subs_model_delete(world->model, subscription);
         }
         break;
+    }
+}
+
+static void
+happen(World *world, uint8_t byte)
+{
+    Subscription *subscription = subscription_of(world, (byte >> 7) & 1);
+    size_t stream = ((byte >> 5) & 3) % STREAMS;
+
+    if ((byte & 15) <= 6) {
+        happen_outside(world, subscription, stream, byte);
+    } else {
+        happen_inside(world, subscription, stream, byte);
     }
 }
 
