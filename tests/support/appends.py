@@ -7,10 +7,11 @@ notes what it saw.  check(at) then knows, of a server that lost everything behin
 must be there and what may:
   - requests answered by then are there, once, in the order they were sent, and whole;
   - what is there was sent by then;
-  - what a reader saw by then is there;
+  - what a reader saw by then is there, unless it was trimmed;
   - a producer's last request again is a duplicate, and its next one is not;
   - a stream whose deletion was answered is gone, one whose closing was answered is closed.
 """
+import copy
 import http.client
 import json
 import random
@@ -22,6 +23,8 @@ JSON, BYTES = "application/json", "application/octet-stream"
 FINDINGS_MAX = 8
 GONE_KEPT = 40                 # names of deleted streams that settled() still remembers
 NEVER = float("inf")
+TRIMMED = (1, 2)               # of the main streams, a JSON stream and one of bytes; no reader follows
+TRIM_BEHIND = 20               # requests that a trim leaves
 
 
 # ---- what is written: every byte follows from (writer, request, item) ----
@@ -62,6 +65,11 @@ def requests_in(kind, content):
     return found
 
 
+def ends_of(requests):
+    """writer -> the number behind its last request."""
+    return {writer: number + 1 for writer, number in requests}
+
+
 # ---- history ----
 
 class Life:
@@ -75,7 +83,9 @@ class Life:
         self.answered = {"create": NEVER, "close": NEVER, "delete": NEVER}
         self.sent = {}                         # writer -> [mark], by request
         self.acked = {}                        # writer -> [mark]
-        self.seen = []                         # (mark, requests)
+        self.offsets = {}                      # writer -> [offset behind it]
+        self.trims = []                        # [mark, mark when it was answered, requests cut off]
+        self.seen = []                         # (mark, ends_of what was read)
         self.forked = False
 
     def alive(self):
@@ -92,24 +102,37 @@ class Life:
         head, own = requests[:len(self.inherited)], requests[len(self.inherited):]
         if head != self.inherited:
             return f"it does not begin with the {len(self.inherited)} requests of the stream it was forked from"
+        why = self.wrong_start(own, at)
+        if why:
+            return why
         counts = {}
         for writer, number in own:
-            if number != counts.setdefault(writer, 0):
+            if number != counts.setdefault(writer, number if self.trims else 0):
                 return f"request {number} of {writer} stands where {counts[writer]} should"
             counts[writer] += 1
+        seen = [ends for mark, ends in self.seen if mark <= at]
         for writer in {*counts, *self.acked, *self.sent}:
             count = counts.get(writer, 0)
             if count < self.least(writer, at):
                 return f"{self.least(writer, at)} requests of {writer} were acknowledged and {count} are there"
             if count > self.most(writer, at):
                 return f"{self.most(writer, at)} requests of {writer} were sent and {count} are there"
-        seen = max((count for mark, count in self.seen if mark <= at), default=0)
-        if len(requests) < seen:
-            return f"a reader saw {seen} requests and {len(requests)} are there"
+            if count < max((ends.get(writer, 0) for ends in seen), default=0):
+                return f"a reader saw more of {writer} than the {count} requests that are there"
         if closed and self.started["close"] > at:
             return "it is closed and nobody closed it"
         if not closed and self.answered["close"] <= at:
             return "its closing was acknowledged and it is open"
+        return ""
+
+    def wrong_start(self, own, at):
+        """Of a stream with one writer that is trimmed, never wholly."""
+        base = own[0][1] if own and self.trims else 0
+        least = max((cut for _, answered, cut in self.trims if answered <= at), default=0)
+        if base < least:
+            return f"{least} requests were trimmed and it begins with request {base}"
+        if base > 0 and base not in [cut for started, _, cut in self.trims if started <= at]:
+            return f"it begins with request {base}, and nobody trimmed it there"
         return ""
 
     def after(self, at):
@@ -120,7 +143,10 @@ class Life:
             life.answered[what] = 0 if self.answered[what] <= at else NEVER
         life.sent = {writer: [0] * self.most(writer, at) for writer in self.sent}
         life.acked = {writer: [0] * self.least(writer, at) for writer in self.sent}
-        life.seen = [(0, count) for mark, count in self.seen if mark <= at]
+        life.offsets = copy.deepcopy(self.offsets)
+        life.trims = [[0, 0 if answered <= at else NEVER, cut] for started, answered, cut in self.trims
+                      if started <= at]
+        life.seen = [(0, ends) for mark, ends in self.seen if mark <= at]
         life.forked = self.forked
         return life
 
@@ -128,8 +154,8 @@ class Life:
 class Client:
     """A connection that lasts; ConnectionError when the server is gone."""
 
-    def __init__(self, server):
-        self.port = server.port
+    def __init__(self, server, admin=False):
+        self.port = server.admin_port if admin else server.port
         self.connection = None
 
     def call(self, method, path, body=None, headers=None):
@@ -235,7 +261,23 @@ class Work:
             raise Wrong(f"append {number} of {writer} to {life.name}: {status} {body[:200]!r}")
         if len(acked) == number:
             acked.append(self.mark())
+            life.offsets.setdefault(writer, {})[number] = headers["Stream-Next-Offset"]
         return headers
+
+    def trim(self, client, life, writer):
+        """Now and then, what lies some requests behind."""
+        cut = len(life.acked.get(writer, ())) - TRIM_BEHIND
+        if cut < 1 or cut - 1 not in life.offsets.get(writer, {}):
+            self.stopping.wait(0.05)
+            return
+        trim = [self.mark(), NEVER, cut]
+        life.trims.append(trim)
+        body = json.dumps({"stream": life.name, "before": life.offsets[writer][cut - 1]})
+        status, _, reply = client.call("POST", "/admin/trim", body, {"Content-Type": JSON})
+        if status != 200:
+            raise Wrong(f"trim of {life.name}: {status} {reply[:200]!r}")
+        trim[1] = self.mark()
+        self.stopping.wait(0.05)
 
     # -- actors --
 
@@ -275,6 +317,8 @@ class Work:
                 self.create(client, life)
             for writer in range(2 if number >= 5 else 1):
                 self.start(self.append, Client(server), life, f"{life.name}-{writer}")
+            if number in TRIMMED:
+                self.start(self.trim, Client(server, admin=True), life, f"{life.name}-0")
             if number % 3 == 0:
                 self.start(self.follow, Client(server), life, {"offset": "-1", "content": []})
         for number in range(2):
@@ -286,7 +330,7 @@ class Work:
         if status == 200:
             place["content"].append(body)
             place["offset"] = headers["Stream-Next-Offset"]
-            life.seen.append((self.mark(), len(requests_in(life.kind, join(life.kind, place["content"])))))
+            life.seen.append((self.mark(), ends_of(requests_in(life.kind, join(life.kind, place["content"])))))
         elif status != 204:
             raise Wrong(f"read of {life.name}: {status} {body[:200]!r}")
 
@@ -368,7 +412,7 @@ class Work:
         if why:
             findings.append(f"{name}: {why}")
             return
-        life.seen.append((self.mark(), len(requests)))
+        life.seen.append((self.mark(), ends_of(requests)))
         if probe and not closed:
             requests = self.probe(client, life, requests, findings)
         self.found[name] = (status, life, requests, closed)
@@ -376,7 +420,7 @@ class Work:
     def probe(self, client, life, requests, findings):
         """The state of the producers matches the data."""
         for writer in self.writers(life):
-            count = sum(name == writer for name, _ in requests[len(life.inherited):])
+            count = ends_of(requests[len(life.inherited):]).get(writer, 0)
             life.sent[writer] = life.sent[writer][:count]
             while len(life.acked.setdefault(writer, [])) < count:
                 life.acked[writer].append(self.mark())
@@ -394,7 +438,7 @@ class Work:
         except Wrong as error:
             findings.append(f"{life.name}, after appending: {error}")
             return requests
-        life.seen.append((self.mark(), len(found)))
+        life.seen.append((self.mark(), ends_of(found)))
         if found != requests:
             findings.append(f"{life.name}: one request of each producer was appended twice, and then there "
                             f"are {len(found)} requests instead of {len(requests)}")
@@ -416,10 +460,13 @@ class Work:
                 life.started["delete"] = life.answered["delete"] = 0
             if closed:
                 life.started["close"] = life.answered["close"] = 0
-            for writer, _ in requests[len(life.inherited):]:
-                life.sent.setdefault(writer, []).append(0)
-                life.acked.setdefault(writer, []).append(0)
-            life.seen = [(0, len(requests))]
+            for writer, end in ends_of(requests[len(life.inherited):]).items():
+                life.sent[writer] = [0] * end
+                life.acked[writer] = [0] * end
+            if known and known.trims:
+                life.offsets = known.offsets
+                life.trims = [[0, 0, requests[0][1]]]
+            life.seen = [(0, ends_of(requests))]
             work.lives[name] = [life]
         return work
 
