@@ -78,6 +78,9 @@ typedef struct BackendTable {
     bool (*loaded)(Backend *backend, ShardLoad *load, bool lost, Error *err);
 
     bool (*commit)(Backend *backend, const Change *changes, size_t count, Error *err);
+    /* The commit thread, after ERR_FULL: true when it held the shard (shard_hold) until there may
+     * be room, and the batch is worth a second try.  May be NULL. */
+    bool (*hold_for_room)(Backend *backend);
     /* Afterwards, when everybody sees it and before anybody is answered.  Bytes are in the log. */
     void (*published)(Backend *backend, const Change *changes, size_t count);
     /* Between two batches, at least every SHARD_TICK_MS; may be NULL. */

@@ -516,15 +516,20 @@ checkpoint_want(Checkpoint *checkpoint)
     pthread_mutex_unlock(&checkpoint->lock);
 }
 
-void
+bool
 checkpoint_hold_shard(Checkpoint *checkpoint)
 {
+    bool holding;
+
     pthread_mutex_lock(&checkpoint->lock);
-    if (!checkpoint->failing && !checkpoint->holding && !checkpoint->stopping) {
+    if (!checkpoint->failing && !checkpoint->holding && checkpoint->running &&
+        !checkpoint->stopping) {
         checkpoint->holding = true;
         shard_hold(checkpoint->backend->base.shard);
         checkpoint->wanted = true;
         pthread_cond_signal(&checkpoint->changed);
     }
+    holding = checkpoint->holding;
     pthread_mutex_unlock(&checkpoint->lock);
+    return holding;
 }

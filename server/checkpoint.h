@@ -31,8 +31,9 @@ void checkpoint_start(Checkpoint *checkpoint);
 void checkpoint_stop(Checkpoint *checkpoint); /* one that runs ends first */
 /* Any thread: do not wait for the interval. */
 void checkpoint_want(Checkpoint *checkpoint);
-/* The commit thread's: if checkpoints work, its shard is held until the next one is over. */
-void checkpoint_hold_shard(Checkpoint *checkpoint);
+/* The commit thread's: if checkpoints work, its shard is held until the next one is over.  False:
+ * they do not. */
+bool checkpoint_hold_shard(Checkpoint *checkpoint);
 
 /* One now, on the caller's thread, which is the only one: at the start and at the end. */
 DS_MUST_CHECK bool checkpoint_run(Checkpoint *checkpoint, Error *err);

@@ -175,6 +175,31 @@ fail(ShardBatch *batch)
     STAILQ_CONCAT(taken, &again);
 }
 
+/* The backend waits for room of its own making, once. */
+static bool
+may_try_again(ShardBatch *batch)
+{
+    Backend *backend = batch->shard->backend;
+    bool again = !batch->is_second_try && backend->table->hold_for_room != NULL &&
+                 backend->table->hold_for_room(backend);
+
+    batch->is_second_try = again;
+    return again;
+}
+
+static void
+put_back(ShardBatch *batch)
+{
+    struct StoreOpQueue *taken = &batch->shard->taken;
+
+    while (batch->ops_count > 0) {
+        StoreOp *op = batch->ops[--batch->ops_count];
+
+        take_result_back(op);
+        STAILQ_INSERT_HEAD(taken, op, queue_entry);
+    }
+}
+
 static void
 take_all_back(ShardBatch *batch)
 {
@@ -233,8 +258,13 @@ shard_batch_run(ShardBatch *batch)
         add_op(batch, op);
     }
     if (batch->changes_count > 0 && !commit(batch)) {
+        if (may_try_again(batch)) {
+            put_back(batch);
+            return;
+        }
         fail(batch);
     }
+    batch->is_second_try = false;
     answer(batch);
 }
 

@@ -18,7 +18,8 @@ struct ShardBatch {
     StreamUndo *undos; /* of each change */
     size_t changes_count;
     size_t changes_cap;
-    bool only_smaller; /* the next batch takes nothing that needs room on the disk */
+    bool only_smaller;  /* the next batch takes nothing that needs room on the disk */
+    bool is_second_try; /* of one that found no room */
     bool names_used;
     uint64_t names[SHARD_NAME_BITS / 64]; /* created in this batch */
     int64_t boot_ms;

@@ -112,8 +112,14 @@ file_published(Backend *base, const Change *changes, size_t count)
         checkpoint_want(backend->checkpoint);
     }
     if (used > backend->wal_full_bytes) {
-        checkpoint_hold_shard(backend->checkpoint);
+        (void)checkpoint_hold_shard(backend->checkpoint);
     }
+}
+
+static bool
+file_hold_for_room(Backend *base)
+{
+    return checkpoint_hold_shard(backend_of(base)->checkpoint);
 }
 
 /* ---- reading ---- */
@@ -508,6 +514,7 @@ static const BackendTable file_table = {
     .load = file_load,
     .loaded = file_loaded,
     .commit = file_commit,
+    .hold_for_room = file_hold_for_room,
     .published = file_published,
     .read = file_read,
     .measure = file_measure,

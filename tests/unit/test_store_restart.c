@@ -264,6 +264,19 @@ RESTART_TEST(what_left_memory_is_read_from_the_disk)
     store_mode_set_cache(1 << 20);
 }
 
+RESTART_TEST(what_only_waits_for_a_checkpoint_is_not_refused)
+{
+    static char block[600000]; /* the log has room for eight such */
+    Stream *stream = run_create(kept->store, STR("a"));
+
+    memset(block, 'b', sizeof(block));
+    for (int i = 0; i < 40; i++) {
+        cr_assert_eq(run_append(kept->store, stream, str_n(block, sizeof(block))).verdict,
+                     STORE_DONE, "%s: append %d", kept->mode->name, i);
+    }
+    stream_drop(stream);
+}
+
 /* As a request for a fork would: at a position of the parent's. */
 static Stream *
 fork_at(Kept *kept, const char *name, Stream *parent, uint64_t position)
