@@ -303,6 +303,18 @@ make_metrics(SubsMetrics *out, Metrics *metrics)
                                    "Transactions that stored changes of subscriptions.");
 }
 
+static void
+warn_insecure(const ServerSubscriptions *config)
+{
+    if (config->allow_insecure_webhooks || config->allow_unauthenticated_claims) {
+        log_warn(&scope, EVENT_SUBS_INSECURE, LOG_FIELDS(), "%s%s%s: for development only",
+                 config->allow_insecure_webhooks ? "webhooks may go to loopback addresses" : "",
+                 config->allow_insecure_webhooks && config->allow_unauthenticated_claims ? ", "
+                                                                                         : "",
+                 config->allow_unauthenticated_claims ? "claims need no token" : "");
+    }
+}
+
 static bool
 open_storage(Subs *subs, Error *err)
 {
@@ -346,6 +358,7 @@ subs_new(const ServerConfig *config, Store *store, Metrics *metrics, Subs **out,
         subs_free(subs);
         return false;
     }
+    warn_insecure(&config->subscriptions);
     *out = subs;
     return true;
 }

@@ -57,7 +57,7 @@ typedef enum SubsPhase {
 /* What never changes about a subscription; shared with who stores it, so counted. */
 typedef struct SubsDefinition {
     atomic_uint refs;
-    uint64_t serial; /* no other subscription ever has it */
+    uint64_t serial; /* no other subscription that exists has it, nor any made later in this run */
     char *id;
     SubsType type;
     char *pattern;     /* NULL: none */

@@ -10,6 +10,7 @@ import queue
 import signal
 import socket
 import sqlite3
+import ssl
 import stat
 import subprocess
 import threading
@@ -34,7 +35,7 @@ class Receiver:
     """A webhook receiver.  answers: callables (handler, notification), one per request, the last for
     all that follow; requests: what came."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, tls=None):
         self.answers = list(answers) or [accept]
         self.requests = queue.Queue()
         receiver = self
@@ -55,8 +56,10 @@ class Receiver:
                 pass
 
         self.server = HookServer(("127.0.0.1", 0), Handler)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}/hook"
 
     def next(self, seconds=20):
         return self.requests.get(timeout=seconds)
@@ -90,8 +93,8 @@ def stall(handler, _):
 def receiver():
     made = []
 
-    def make(*answers):
-        made.append(Receiver(*answers))
+    def make(*answers, **options):
+        made.append(Receiver(*answers, **options))
         return made[-1]
     yield make
     for one in made:
@@ -223,7 +226,8 @@ def test_streams_that_exist_are_followed_from_their_end_and_new_ones_from_their_
     webhook(server, "s", hook, pattern="in/**", streams=["named"])
     assert cursors(server, "s") == {"in/old": tail_of(server, "in/old"), "named": "-1"}
     server.create("named", body=b"[1]")
-    assert hook.next()["body"]["streams"][1]["has_pending"]
+    told = [(link["path"], link["has_pending"]) for link in hook.next()["body"]["streams"]]
+    assert told == [("named", True), ("in/old", False)]
     server.create("in/deep/new", body=b"[1]")
     ds.wait_until(lambda: acked(server, "s", "in/deep/new") and acked(server, "s", "named"), 10)
     assert ds.http("DELETE", server.stream_url("in/deep/new"))[0] == 204
@@ -306,6 +310,26 @@ def test_a_receiver_that_is_not_there_is_found_when_it_comes(start, receiver):
     ds.wait_until(lambda: acked(server, "s", "in/a"), 10)
     late.shutdown()
     late.server_close()
+
+
+def test_https_webhooks_go_only_to_whom_the_certificates_vouch_for(start, receiver, folder):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", "1",
+                    "-subj", "/CN=hook", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    hook = receiver(done, tls=context)
+    server = start()
+    webhook(server, "s", hook, pattern="in/*")
+    server.create("in/a", body=b"[1]")
+    ds.wait_until(lambda: view(server, "s")["status"] == "failed", 10)
+    assert hook.requests.empty()
+    server = start(DS_SUBSCRIPTIONS__WEBHOOK_CA_PATH=str(folder / "cert.pem"))
+    webhook(server, "s", hook, pattern="in/*")
+    server.create("in/a", body=b"[1]")
+    hook.next()
+    ds.wait_until(lambda: acked(server, "s", "in/a"), 10)
 
 
 def test_a_deleted_subscription_takes_no_callback_and_its_tokens_are_not_the_next_ones(start, receiver):
