@@ -20,7 +20,7 @@
 #define LOCK_FILE     "LOCK"
 #define MANIFEST_FILE "MANIFEST"
 #define MANIFEST_TEMP "MANIFEST.new"
-#define NAME_HASH     "fnv1a64"
+#define NAME_HASH     "fnv1a64-mix"
 #define BOOT_ID_FILE  "/proc/sys/kernel/random/boot_id"
 #define DIR_MODE      0700
 #define FILE_MODE     0600

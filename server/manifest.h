@@ -4,7 +4,7 @@
  *
  *     LOCK      locked (flock) while a server uses the directory
  *     MANIFEST  one JSON object, replaced as a whole:
- *               {"format_version":1,"mode":"file-durable","shards":2,"hash":"fnv1a64",
+ *               {"format_version":1,"mode":"file-durable","shards":2,"hash":"fnv1a64-mix",
  *                "server_uuid":"...","clean":false,"boot_id":"...","next_number":123}
  *
  * What does not fit is refused before anything is touched: data of another mode, another number of

@@ -21,7 +21,8 @@ shard_stream(Stream *stream)
     return DS_CONTAINER_OF(stream, ShardStream, base);
 }
 
-/* Part of the disk format: "fnv1a64" in the manifest.  The high bits are the better ones. */
+/* Part of the disk format: "fnv1a64-mix" in the manifest.  FNV alone leaves the upper half of names
+ * that differ in their last byte the same, and the lowest bits follow those of the bytes. */
 static Shard *
 shard_of_name(ShardStore *store, Str name)
 {
@@ -30,6 +31,7 @@ shard_of_name(ShardStore *store, Str name)
     for (size_t i = 0; i < name.len; i++) {
         hash = (hash ^ (unsigned char)name.ptr[i]) * UINT64_C(0x100000001b3);
     }
+    hash = (hash ^ hash >> 32) * UINT64_C(0xff51afd7ed558ccd);
     return &store->shards[(hash >> 32) % store->shard_count];
 }
 

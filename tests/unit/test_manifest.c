@@ -107,7 +107,7 @@ Test(manifest, another_boot_is_noticed)
     Error err;
 
     write_file(path, "MANIFEST",
-               "{\"format_version\":1,\"mode\":\"acid\",\"shards\":4,\"hash\":\"fnv1a64\","
+               "{\"format_version\":1,\"mode\":\"acid\",\"shards\":4,\"hash\":\"fnv1a64-mix\","
                "\"server_uuid\":\"x\",\"clean\":false,\"boot_id\":\"of-another-time\","
                "\"next_number\":18000000000000000000}");
     cr_assert(data_dir_open(path, "acid", 4, &dir, &err), "%s", err.text);
