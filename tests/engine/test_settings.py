@@ -73,6 +73,7 @@ KNOWN = [
     ("DS_LIMITS__MAX_STORAGE_JOBS", "64", "refused", "remove it"),
     ("DS_HTTP__ALLOW_WILDCARD_CORS", "true", "DS_HTTP__ALLOW_WILDCARD_CORS", "true"),
     ("DS_HTTP__ALLOW_WILDCARD_CORS", "false", "refused", "name the origins"),
+    ("DS_HTTP__ALLOW_INSECURE_WEBHOOKS", "true", "DS_HTTP__ALLOW_INSECURE_WEBHOOKS", "true"),
     ("DS_ADMIN__ENABLED", "true", "refused", "DS_ADMIN__LISTEN"),
     ("DS_ADMIN__ENABLED", "false", "refused", "DS_ADMIN__LISTEN"),
     ("DS_ADMIN__BASE_PATH", "/admin", OK, OK),
