@@ -165,12 +165,13 @@ take(Shard *shard)
         } else if (shard->stopping) {
             more = false;
             break;
-        } else if (pthread_cond_timedwait(&shard->work, &shard->lock, &until) == ETIMEDOUT) {
-            break;
+        } else if (pthread_cond_timedwait(&shard->work, &shard->lock, &until) == ETIMEDOUT &&
+                   shard->pauses == 0) {
+            break; /* who pauses found the thread idle, and takes it to stay so */
         }
     }
     atomic_store(&shard->waiting, false);
-    shard->busy = more;
+    shard->busy = true; /* at the end, too: the last accesses are still to be committed */
     STAILQ_CONCAT(&shard->taken, &shard->queue);
     pthread_mutex_unlock(&shard->lock);
     return more;
@@ -194,6 +195,16 @@ tick(Shard *shard)
     }
 }
 
+/* For ever: nobody has to wait for the thread any more. */
+static void
+rest(Shard *shard)
+{
+    pthread_mutex_lock(&shard->lock);
+    shard->busy = false;
+    pthread_cond_broadcast(&shard->quiet);
+    pthread_mutex_unlock(&shard->lock);
+}
+
 static void *
 run(void *arg)
 {
@@ -206,6 +217,7 @@ run(void *arg)
         tick(shard);
     }
     shard_batch_touch(shard->batch);
+    rest(shard);
     return NULL;
 }
 
