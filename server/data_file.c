@@ -112,6 +112,7 @@ data_files_open(const char *dir, size_t open_files_max, bool sync, DataFiles **o
     files->cache = fd_cache_new(open_files_max, open_file, files);
     files->pieces_max = open_files_max / 2;
     files->dir_fd = -1;
+    (void)pthread_mutex_init(&files->names, NULL);
     bool ok = file_make_dir(dir, err) && shelves_make(files, err);
 
     if (ok) {
@@ -134,6 +135,7 @@ data_files_free(DataFiles *files)
         return;
     }
     fd_cache_free(files->cache);
+    (void)pthread_mutex_destroy(&files->names);
     if (files->dir_fd >= 0) {
         (void)close(files->dir_fd);
     }
@@ -219,6 +221,19 @@ index_write(int fd, const DataRun *run, DataEnd end, const char *path, Error *er
     return true;
 }
 
+/* The mark comes behind the name: another shard that syncs the shelf before the name is there must
+ * not take the mark away. */
+static bool
+pin_to_append(DataFiles *files, uint64_t id, DataPart part, bool create, FdPin *out, Error *err)
+{
+    bool ok = data_file_pin(files, id, part, create, out, err);
+
+    if (ok && create) {
+        atomic_store(&files->shelf_dirty[shelf_of(id)], true);
+    }
+    return ok;
+}
+
 bool
 data_file_append(DataFiles *files, uint64_t id, DataEnd end, const DataRun *run, Error *err)
 {
@@ -226,18 +241,15 @@ data_file_append(DataFiles *files, uint64_t id, DataEnd end, const DataRun *run,
     char path[PATH_MAX];
     FdPin pin;
 
-    if (create) {
-        atomic_store(&files->shelf_dirty[shelf_of(id)], true);
-    }
     data_file_path(files, id, DATA_PAYLOAD, path);
-    if (!data_file_pin(files, id, DATA_PAYLOAD, create, &pin, err)) {
+    if (!pin_to_append(files, id, DATA_PAYLOAD, create, &pin, err)) {
         return false;
     }
     bool ok = payload_write(pin.fd, run, end.bytes, path, err);
 
     fd_cache_unpin(files->cache, &pin);
     data_file_path(files, id, DATA_INDEX, path);
-    if (!ok || !data_file_pin(files, id, DATA_INDEX, create, &pin, err)) {
+    if (!ok || !pin_to_append(files, id, DATA_INDEX, create, &pin, err)) {
         return false;
     }
     ok = index_write(pin.fd, run, end, path, err);
@@ -263,21 +275,27 @@ part_sync(DataFiles *files, uint64_t id, DataPart part, Error *err)
     return ok;
 }
 
+/* Who finds no mark relies on whoever took it away: that is done when we have `names`. */
 static bool
 shelves_sync(DataFiles *files, Error *err)
 {
-    for (unsigned shelf = 0; shelf < SHELVES; shelf++) {
+    bool ok = true;
+
+    (void)pthread_mutex_lock(&files->names);
+    for (unsigned shelf = 0; ok && shelf < SHELVES; shelf++) {
         char path[PATH_MAX];
 
         if (!atomic_exchange(&files->shelf_dirty[shelf], false)) {
             continue;
         }
         shelf_path(files, shelf, path);
-        if (!file_sync_dir(path, err)) {
-            return false;
+        ok = file_sync_dir(path, err);
+        if (!ok) {
+            atomic_store(&files->shelf_dirty[shelf], true);
         }
     }
-    return true;
+    (void)pthread_mutex_unlock(&files->names);
+    return ok;
 }
 
 static bool
@@ -286,15 +304,18 @@ all_sync(DataFiles *files, Error *err)
     if (MUTANT("no_fdatasync")) {
         return true;
     }
+    (void)pthread_mutex_lock(&files->names);
     for (unsigned shelf = 0; shelf < SHELVES; shelf++) {
         atomic_store(&files->shelf_dirty[shelf], false);
     }
-    if (syncfs(files->dir_fd) != 0) {
+    bool ok = syncfs(files->dir_fd) == 0;
+
+    if (!ok) {
         (void)file_error(err, "sync the file system of", files->dir);
         err->code = ERR_FATAL;
-        return false;
     }
-    return true;
+    (void)pthread_mutex_unlock(&files->names);
+    return ok;
 }
 
 bool

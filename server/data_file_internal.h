@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/little_endian.h"
@@ -28,6 +29,7 @@ struct DataFiles {
     /* A bit for what an id hashes to: ranges of such a file were sent from where they lie. */
     atomic_uchar sent[DATA_FILE_SENT_BITS / 8];
     atomic_bool shelf_dirty[DATA_FILE_SHELVES]; /* names were made there that are not durable */
+    pthread_mutex_t names; /* from taking such marks away until what they stood for is durable */
 };
 
 /* Of one message. */

@@ -776,6 +776,29 @@ Test(data_file, few_and_many_files_can_be_made_durable)
     cr_expect_eq(err.code, ERR_NOT_FOUND);
 }
 
+Test(data_file, names_that_could_not_be_made_durable_are_not_forgotten)
+{
+    uint64_t ids[] = {ID};
+    static const uint32_t lengths[] = {1};
+    DataEnd end = {0};
+    struct rlimit limit;
+    Error err = {0};
+
+    cr_assert(try_append(ID, &end, lengths, 1, &err), "%s", err.text);
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 0;                                /* the files are open, their folder is not */
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0); /* a failed assertion needs a socket */
+    bool first = data_files_sync(files, ids, 1, &err);
+    bool second = data_files_sync(files, ids, 1, &err);
+
+    limit.rlim_cur = limit.rlim_max;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    cr_expect_not(first);
+    cr_expect_not(second);
+    cr_expect_eq(err.code, ERR_RETRY, "%s", err.text);
+    cr_expect(data_files_sync(files, ids, 1, &err), "%s", err.text);
+}
+
 Test(data_file, no_room_changes_nothing_that_counts)
 {
     DataEnd end = subject(ID);
