@@ -343,8 +343,8 @@ manifest_read(const DataDir *dir, Manifest *out, bool *out_found, Error *err)
 static bool
 take_over(DataDir *dir, const char *mode, uint64_t shards, Error *err)
 {
-    char boot_id[MANIFEST_UUID_CHARS + 1];
     Manifest *manifest = &dir->manifest;
+    char *boot_id = dir->boot_id;
     bool found;
 
     if (!manifest_read(dir, manifest, &found, err)) {
@@ -372,7 +372,9 @@ take_over(DataDir *dir, const char *mode, uint64_t shards, Error *err)
     dir->first_number = DS_MAX(manifest->next_number, (uint64_t)clock_wall_ms() << 16);
     manifest->next_number = dir->first_number + MANIFEST_NUMBERS;
     manifest->clean = false;
-    memcpy(manifest->boot_id, boot_id, sizeof(boot_id));
+    if (dir->was_clean || dir->same_boot) {
+        memcpy(manifest->boot_id, boot_id, sizeof(dir->boot_id));
+    }
     return manifest_write(dir->fd, manifest, err);
 }
 
@@ -399,6 +401,16 @@ data_dir_open(const char *path, const char *mode, uint64_t shards, DataDir *out,
     }
     *out = dir;
     return true;
+}
+
+bool
+data_dir_recovered(DataDir *dir, Error *err)
+{
+    if (strcmp(dir->manifest.boot_id, dir->boot_id) == 0) {
+        return true;
+    }
+    memcpy(dir->manifest.boot_id, dir->boot_id, sizeof(dir->boot_id));
+    return manifest_write(dir->fd, &dir->manifest, err);
 }
 
 bool

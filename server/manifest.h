@@ -42,6 +42,7 @@ typedef struct DataDir {
     bool was_clean;
     bool same_boot;        /* the machine has not been restarted since it was used last */
     uint64_t first_number; /* of this run */
+    char boot_id[MANIFEST_UUID_CHARS + 1];
 } DataDir;
 
 /* Makes the directory (0700) if there is none, locks it, reads or makes the manifest and marks it
@@ -49,6 +50,10 @@ typedef struct DataDir {
  */
 DS_MUST_CHECK bool data_dir_open(const char *path, const char *mode, uint64_t shards, DataDir *out,
                                  Error *err);
+/* What the last stop may have cost is made good.  Until then the manifest has the boot_id of the
+ * run that was cut short, so that a start that is itself cut short changes nothing for the next
+ * one. */
+DS_MUST_CHECK bool data_dir_recovered(DataDir *dir, Error *err);
 /* Everything is in its place: the next start has nothing to recover. */
 DS_MUST_CHECK bool data_dir_seal(DataDir *dir, Error *err);
 void data_dir_close(DataDir *dir); /* gives the lock back */

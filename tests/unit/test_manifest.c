@@ -118,6 +118,30 @@ Test(manifest, another_boot_is_noticed)
     remove_dir(path);
 }
 
+Test(manifest, another_boot_is_noticed_until_what_it_cost_is_made_good)
+{
+    char *path = make_dir();
+    DataDir dir;
+    Error err;
+
+    write_file(path, "MANIFEST",
+               "{\"format_version\":1,\"mode\":\"file-fast\",\"shards\":4,\"hash\":\"fnv1a64-mix\","
+               "\"server_uuid\":\"x\",\"clean\":false,\"boot_id\":\"of-another-time\","
+               "\"next_number\":1}");
+    for (int i = 0; i < 2; i++) {
+        cr_assert(data_dir_open(path, "file-fast", 4, &dir, &err), "%s", err.text);
+        cr_expect_not(dir.same_boot, "start %d, which was cut short", i);
+        data_dir_close(&dir);
+    }
+    cr_assert(data_dir_open(path, "file-fast", 4, &dir, &err), "%s", err.text);
+    cr_assert(data_dir_recovered(&dir, &err), "%s", err.text);
+    data_dir_close(&dir);
+    cr_assert(data_dir_open(path, "file-fast", 4, &dir, &err), "%s", err.text);
+    cr_expect(dir.same_boot && !dir.was_clean);
+    data_dir_close(&dir);
+    remove_dir(path);
+}
+
 Test(manifest, two_servers_never_share_a_directory)
 {
     char *path = make_dir();
