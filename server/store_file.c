@@ -155,11 +155,14 @@ static bool
 file_measure(Backend *base, ShardStream *stream, uint64_t position, uint64_t *out_bytes,
              uint64_t *out_messages, Error *err)
 {
-    const FileStream *file = file_stream(stream);
+    DataEnd end;
     DataEnd found;
 
-    /* The commit thread's: nobody else changes `end` while it runs a batch. */
-    if (!data_file_locate(backend_of(base)->files, stream->base.id, file->end,
+    /* The checkpoint thread moves it, and does not pause the shard for that. */
+    pthread_mutex_lock(&stream->base.lock);
+    end = file_stream(stream)->end;
+    pthread_mutex_unlock(&stream->base.lock);
+    if (!data_file_locate(backend_of(base)->files, stream->base.id, end,
                           stream->base.kind == STREAM_JSON, position - stream->base.fork_at, &found,
                           err)) {
         return false;
@@ -496,7 +499,8 @@ file_free(Backend *base)
 {
     FileBackend *backend = backend_of(base);
 
-    drop_dirty(backend); /* of a start that failed */
+    checkpoint_stop(backend->checkpoint); /* these two: of a start that failed */
+    drop_dirty(backend);
     checkpoint_free(backend->checkpoint);
     wal_free(backend->wal);
     stream_rows_close(backend->rows);

@@ -225,19 +225,27 @@ shard_load_each(ShardLoad *load, bool (*fn)(void *arg, ShardStream *stream, Erro
 
 /* ---- forks that were loaded ---- */
 
-/* The machine stopped, and took from a parent what its fork still has: the fork begins behind it.
- */
+/* The machine stopped, and took what a fork inherits, itself or through its parent, which was left
+ * without one for that: it begins behind what is gone. */
 static void
-leave_parent(ShardStream *stream)
+skip_lost(ShardStream *stream)
 {
     Stream *fork = &stream->base;
     StreamView *at = &fork->state.at;
+    const Stream *owner = fork;
+    uint64_t first = fork->fork_at;
 
-    at->start = DS_MAX(at->start, fork->fork_at);
-    if (fork->kind == STREAM_JSON) {
-        at->messages = at->tail - at->start;
+    while (owner->parent != NULL && at->start < owner->fork_at) {
+        owner = owner->parent;
+        first = DS_MIN(first, owner->fork_at);
     }
-    fork->view = *at;
+    if (at->start < owner->fork_at) {
+        at->start = first;
+        if (fork->kind == STREAM_JSON) {
+            at->messages = at->tail - at->start;
+        }
+        fork->view = *at;
+    }
 }
 
 static bool
@@ -252,10 +260,7 @@ link_fork(const ShardLoad *load, ShardStream *stream, Error *err)
                          "stream %016llx is a fork of %016llx, which has not what it inherits",
                          (unsigned long long)fork->id, (unsigned long long)stream->parent_id);
     }
-    if (!whole) {
-        leave_parent(stream);
-    }
-    if (parent != NULL) {
+    if (whole) { /* else it never has one again, or the next start would miss the same */
         stream_take(&parent->base);
         fork->parent = &parent->base;
         fork_link_loaded(fork);
@@ -303,6 +308,9 @@ link_forks(ShardLoad *load, Error *err)
         if (load->all[i]->parent_id != 0 && !link_fork(load, load->all[i], err)) {
             return false;
         }
+    }
+    for (size_t i = 0; load->lost && i < load->count; i++) {
+        skip_lost(load->all[i]);
     }
     qsort(load->all, load->count, sizeof(*load->all), by_depth);
     for (size_t i = load->count; i-- > 0;) {
@@ -468,7 +476,8 @@ load_all(ShardStore *store, Error *err)
         .now = {.boot_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()},
     };
     int64_t begun_ms = clock_mono_ms();
-    bool ok = load_shards(&load, err) && insert_all(&load, err);
+    bool ok =
+        load_shards(&load, err) && insert_all(&load, err) && data_dir_recovered(&store->dir, err);
 
     if (ok) {
         log_info(&scope,

@@ -88,7 +88,7 @@ typedef struct Stream {
     uint64_t era;          /* of its own offsets; not less than that of its parent */
     uint64_t id;           /* no other stream of the data directory ever has it */
     struct Stream *parent; /* with a reference; NULL: not a fork */
-    uint64_t fork_at;      /* positions before it are the parent's bytes; 0 without one */
+    uint64_t fork_at;      /* positions before it are the parent's bytes, or lost with it */
     uint64_t serial;       /* of this object; never used twice in a process */
     void (*free_fn)(struct Stream *stream); /* the store's, for the last reference */
 

@@ -334,7 +334,7 @@ static bool
 check_row(const StreamRow *row, Error *err)
 {
     const StreamView *at = &row->at;
-    bool fork_is_whole = row->parent_id != 0 || row->fork_at == 0;
+    bool fork_is_whole = row->parent_id != 0 || row->fork_at <= at->start; /* lost its parent */
 
     if (row->id == 0 || row->era == 0 || row->name.len == 0 || !fork_is_whole ||
         row->ttl_s < STREAM_NEVER || row->ttl_s > STREAM_TTL_S_MAX ||
