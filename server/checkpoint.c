@@ -27,6 +27,8 @@ typedef struct Capture {
 struct Checkpoint {
     FileBackend *backend;
     int64_t interval_ms;
+    Metric *done;
+    Metric *failed;
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -49,13 +51,17 @@ struct Checkpoint {
 static const LogScope scope = {.name = "server.checkpoint"};
 
 Checkpoint *
-checkpoint_new(FileBackend *backend, int64_t interval_ms)
+checkpoint_new(FileBackend *backend, int64_t interval_ms, Metrics *metrics)
 {
     Checkpoint *checkpoint = mem_zalloc(sizeof(*checkpoint));
     pthread_condattr_t monotonic;
 
     checkpoint->backend = backend;
     checkpoint->interval_ms = interval_ms;
+    checkpoint->done = metrics_counter(metrics, "ds_server_checkpoints_total", NULL,
+                                       "Checkpoints that moved something to the files.");
+    checkpoint->failed = metrics_counter(metrics, "ds_server_checkpoints_failed_total", NULL,
+                                         "Checkpoints that failed and were tried again.");
     pthread_mutex_init(&checkpoint->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -417,6 +423,7 @@ checkpoint_run(Checkpoint *checkpoint, Error *err)
     if (!end_run(checkpoint, cut, err)) {
         return false;
     }
+    metric_add(checkpoint->done, 1);
     shard_evict(checkpoint->backend->base.shard);
     return true;
 }
@@ -429,6 +436,7 @@ report(Checkpoint *checkpoint, bool ok, const Error *err)
     if (!ok && err->code == ERR_FATAL) {
         shard_die(err);
     }
+    metric_add(checkpoint->failed, !ok);
     if (!ok && !checkpoint->failing) {
         log_warn(&scope, EVENT_SERVER_CHECKPOINT_FAILED,
                  LOG_FIELDS(log_str("reason", str_c(err->text))),

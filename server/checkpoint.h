@@ -15,6 +15,7 @@
 #pragma once
 
 #include "common/error.h"
+#include "common/metrics.h"
 
 #define CHECKPOINT_STREAMS_MAX   4096 /* of a group */
 #define CHECKPOINT_BYTES_MAX     ((size_t)64 << 20)
@@ -24,7 +25,7 @@
 typedef struct Checkpoint Checkpoint;
 typedef struct FileBackend FileBackend;
 
-Checkpoint *checkpoint_new(FileBackend *backend, int64_t interval_ms);
+Checkpoint *checkpoint_new(FileBackend *backend, int64_t interval_ms, Metrics *metrics);
 void checkpoint_free(Checkpoint *checkpoint); /* accepts NULL; stopped, or never started */
 
 void checkpoint_start(Checkpoint *checkpoint);

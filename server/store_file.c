@@ -116,6 +116,17 @@ file_published(Backend *base, const Change *changes, size_t count)
     }
 }
 
+/* The gauge is of all shards. */
+static void
+file_tick(Backend *base)
+{
+    FileBackend *backend = backend_of(base);
+    uint64_t used = wal_bytes_used(backend->wal);
+
+    metric_move(backend->log_gauge, (int64_t)used - (int64_t)backend->log_bytes);
+    backend->log_bytes = used;
+}
+
 static bool
 file_hold_for_room(Backend *base)
 {
@@ -520,6 +531,7 @@ static const BackendTable file_table = {
     .commit = file_commit,
     .hold_for_room = file_hold_for_room,
     .published = file_published,
+    .tick = file_tick,
     .read = file_read,
     .measure = file_measure,
     .close = file_close,
@@ -541,7 +553,10 @@ open_file(const BackendOptions *options, void *shared, bool sync, Backend **out,
     backend->wal_full_bytes = (FILE_WAL_SEGMENTS_MAX - 3) * segment;
     arena_init(&backend->records, ARENA_BYTES_MAX);
     TAILQ_INIT(&backend->dirty);
-    backend->checkpoint = checkpoint_new(backend, options->checkpoint_ms);
+    backend->log_gauge =
+        metrics_gauge(options->metrics, "ds_server_log_bytes", NULL,
+                      "Bytes of the write-ahead logs that no checkpoint has moved to the files.");
+    backend->checkpoint = checkpoint_new(backend, options->checkpoint_ms, options->metrics);
     (void)snprintf(path, sizeof(path), "%s/meta-%02x.sqlite", options->data_dir, options->shard);
     if (!open_meta(backend, path, err)) {
         file_free(&backend->base);

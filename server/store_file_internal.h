@@ -49,7 +49,8 @@ struct FileBackend {
     /* the commit thread's */
     Arena records;
     uint64_t first_lsn; /* of the batch */
-    bool held;          /* until a checkpoint makes room; under the checkpoint's lock */
+    uint64_t log_bytes; /* as the gauge has it */
+    Metric *log_gauge;
 
     struct FileStreamQueue dirty; /* by dirty_lsn */
     IdList deleted;

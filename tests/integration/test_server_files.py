@@ -108,6 +108,11 @@ def read(server, name):
             return b"".join(pieces)
 
 
+def metric(server, name):
+    text = ds.http("GET", f"{server.admin_url}/metrics")[2].decode()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
 def numbered(seq):
     return b"%06d" % seq * 3000
 
@@ -144,8 +149,10 @@ def test_without_room_appends_are_refused_whole_and_go_on_by_themselves(start, d
         assert append(server, "name", seq, numbered(seq))[0] == 507
     assert read(server, "name") == before
     server.wait_for(lambda: "server.checkpoint_failed" in server.log_text(), "the warning")
+    assert metric(server, "ds_server_checkpoints_failed_total") > 0
     disk.make_room()
     wait_for_room(server, "name", seq)
+    server.wait_for(lambda: metric(server, "ds_server_log_bytes") < 65536, "the end of a checkpoint")
     assert server.log_text().count("server.checkpoint_failed") == 1
     server.kill()
     server = start(disk.path / "data", disk.binary)
