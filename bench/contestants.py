@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers that bench/run compares, and how the peers among them are installed.
 
-A contestant is started anew for each measurement, in a folder of its own, on a free port and on the
-first core.  Peers come from their registries by name and version, into build/bench, with low
+A contestant is started anew for each measurement, in a folder of its own and on a free port.  Peers come from their registries by name and version, into build/bench, with low
 priority; what cannot be installed is left out, and said.
 """
 import os
@@ -51,24 +50,30 @@ http {{
 
 
 def pinned(core, command):
-    """A contestant and its load each get a core of their own, if there are two."""
+    """On one core, if there is another."""
     return command if len(CORES) < 2 else ["taskset", "-c", str(CORES[core]), *command]
 
 
 class Contestant:
-    """name; start(folder) sets process and port."""
+    """name; start(folder) sets process and port.  It runs on the first core and its load on the second,
+    unless all_cores is set."""
     streams = True             # has streams, that have to be made first
-    json = "application/json"
+    all_cores = False
 
     def __init__(self, name):
         self.name = name
 
     def run(self, folder, program, command, environment=None):
-        self.process = ds.Process(program, pinned(0, command), folder, environment)
+        self.process = ds.Process(program, command if self.all_cores else pinned(0, command), folder,
+                                  environment)
         self.process.wait_for(lambda: not ds.port_is_free(self.port), "to listen")
 
     def stop(self):
         self.process.stop()
+
+    def load(self, command):
+        """The command that loads it."""
+        return command if self.all_cores else pinned(1, command)
 
     def cpu_seconds(self):
         """Time on a core of all threads, kernel included."""

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 from contextlib import contextmanager
 
-from contestants import Ours, SyncLoop, ds, pinned
+from contestants import Ours, SyncLoop, ds
 from report import say
 
 BODY_BYTES = 256
@@ -45,7 +45,7 @@ class Bench:
     def load(self, contestant, kind, *arguments):
         """(the load's last line, what the contestant used between its marks)"""
         load = subprocess.Popen(
-            pinned(1, [ds.program("bench-load"), kind, str(contestant.port), *map(str, arguments)]),
+            contestant.load([ds.program("bench-load"), kind, str(contestant.port), *map(str, arguments)]),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         marks = {}
         try:
@@ -122,16 +122,20 @@ def run_memory(bench):
                                1.2)
     node = bench.field.node(file=False)
     if node:
-        samples = bench.points("memory", "appends a core-second", [ours, *node], [(64, 100)],
+        samples = bench.points("memory, with Node", "appends a core-second", [ours, *node], [(64, 100)],
                                lambda one, point: bench.append(one, *point)[1])[(64, 100)]
         bench.report.ratio("memory", f"{label((64, 100))}: ours / Node", samples[ours.name],
                            samples[node[0].name], None)
 
 
+def on_all_cores(contestants):
+    for one in contestants:
+        one.all_cores = True
+    return contestants
+
+
 def run_durable(bench):
-    ours = Ours("file-durable")
-    loop = SyncLoop()
-    wal = bench.field.rust("wal")
+    ours, loop, *wal = on_all_cores([Ours("file-durable"), SyncLoop(), *bench.field.rust("wal")])
     samples = bench.points("durable", "appends a second", [ours, loop, *wal], every_point(),
                            lambda one, point: bench.append(one, *point)[0])
     for point, values in samples.items():
@@ -140,17 +144,16 @@ def run_durable(bench):
                                values[ours.name], values[peer.name], 1.2)
         bench.report.ratio("durable", f"{label(point)}: ours / bare loop, one fdatasync a turn",
                            values[ours.name], values[loop.name], 0.8)
-    node = bench.field.node(file=True)
+    node = on_all_cores(bench.field.node(file=True))
     if node:
-        values = bench.points("durable", "appends a second", [ours, *node], [(64, 1)],
+        values = bench.points("durable, with Node", "appends a second", [ours, *node], [(64, 1)],
                               lambda one, point: bench.append(one, *point)[0])[(64, 1)]
         bench.report.ratio("durable", f"{label((64, 1))}: ours / the Node file store",
                            values[ours.name], values[node[0].name], 100)
 
 
 def run_acid(bench):
-    ours = Ours("acid")
-    peer = bench.field.rust_axum("acid")
+    ours, *peer = on_all_cores([Ours("acid"), *bench.field.rust_axum("acid")])
     samples = bench.points("acid", "appends a second", [ours, *peer], every_point(),
                            lambda one, point: bench.append(one, *point)[0])
     for point, values in samples.items():
@@ -185,7 +188,7 @@ def catch_up(bench, contestant):
 
 
 def run_catchup(bench):
-    contestants = [Ours("memory"), *bench.field.nginx()]
+    contestants = [Ours("memory"), Ours("file-durable"), *bench.field.nginx()]
     second = {one.name: [] for one in contestants}
     core = {one.name: [] for one in contestants}
     for number in range(bench.rounds):
@@ -196,8 +199,8 @@ def run_catchup(bench):
             say(f"catchup, round {number + 1}: {one.name}: {a_second:,.0f} MB/s, {a_core:,.0f} a core-second")
     bench.report.samples("catchup, MB a second", second)
     bench.report.samples("catchup, MB a core-second", core)
-    for ours in contestants[:1]:
-        for nginx in contestants[1:]:
+    for ours in contestants[:2]:
+        for nginx in contestants[2:]:
             what = f"16 MiB, 64 connections: {ours.name} / nginx static file, bytes a second"
             bench.report.ratio("catchup", what, second[ours.name], second[nginx.name], 0.9)
             bench.report.ratio("catchup", what.replace("a second", "a core-second"), core[ours.name],
@@ -246,6 +249,7 @@ def run_idle(bench):
 def run_flat(bench):
     for mode in ("memory", "file-durable"):
         ours = Ours(mode)
+        ours.all_cores = mode != "memory"
         unit, at = ("appends a core-second", 1) if mode == "memory" else ("appends a second", 0)
         points = [(64, streams) for streams in FLAT_STREAMS]
         samples = bench.points(f"flat, {mode}", unit, [ours], points,
