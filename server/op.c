@@ -2,7 +2,6 @@
 #include "server/op.h"
 
 #include "common/ds_proto.h"
-#include "common/mem.h"
 #include "common/parse.h"
 #include "server/live_loop.h"
 #include "server/op_home.h"
@@ -10,7 +9,7 @@
 Op *
 op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream, void (*done)(StoreOp *))
 {
-    Op *op = mem_alloc(sizeof(*op));
+    Op *op = op_home_make(live_op_home(exchange_loop(exchange)));
 
     /* The payload has kilobytes that need not be cleared for each append. */
     op->store = (StoreOp){.kind = kind, .done = done, .stream = stream};
@@ -27,13 +26,19 @@ op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream, void 
 }
 
 void
-op_free(Op *op)
+op_done(Op *op)
 {
     stream_drop(op->store.stream);
     stream_drop(op->store.fork.parent);
     payload_done(&op->payload);
     op_home_release(op);
-    free(op);
+}
+
+void
+op_free(Op *op)
+{
+    op_done(op);
+    op_home_spare(op);
 }
 
 void

@@ -23,7 +23,9 @@ void op_delete(App *app, HttpExchange *exchange, Str name);
 
 typedef struct OpHome OpHome;
 
-/* A write on its way: from the request to its reply.  Lives on the heap until the reply. */
+#define OP_KEPT_BYTES_INLINE 128
+
+/* A write on its way: from the request to its reply. */
 typedef struct Op {
     StoreOp store; /* first member */
     App *app;
@@ -32,11 +34,15 @@ typedef struct Op {
     Str path;
     bool https;
 
+    /* op_home.h's */
+    OpHome *born;    /* the loop's; borrowed */
+    struct Op *next; /* finished and not answered, or spare */
+
     /* op_home.h's, of a store that queues */
-    OpHome *home;
-    struct Op *next;
+    OpHome *home; /* with a reference; NULL: was not sent */
     void (*answer)(StoreOp *op);
-    char *kept; /* what views borrow from, when the request is gone */
+    char *kept; /* what views borrow from, when the request is gone: kept_inline, or its own */
+    char kept_inline[OP_KEPT_BYTES_INLINE];
     char *kept_body;
     int64_t queued_bytes;
 
@@ -46,7 +52,8 @@ typedef struct Op {
 /* stream: its reference becomes the op's; NULL for a create. */
 Op *op_new(App *app, HttpExchange *exchange, StoreOpKind kind, Stream *stream,
            void (*done)(StoreOp *));
-void op_free(Op *op);
+void op_free(Op *op); /* on the loop's thread */
+void op_done(Op *op); /* op_home.h's, elsewhere: what it holds; free the op then */
 /* Gives it to the store.  done() answers on the loop's thread: at once, or when the store has
  * finished it, unless the client left before. */
 void op_submit(Op *op);

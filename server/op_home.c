@@ -8,8 +8,10 @@ struct OpHome {
     NetLoop *net;
     Store *store;
     struct StoreOpQueue leaving; /* the loop's: what came in this turn of it */
-    pthread_mutex_t mutex;       /* guards the list, and exchange of every op that is away */
-    Op *first;                   /* finished and not answered */
+    Op *spares;                  /* the loop's */
+    size_t spare_count;
+    pthread_mutex_t mutex; /* guards the list, and exchange of every op that is away */
+    Op *first;             /* finished and not answered */
     Op **last;
 };
 
@@ -26,6 +28,35 @@ op_home_new(NetLoop *net)
     return home;
 }
 
+Op *
+op_home_make(OpHome *home)
+{
+    Op *op = home->spares;
+
+    if (op == NULL) {
+        op = mem_alloc(sizeof(*op));
+    } else {
+        home->spares = op->next;
+        home->spare_count--;
+    }
+    op->born = home;
+    return op;
+}
+
+void
+op_home_spare(Op *op)
+{
+    OpHome *home = op->born;
+
+    if (home->spare_count == OP_HOME_SPARES_MAX) {
+        free(op);
+        return;
+    }
+    op->next = home->spares;
+    home->spares = op;
+    home->spare_count++;
+}
+
 static OpHome *
 home_take(OpHome *home)
 {
@@ -38,6 +69,9 @@ op_home_drop(OpHome *home)
 {
     if (atomic_fetch_sub_explicit(&home->refs, 1, memory_order_acq_rel) == 1) {
         DS_ASSERT(home->first == NULL && STAILQ_EMPTY(&home->leaving));
+        while (home->spares != NULL) {
+            free(op_home_make(home));
+        }
         pthread_mutex_destroy(&home->mutex);
         free(home);
     }
@@ -81,7 +115,8 @@ keep(Op *op)
         total += views[i]->len;
     }
     if (total > 0) {
-        room = op->kept = mem_alloc(total);
+        op->kept = total <= sizeof(op->kept_inline) ? op->kept_inline : mem_alloc(total);
+        room = op->kept;
         for (size_t i = 0; i < DS_COUNT(views); i++) {
             room = move_view(views[i], room);
         }
@@ -125,7 +160,8 @@ answer_all(void *arg)
         if (op->exchange != NULL) {
             op->answer(&op->store);
         } else {
-            op_free(op);
+            op_done(op);
+            free(op);
         }
         op = next;
     }
@@ -154,7 +190,8 @@ finished(StoreOp *store_op)
     }
     pthread_mutex_unlock(&home->mutex);
     if (detached) {
-        op_free(op);
+        op_done(op);
+        free(op);
     }
 }
 
@@ -212,7 +249,9 @@ op_home_release(Op *op)
         atomic_fetch_sub(&op->app->queued_bytes, op->queued_bytes);
     }
     free(op->kept_body);
-    free(op->kept);
+    if (op->kept != op->kept_inline) {
+        free(op->kept);
+    }
     if (op->home != NULL) {
         metric_move(op->app->metrics.queued, -1);
         op_home_drop(op->home);

@@ -18,11 +18,18 @@
 
 #include "server/op.h"
 
+#define OP_HOME_SPARES_MAX 256
+
 /* At most this much of a body is copied beside the op's other text; more is taken as it lies. */
 #define OP_COPIED_BYTES_MAX 4096
 
 OpHome *op_home_new(NetLoop *net);
 void op_home_drop(OpHome *home); /* the loop's reference; every exchange of the loop has ended */
+
+/* On the loop's thread: memory for an op, and that of one back.  An op is larger than malloc keeps
+ * at hand, so the home keeps some itself. */
+Op *op_home_make(OpHome *home);
+void op_home_spare(Op *op);
 
 /* For a store that queues.  op->store.done becomes what answers, on the loop's thread, and frees
  * the op; or the op is answered with 503 and freed now. */
