@@ -9,6 +9,8 @@
 #include "server/http_conn.h"
 #include "server/http_reply.h"
 
+#define CHUNK_SIZE_BYTES_MAX (2 * sizeof(size_t) + 2) /* digits, CR LF */
+
 /* ---- the request ---- */
 
 const HttpRequestView *
@@ -103,13 +105,28 @@ stream_start(HttpExchange *exchange, HttpDrainedFn on_drained)
     http_conn_streaming(conn);
 }
 
+/* Thousands of subscribers get each event: printf would take a tenth of what that costs. */
+static Str
+chunk_size_line(size_t size, char room[CHUNK_SIZE_BYTES_MAX])
+{
+    static const char digits[] = "0123456789abcdef";
+    char *at = room + CHUNK_SIZE_BYTES_MAX;
+
+    *--at = '\n';
+    *--at = '\r';
+    do {
+        *--at = digits[size & 15];
+        size >>= 4;
+    } while (size > 0);
+    return str_n(at, (size_t)(room + CHUNK_SIZE_BYTES_MAX - at));
+}
+
 bool
 stream_write(HttpExchange *exchange, const HttpPiece *pieces, size_t count)
 {
     HttpConn *conn = conn_of(exchange);
     size_t limit = (size_t)conn->loop->server->config->limits.subscriber_backlog_bytes;
     size_t total = 0;
-    char size[24];
 
     DS_ASSERT(conn->state == HTTP_CONN_STREAMING);
     for (size_t i = 0; i < count; i++) {
@@ -123,9 +140,9 @@ stream_write(HttpExchange *exchange, const HttpPiece *pieces, size_t count)
         return true; /* an empty chunk would end the body */
     }
     if (exchange->chunked) {
-        int length = snprintf(size, sizeof(size), "%zx\r\n", total);
+        char room[CHUNK_SIZE_BYTES_MAX];
 
-        http_out_copy(&conn->out, str_n(size, (size_t)length));
+        http_out_copy(&conn->out, chunk_size_line(total, room));
     }
     for (size_t i = 0; i < count; i++) {
         http_out_piece(&conn->out, &pieces[i]);

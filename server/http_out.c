@@ -105,7 +105,8 @@ http_out_piece(HttpOut *out, const HttpPiece *piece)
     if (piece->bytes.len == 0) {
         return;
     }
-    if (piece->hold == NULL) {
+    if (piece->hold == NULL ||
+        (piece->file == NULL && piece->bytes.len <= HTTP_OUT_COPIED_PIECE_BYTES_MAX)) {
         http_out_copy(out, piece->bytes);
         return;
     }

@@ -13,6 +13,8 @@
 #include "server/transport.h"
 
 #define HTTP_OUT_COPIED_BYTES_MAX 262144 /* side by side; larger pieces get memory of their own */
+/* Beside what is copied anyway, a small piece is cheaper copied, too, than sent from its place. */
+#define HTTP_OUT_COPIED_PIECE_BYTES_MAX 1024
 #define HTTP_OUT_TURN_BYTES_MAX                                                                    \
     1048576 /* sent in one turn, so that one reader cannot starve others */
 #define HTTP_OUT_VECTORS_MAX 64
