@@ -36,6 +36,7 @@ make_checkpoint(AcidBackend *backend)
 
     if (ok) {
         ok = sqlite_checkpoint(reader->db, &left, &err);
+        atomic_store(&backend->reserve.is_lost, true);
         acid_reader_return(&backend->readers, reader);
     }
     if (!ok && err.code == ERR_FATAL) {

@@ -3,6 +3,7 @@ add_library(ds_server STATIC
     acid_garbage.c
     acid_payload.c
     acid_readers.c
+    acid_reserve.c
     acid_schema.c
     acid_upkeep.c
     admin.c

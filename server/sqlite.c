@@ -101,8 +101,9 @@ set_up(sqlite3 *db, const SqliteOptions *options, Error *err)
     (void)sqlite3_busy_timeout(db, SQLITE_BUSY_MS);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    /* auto_vacuum counts only before there is a database, which journal_mode makes. */
+    /* page_size and auto_vacuum count only before there is a database, which journal_mode makes. */
     len = snprintf(pragmas, sizeof(pragmas),
+                   "PRAGMA page_size=%d;"
                    "PRAGMA auto_vacuum=%s;"
                    "PRAGMA journal_mode=WAL;"
                    "PRAGMA wal_autocheckpoint=0;"
@@ -114,8 +115,8 @@ set_up(sqlite3 *db, const SqliteOptions *options, Error *err)
                    "PRAGMA secure_delete=OFF;" /* Debian's default costs a write per page freed */
                    "PRAGMA foreign_keys=OFF;"
                    "PRAGMA query_only=%s;",
-                   options->can_shrink ? "INCREMENTAL" : "NONE", JOURNAL_BYTES_KEPT,
-                   options->sync ? "FULL" : "OFF", options->cache_kib,
+                   SQLITE_PAGE_BYTES, options->can_shrink ? "INCREMENTAL" : "NONE",
+                   JOURNAL_BYTES_KEPT, options->sync ? "FULL" : "OFF", options->cache_kib,
                    options->query_only ? "ON" : "OFF");
     DS_ASSERT(len > 0 && (size_t)len < sizeof(pragmas));
     return sqlite_exec(db, pragmas, err);

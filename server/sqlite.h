@@ -18,7 +18,8 @@
 #include "common/error.h"
 #include "common/str.h"
 
-#define SQLITE_BUSY_MS 10000 /* what another program may hold the lock for */
+#define SQLITE_PAGE_BYTES 4096  /* of databases that are made here */
+#define SQLITE_BUSY_MS    10000 /* what another program may hold the lock for */
 
 typedef struct SqliteOptions {
     const char *path;

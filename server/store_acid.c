@@ -72,6 +72,8 @@ gather_batch(AcidBackend *backend, const Change *changes, size_t count)
         if (has_payload(&changes[i])) {
             chain_payload(backend, stream, i);
         }
+        backend->grows =
+            backend->grows || changes[i].kind == CHANGE_CREATE || changes[i].kind == CHANGE_APPEND;
     }
 }
 
@@ -135,6 +137,35 @@ write_stream(AcidBackend *backend, AcidStream *stream, const Change *changes, St
 }
 
 static bool
+count_pages(sqlite3_stmt *pragma, uint64_t *out, Error *err)
+{
+    bool row;
+
+    if (!sqlite_step(pragma, &row, err)) {
+        return false;
+    }
+    DS_ASSERT(row);
+    *out = sqlite_column_u64(pragma, 0);
+    (void)sqlite3_reset(pragma);
+    return true;
+}
+
+/* A place in the file for every page that is about to be committed; free pages have one. */
+static bool
+hold_room(AcidBackend *backend, Error *err)
+{
+    uint64_t pages;
+    uint64_t unused = ACID_RESERVE_PAGES;
+
+    if (!count_pages(backend->page_count, &pages, err) ||
+        (backend->grows && !count_pages(backend->free_count, &unused, err))) {
+        return false;
+    }
+    unused = DS_MIN(unused, (uint64_t)ACID_RESERVE_PAGES);
+    return acid_reserve_hold(&backend->reserve, pages + ACID_RESERVE_PAGES - unused, err);
+}
+
+static bool
 write_batch(AcidBackend *backend, const Change *changes, Error *err)
 {
     StreamRowTime now = {.boot_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
@@ -151,8 +182,55 @@ write_batch(AcidBackend *backend, const Change *changes, Error *err)
     if (!acid_garbage_slice(&backend->garbage, BATCH_GARBAGE_ROWS, BATCH_GARBAGE_BYTES, err)) {
         return false;
     }
+    if (!hold_room(backend, err)) {
+        return false;
+    }
     (void)FAULT("acid.commit_sent");
     return sqlite_commit(backend->db, err);
+}
+
+static void
+roll_back(AcidBackend *backend)
+{
+    sqlite_rollback(backend->db);
+    backend->garbage.maybe = true;
+}
+
+/* Moves all of SQLite's log to the file, so that it begins anew; false: it cannot be now. */
+static bool
+empty_log(AcidBackend *backend, Error *err)
+{
+    uint64_t left = 0;
+    bool ok;
+
+    acid_upkeep_forget(backend->upkeep, backend);
+    ok = sqlite_checkpoint(backend->db, &left, err);
+    atomic_store(&backend->reserve.is_lost, true);
+    return ok && left == 0;
+}
+
+/* What finds no room in the log tries again in an empty one. */
+static bool
+write_batch_twice(AcidBackend *backend, const Change *changes, Error *err)
+{
+    Error second = {0};
+
+    if (write_batch(backend, changes, err)) {
+        return true;
+    }
+    roll_back(backend);
+    if (err->code != ERR_FULL) {
+        return false;
+    }
+    if (!empty_log(backend, &second)) {
+        err->code = second.code == ERR_FATAL ? ERR_FATAL : ERR_FULL;
+        return false;
+    }
+    if (write_batch(backend, changes, err)) {
+        return true;
+    }
+    roll_back(backend);
+    return false;
 }
 
 /* What is written is what counts from now on. */
@@ -182,11 +260,10 @@ acid_commit(Backend *base, const Change *changes, size_t count, Error *err)
     AcidBackend *backend = backend_of(base);
     bool ok;
 
+    backend->grows = false;
     gather_batch(backend, changes, count);
-    ok = write_batch(backend, changes, err);
+    ok = write_batch_twice(backend, changes, err);
     if (!ok) {
-        sqlite_rollback(backend->db);
-        backend->garbage.maybe = true;
         /* Somebody holds the lock of the database: nothing was changed either. */
         err->code = err->code == ERR_RETRY ? ERR_FULL : err->code;
         error_wrap(err, "%s", backend->path);
@@ -213,12 +290,10 @@ note_log_pages(void *arg, sqlite3 *db DS_UNUSED, const char *name DS_UNUSED, int
 static void
 shorten_log(AcidBackend *backend)
 {
-    uint64_t left;
-    Error err;
+    Error err = {0};
 
     if (backend->log_pages > backend->log_pages_max) {
-        acid_upkeep_forget(backend->upkeep, backend);
-        if (!sqlite_checkpoint(backend->db, &left, &err) && err.code == ERR_FATAL) {
+        if (!empty_log(backend, &err) && err.code == ERR_FATAL) {
             acid_fail(backend, &err);
         }
     } else if (backend->log_pages > backend->log_pages_soon) {
@@ -346,19 +421,27 @@ open_database(AcidBackend *backend, const BackendOptions *options, Error *err)
     }
     return (acid_schema_make(backend->db, options, err) &&
             acid_writer_open(&backend->writer, backend->db, err) &&
-            acid_garbage_open(&backend->garbage, backend->db, err)) ||
+            acid_garbage_open(&backend->garbage, backend->db, err) &&
+            sqlite_prepare(backend->db, "PRAGMA page_count", &backend->page_count, err) &&
+            sqlite_prepare(backend->db, "PRAGMA freelist_count", &backend->free_count, err) &&
+            acid_reserve_open(&backend->reserve, backend->path, err)) ||
            error_wrap(err, "%s", backend->path);
 }
 
 static void
 close_database(AcidBackend *backend)
 {
+    sqlite3_finalize(backend->page_count);
+    sqlite3_finalize(backend->free_count);
+    backend->page_count = NULL;
+    backend->free_count = NULL;
     acid_garbage_close(&backend->garbage);
     acid_writer_close(&backend->writer);
     stream_rows_close(backend->rows);
     backend->rows = NULL;
     sqlite_close(backend->db);
     backend->db = NULL;
+    acid_reserve_close(&backend->reserve);
 }
 
 /* The last connection moves the log to the file and removes it. */
@@ -410,6 +493,7 @@ acid_open(const BackendOptions *options, void *shared, Backend **out, Error *err
 
     backend->base.table = &table;
     backend->upkeep = shared;
+    backend->reserve.fd = -1;
     backend->path = acid_path(options, options->shard);
     backend->log_pages_max = DS_MAX(ACID_LOG_PAGES_ALL / options->shards, LOG_PAGES_MIN);
     backend->log_pages_soon = backend->log_pages_max / LOG_SOON_SHARE;

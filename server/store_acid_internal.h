@@ -4,7 +4,7 @@
  *
  * store_acid commits and loads, acid_payload writes and reads rows of payload, acid_garbage deletes
  * them, acid_upkeep is the thread for checkpoints, acid_readers the pool of connections;
- * acid_schema says what the files have to be.
+ * acid_schema says what the files have to be, acid_reserve holds room for them.
  */
 #pragma once
 
@@ -128,6 +128,27 @@ DS_MUST_CHECK bool acid_garbage_slice(AcidGarbage *garbage, size_t rows_max, uin
 /* Outside of one: slices for about so long, then gives pages back when very many are free. */
 DS_MUST_CHECK bool acid_garbage_idle(AcidGarbage *garbage, int64_t budget_ms, Error *err);
 
+/* ---- acid_reserve.c: room on the disk, held in advance ----
+ *
+ * Every page that is committed has its place in the file before, and SQLite's log has some that is
+ * never given up.  So on a disk that is full a checkpoint succeeds, the log begins anew, and what
+ * frees space can be committed. */
+
+#define ACID_RESERVE_PAGES 64 /* beyond those in use: for what frees some */
+
+typedef struct AcidReserve {
+    /* Kept until every connection is closed: closing it gives up SQLite's locks on the file. */
+    int fd;
+    uint64_t pages;      /* of the file that have their place */
+    atomic_bool is_lost; /* a checkpoint cut the file to its size */
+} AcidReserve;
+
+/* Of a database that is open. */
+DS_MUST_CHECK bool acid_reserve_open(AcidReserve *reserve, const char *path, Error *err);
+void acid_reserve_close(AcidReserve *reserve);
+/* ERR_FULL: there is no room for a file of so many pages. */
+DS_MUST_CHECK bool acid_reserve_hold(AcidReserve *reserve, uint64_t pages, Error *err);
+
 /* ---- acid_upkeep.c: the thread that makes checkpoints ---- */
 
 typedef struct AcidUpkeep AcidUpkeep;
@@ -141,9 +162,13 @@ typedef struct AcidBackend {
     AcidWriter writer;
     AcidGarbage garbage;
     AcidReaders readers;
+    AcidReserve reserve;
+    sqlite3_stmt *page_count;
+    sqlite3_stmt *free_count;
     uint32_t *next_payload; /* by change: index + 1 of the stream's next with payload */
     size_t next_payload_cap;
     struct AcidStreamQueue batch;
+    bool grows;              /* the batch may need more room than was held for it */
     bool idle;               /* no batch since the last tick */
     bool closed;             /* all but memory */
     uint64_t log_pages;      /* in SQLite's log after the last commit */

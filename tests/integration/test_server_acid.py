@@ -10,6 +10,7 @@ import sqlite3
 import pytest
 
 import ds
+from small_disk import SmallDisk
 
 SHARDS = 4
 BODY = b"x" * 20_000
@@ -25,9 +26,9 @@ class Acid:
         self.count = 0
         self.server = None
 
-    def start(self, wait=True, **settings):
+    def start(self, wait=True, binary=None, **settings):
         self.count += 1
-        self.server = ds.DsServer(self.folder, environment={
+        self.server = ds.DsServer(self.folder, binary=binary, environment={
             "DS_STORAGE__MODE": "acid", "DS_STORAGE__DATA_DIR": str(self.data),
             "DS_STORAGE__ACID_SHARD_COUNT": str(SHARDS), "DS_LIMITS__MAX_STREAM_BYTES": "100MiB",
             "DS_LIMITS__MAX_MEMORY_BYTES": "1GiB", "DS_LIMITS__MAX_CACHE_BYTES": "0", **settings},
@@ -55,6 +56,13 @@ def acid(folder):
     yield acid
     if acid.server and acid.server.alive():
         acid.stop()
+
+
+@pytest.fixture
+def disk(folder):
+    disk = SmallDisk(folder, 8 << 20)
+    yield disk
+    disk.close()
 
 
 def rows(path, statement, *values):
@@ -112,6 +120,15 @@ def test_an_operator_can_look_in_while_the_server_runs(acid):
     assert append(server, "s/7", b"h")[0] == 204
 
 
+def test_names_that_are_alike_spread_over_the_shards(acid):
+    server = acid.start()
+    for i in range(100):
+        create(server, f"s/{i}")
+    counts = [rows(path, "SELECT count(*) FROM stream")[0][0] for path in acid.files()]
+    assert sum(counts) == 100
+    assert min(counts) >= 10
+
+
 def test_a_copy_made_while_the_server_runs_can_be_served(acid, folder):
     server = acid.start()
     for i in range(20):
@@ -138,9 +155,7 @@ def test_without_room_appends_are_refused_whole_and_go_on_when_there_is_some(aci
         assert append(server, "name", Producer_Id="p", Producer_Epoch="0",
                       Producer_Seq=str(seq))[0] == 200
     before = read(server, "name")
-    path = acid.file_of("name")
-    log = path.with_name(path.name + "-wal")
-    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (log.stat().st_size + 4096, RLIMIT_NONE))
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (8192, RLIMIT_NONE))
     statuses = [append(server, "name", Producer_Id="p", Producer_Epoch="0", Producer_Seq="3")[0]
                 for _ in range(3)]
     assert statuses == [507] * 3
@@ -153,6 +168,35 @@ def test_without_room_appends_are_refused_whole_and_go_on_when_there_is_some(aci
     server = acid.start()
     assert read(server, "name") == before + BODY
     assert append(server, "name", Producer_Id="p", Producer_Epoch="0", Producer_Seq="3")[0] == 204
+
+
+def test_a_full_disk_is_left_by_deleting(disk, acid):
+    acid.data = disk.path / "data"
+    settings = {"binary": disk.binary, "DS_STORAGE__ACID_SHARD_COUNT": "1"}
+    server = acid.start(**settings)
+    names = [f"s/{i}" for i in range(6)]
+    for name in names:
+        create(server, name)
+    kept = {name: b"" for name in names}
+    full = 0
+    while full < 30:
+        for name in names:
+            status = append(server, name)[0]
+            assert status in (204, 507)
+            full += status == 507
+            kept[name] += BODY if status == 204 else b""
+    disk.fill()
+    assert {name: read(server, name) for name in names} == kept
+    for name in names[1:]:
+        assert ds.http("DELETE", server.stream_url(name))[0] == 204
+    ds.wait_until(lambda: append(server, names[0])[0] == 204)
+    kept[names[0]] += BODY
+    assert read(server, names[0]) == kept[names[0]]
+    server.kill()
+    disk.make_room()           # the start writes the manifest
+    server = acid.start(**settings)
+    assert read(server, names[0]) == kept[names[0]]
+    assert ds.http("GET", server.stream_url(names[1]))[0] == 404
 
 
 def test_a_stream_that_is_written_and_trimmed_for_ever_takes_no_more_room(acid):

@@ -2,56 +2,18 @@
 """The file modes from outside: a disk without room, damage, many streams with few descriptors.
 What all durable modes promise is in test_server_restart.py."""
 import json
-import os
 import subprocess
 import time
 
 import pytest
 
 import ds
+from small_disk import SmallDisk
 
 BODY = b"x" * 20_000
 DISK_BYTES = 8 << 20
 SECONDS = 30
 MODES = ("file-durable", "file-fast")
-
-
-class SmallDisk:
-    """A file system of its own size, in a mount namespace of its own; no root needed."""
-
-    def __init__(self, folder):
-        self.path = folder / "disk"
-        self.path.mkdir()
-        self.holder = subprocess.Popen(
-            ["unshare", "-Urm", "sh", "-c",
-             f"mount -t tmpfs -o size={DISK_BYTES} tmpfs {self.path} && echo mounted && exec sleep 3600"],
-            stdout=subprocess.PIPE)
-        if self.holder.stdout.readline() != b"mounted\n":
-            self.holder.wait()
-            pytest.skip("no user namespaces here")
-        self.binary = folder / "ds-server-on-small-disk"
-        self.binary.write_text(
-            f"#!/bin/sh\nexec nsenter -t {self.holder.pid} -U -m --preserve-credentials "
-            f"{ds.program('ds-server')} \"$@\"\n")
-        self.binary.chmod(0o700)
-        self.seen = f"/proc/{self.holder.pid}/root{self.path}"   # from outside
-
-    def close(self):
-        self.holder.kill()
-        self.holder.wait()
-
-    def fill(self):
-        """Nothing more fits until make_room."""
-        with open(f"{self.seen}/ballast", "ab", buffering=0) as ballast:
-            for piece in (1 << 16, 1 << 12):
-                try:
-                    while True:
-                        ballast.write(b"b" * piece)
-                except OSError:
-                    pass
-
-    def make_room(self):
-        os.unlink(f"{self.seen}/ballast")
 
 
 @pytest.fixture(params=MODES)
@@ -81,7 +43,7 @@ def start(folder, mode):
 
 @pytest.fixture
 def disk(folder):
-    disk = SmallDisk(folder)
+    disk = SmallDisk(folder, DISK_BYTES)
     yield disk
     disk.close()
 
