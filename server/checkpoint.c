@@ -13,6 +13,8 @@
 #include "server/sqlite.h"
 #include "server/store_file_internal.h"
 
+#define THREAD_NAME_BYTES 16
+
 /* A stream as it was at one moment, on its way to the files. */
 typedef struct Capture {
     FileStream *stream; /* with the reference that the list had */
@@ -404,6 +406,17 @@ make_room(Checkpoint *checkpoint, const Error *failure)
     }
 }
 
+/* So that no commit has to wait for a segment.  One that cannot be had now may not be needed. */
+static void
+prepare_log(Checkpoint *checkpoint)
+{
+    Error err;
+
+    if (!wal_prepare(checkpoint->backend->wal, &err) && err.code == ERR_FATAL) {
+        shard_die(&err);
+    }
+}
+
 bool
 checkpoint_run(Checkpoint *checkpoint, Error *err)
 {
@@ -414,6 +427,7 @@ checkpoint_run(Checkpoint *checkpoint, Error *err)
         return true;
     }
     do {
+        prepare_log(checkpoint);
         more = take_group(checkpoint, cut);
         if (!flush_group(checkpoint, more ? 0 : cut, err)) {
             make_room(checkpoint, err);
@@ -469,17 +483,17 @@ run(void *arg)
 {
     Checkpoint *checkpoint = arg;
     FileBackend *backend = checkpoint->backend;
+    char name[THREAD_NAME_BYTES];
 
+    (void)snprintf(name, sizeof(name), "checkpoint-%u", backend->options.shard % 1000);
+    (void)pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&checkpoint->lock);
     while (wait_for_turn(checkpoint)) {
         Error err = {0};
         bool ok;
 
         pthread_mutex_unlock(&checkpoint->lock);
-        /* A segment that cannot be had now may not be needed. */
-        if (!wal_prepare(backend->wal, &err) && err.code == ERR_FATAL) {
-            shard_die(&err);
-        }
+        prepare_log(checkpoint);
         ok = checkpoint_run(checkpoint, &err);
         report(checkpoint, ok, &err);
         pthread_mutex_lock(&checkpoint->lock);

@@ -2,7 +2,7 @@
 /*
  * server/checkpoint.h -- brings what a shard's write-ahead log holds to the streams' files.
  *
- * A thread per shard.  At an interval, or earlier when half a segment was written, it takes the
+ * A thread per shard.  At an interval, or earlier when a segment is full, it takes the
  * streams that changed, in groups: their new bytes go to their files, the files are synced, the
  * rows are written in one transaction; after the last group the log may forget everything up to
  * where the log stood when it began.  Then bytes may leave memory.  Commits go on meanwhile, but

@@ -8,7 +8,8 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define NS_PER_MS 1000000
+#define NS_PER_MS         1000000
+#define THREAD_NAME_BYTES 16
 
 static const LogScope scope = {.name = "server.store"};
 
@@ -209,7 +210,10 @@ static void *
 run(void *arg)
 {
     Shard *shard = arg;
+    char name[THREAD_NAME_BYTES];
 
+    (void)snprintf(name, sizeof(name), "shard-%u", (unsigned)(shard - shard->store->shards));
+    (void)pthread_setname_np(pthread_self(), name);
     while (take(shard)) {
         if (!STAILQ_EMPTY(&shard->taken)) {
             shard_batch_run(shard->batch);

@@ -549,7 +549,7 @@ open_file(const BackendOptions *options, void *shared, bool sync, Backend **out,
     backend->options = *options;
     backend->sync = sync;
     backend->files = shared;
-    backend->wal_soon_bytes = segment / 2;
+    backend->wal_soon_bytes = segment;
     backend->wal_full_bytes = (FILE_WAL_SEGMENTS_MAX - 3) * segment;
     arena_init(&backend->records, ARENA_BYTES_MAX);
     TAILQ_INIT(&backend->dirty);
