@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file modes from outside: a disk without room, damage, many streams with few descriptors.
 What all durable modes promise is in test_server_restart.py."""
+import http.client
 import json
+import os
 import subprocess
 import time
 
@@ -186,6 +188,43 @@ def test_an_upgrade_makes_no_data_directory(folder):
     assert done.returncode == 1 and not (folder / "nothing").exists()
 
 
+# ---- a crash of the machine ----
+
+def tail(server, name):
+    status, headers, _ = ds.http("HEAD", server.stream_url(name))
+    assert status == 200
+    return headers["Stream-Next-Offset"]
+
+
+def test_after_a_crash_of_the_machine_open_streams_have_another_era_where_it_may_have_cost(
+        start, folder, mode):
+    server = start()
+    for name in ("open", "closed"):
+        create(server, name)
+        assert append(server, name, 0)[0] == 200
+    assert ds.http("POST", server.stream_url("closed"), b"", {"Stream-Closed": "true"})[0] == 204
+    offsets = {name: tail(server, name) for name in ("open", "closed")}
+    server.kill()
+    manifest = folder / "data/MANIFEST"
+    other_boot = json.loads(manifest.read_text()) | {"boot_id": "00000000-0000-0000-0000-000000000000"}
+    manifest.write_text(json.dumps(other_boot))
+    for _ in range(2):                 # and it stays the same from then on
+        server = start()
+        lost = mode == "file-fast"
+        assert (tail(server, "open") != offsets["open"]) == lost
+        assert tail(server, "closed") == offsets["closed"]
+        assert ds.http("GET", f"{server.stream_url('open')}?offset={offsets['open']}")[0] == (
+            410 if lost else 200)
+        assert read(server, "open") == read(server, "closed") == BODY
+        assert append(server, "open", 0)[0] == 204
+        now = tail(server, "open")
+        server.kill()
+    server = start()
+    assert tail(server, "open") == now
+    assert append(server, "open", 1)[0] == 200
+    assert server.stop() == 0
+
+
 # ---- damage, and limits ----
 
 def files(folder, suffix):
@@ -238,4 +277,30 @@ def test_files_of_no_stream_are_removed_after_a_crash(start, folder):
     server = start()
     assert not list(shelf.glob("00000000000000ab.*"))
     assert read(server, "name") == BODY
+    assert server.stop() == 0
+
+
+def test_many_more_streams_than_descriptors(start, folder, mode):
+    count, descriptors = 1500, 300
+    wrapper = folder / "ds-server-with-few-files"
+    wrapper.write_text(f"#!/bin/sh\nulimit -n {descriptors}\nexec {ds.program('ds-server')} \"$@\"\n")
+    wrapper.chmod(0o700)
+    server = start(binary=wrapper)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)
+
+    def ask(method, number, body=None):
+        connection.request(method, f"/v1/stream/s{number}", body, {"Content-Type": "text/plain"})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+    for number in range(count):
+        assert ask("PUT", number, f"<{number}>".encode())[0] == 201
+    for number in range(count):
+        assert ask("POST", number, b"more")[0] == 204
+    server.wait_for(lambda: len(files(folder, "data")) == count, "a checkpoint of all")
+    for number in range(count):
+        assert ask("GET", number) == (200, f"<{number}>more".encode())
+    assert len(os.listdir(f"/proc/{server.pid}/fd")) <= descriptors
+    assert "server.read_failed" not in server.log_text()
+    assert "server.checkpoint_failed" not in server.log_text()
     assert server.stop() == 0
