@@ -365,7 +365,8 @@ def test_connections_over_the_limit_are_told_so(probe):
     assert wires[0].ask(get("/echo")).status == 200
     for wire in wires:
         wire.close()
-    ds.wait_until(lambda: ds.http("GET", f"{server.url}/healthz", tls=server.tls)[0] == 200)
+    again = ds.wait_until(lambda: admitted(server))
+    again.close()
     assert "server.connections_full" in server.log_text()
 
 
