@@ -34,6 +34,8 @@ typedef enum PgErrorClass {
 } PgErrorClass;
 
 PgErrorClass pg_sqlstate_class(const char *sqlstate);
+/* The rules behind it, for docs: the longest prefix that fits decides.  False past the last one. */
+bool pg_sqlstate_rule(size_t index, const char **out_prefix, PgErrorClass *out_class);
 
 typedef struct PgReply {
     bool ok;

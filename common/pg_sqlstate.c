@@ -60,6 +60,17 @@ pg_sqlstate_class(const char *sqlstate)
     return class;
 }
 
+bool
+pg_sqlstate_rule(size_t index, const char **out_prefix, PgErrorClass *out_class)
+{
+    if (index >= DS_COUNT(sqlstate_rules)) {
+        return false;
+    }
+    *out_prefix = sqlstate_rules[index].prefix;
+    *out_class = sqlstate_rules[index].class;
+    return true;
+}
+
 ErrorCode
 pg_error_code(PgErrorClass class, const char *sqlstate)
 {

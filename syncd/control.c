@@ -57,27 +57,3 @@ control_parse(Str data, Control *out, Error *err)
     *out = control;
     return true;
 }
-
-StatusVerdict
-status_judge(int status)
-{
-    switch (status) {
-    case 200:
-        return STATUS_OK;
-    case 204:
-        return STATUS_EMPTY;
-    case 401:
-    case 403:
-        return STATUS_AUTH;
-    case 404:
-        return STATUS_NOT_FOUND;
-    case 410:
-        return STATUS_GONE;
-    case 408:
-    case 425:
-    case 429:
-        return STATUS_RETRY;
-    default:
-        return status >= 500 ? STATUS_RETRY : STATUS_FATAL;
-    }
-}

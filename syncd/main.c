@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/notify.h"
 #include "syncd/check.h"
+#include "syncd/error_class.h"
 #include "syncd/startup.h"
 #include "syncd/status.h"
 #include "syncd/supervisor.h"
@@ -198,6 +199,16 @@ print_states(void)
     return print_buffer(made, &out, &err);
 }
 
+static ExitCode
+print_errors(void)
+{
+    Buf out;
+    Error err;
+
+    buf_init(&out, 65536);
+    return print_buffer(error_class_markdown(&out, &err), &out, &err);
+}
+
 /* Ours beside the standard flags; taken out of argv. */
 static bool
 take_flag(int *argc, char **argv, const char *flag)
@@ -281,6 +292,7 @@ main(int argc, char **argv)
 {
     static Program program; /* large, and there is one */
     bool states = take_flag(&argc, argv, "--print-states");
+    bool errors = take_flag(&argc, argv, "--print-errors");
     bool check = take_flag(&argc, argv, "--check");
     ConfigLoad load = {.argc = argc, .argv = argv, .environ_ = environ};
     ExitCode code;
@@ -288,6 +300,9 @@ main(int argc, char **argv)
 
     if (states) {
         return (int)print_states();
+    }
+    if (errors) {
+        return (int)print_errors();
     }
     if (!syncd_config_load(&program.config, &load, &err)) {
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),

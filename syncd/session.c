@@ -9,6 +9,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "syncd/error_class.h"
 
 #define PROBE_MS_MAX        15000
 #define PROTOCOL_ERRORS_MAX 10   /* in a row, without the position moving */
@@ -381,7 +382,7 @@ session_protocol_error(Session *session, const SourceEnd *end)
 
     session->reached = true;
     if (++session->protocol_errors < PROTOCOL_ERRORS_MAX) {
-        session_back_off(session, EVENT_SOURCE_PROTOCOL, &err, 0);
+        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_PROTOCOL)->event, &err, 0);
         return;
     }
     (void)error_wrap(&err, "%d answers in a row do not follow the protocol, the last one",
@@ -432,11 +433,12 @@ session_read_ended(Session *session)
         session_gone(session, &end->err);
         break;
     case SOURCE_END_RETRY:
-        session_back_off(session, EVENT_SOURCE_RETRY, &end->err, end->retry_after_ms);
+        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_RETRY)->event, &end->err,
+                         end->retry_after_ms);
         break;
     case SOURCE_END_AUTH:
         session->shared->on_refused(session->shared->arg);
-        session_back_off(session, EVENT_SOURCE_REFUSED, &end->err,
+        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_REFUSED)->event, &end->err,
                          DS_MAX(end->retry_after_ms, timeouts->backoff_max_ms));
         break;
     case SOURCE_END_PROTOCOL:

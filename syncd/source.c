@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/mem.h"
+#include "syncd/error_class.h"
 #include "syncd/source_internal.h"
 
 #define CONTENT_TYPE_BYTES_MAX 256
@@ -190,30 +191,26 @@ source_fail(Source *source, SourceEndKind kind, const Error *err)
 static SourceEndKind
 end_of_status(int status)
 {
-    switch (status_judge(status)) {
-    case STATUS_OK:
-    case STATUS_EMPTY:
-        return SOURCE_END_PROTOCOL; /* an answer that was not asked for */
-    case STATUS_NOT_FOUND:
+    switch (error_class_of_status(status)) {
+    case ERROR_CLASS_SOURCE_MISSING:
         return SOURCE_END_MISSING;
-    case STATUS_GONE:
+    case ERROR_CLASS_SOURCE_GONE:
         return SOURCE_END_GONE;
-    case STATUS_AUTH:
+    case ERROR_CLASS_SOURCE_REFUSED:
         return SOURCE_END_AUTH;
-    case STATUS_RETRY:
+    case ERROR_CLASS_SOURCE_RETRY:
         return SOURCE_END_RETRY;
-    case STATUS_FATAL:
-        break;
+    case ERROR_CLASS_NONE: /* an answer that was not asked for */
+        return SOURCE_END_PROTOCOL;
+    default:
+        return SOURCE_END_FATAL;
     }
-    return SOURCE_END_FATAL;
 }
 
 bool
 source_head_judge(Source *source, const HttpHead *head)
 {
-    StatusVerdict verdict = status_judge(head->status);
-
-    if (verdict == STATUS_OK || (verdict == STATUS_EMPTY && source->mode == SOURCE_POLL)) {
+    if (head->status == 200 || (head->status == 204 && source->mode == SOURCE_POLL)) {
         source->answered = true;
         return true;
     }

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "sql/migrate.h"
+#include "syncd/error_class.h"
 
 static const LogScope scope = {.name = "syncd.startup"};
 
@@ -39,7 +40,8 @@ startup_retry(Startup *startup, EventId event, const Error *err, const char *nex
         return;
     }
     int64_t delay_ms = backoff_next_ms(&startup->backoff, 0);
-    log_write(event == EVENT_POSTGRES_DOWN ? LOG_WARN : LOG_ERROR, &scope, event,
+    bool act = event == EVENT_POSTGRES_SCHEMA || event == EVENT_POSTGRES_REFUSED;
+    log_write(act ? LOG_ERROR : LOG_WARN, &scope, event,
               LOG_FIELDS(log_str("sqlstate", str_c(err->sqlstate)), log_i64("retry_ms", delay_ms)),
               "Postgres: %s; %s", err->text, next);
     pg_disconnect(startup->pg);
@@ -86,10 +88,9 @@ startup_connected(void *arg, const PgReply *reply)
     Startup *startup = arg;
 
     if (!reply->ok) {
-        EventId event = reply->error_class == PG_ERROR_CONNECTION ? EVENT_POSTGRES_DOWN
-                                                                  : EVENT_POSTGRES_REFUSED;
+        ErrorClass class = error_class_of_postgres(reply->error_class, reply->err.sqlstate);
 
-        startup_retry(startup, event, &reply->err, "tries again; nothing is read until it answers");
+        startup_retry(startup, error_class_info(class)->event, &reply->err, "tries again; nothing is read until it answers");
     } else if (startup->config->migrate) {
         startup->migrate = migrate_start(startup->pg, &options, startup_reported, startup);
     } else {

@@ -213,6 +213,7 @@ const ConfigTable syncd_config_table = {
     .summary = "load Durable Streams into Postgres, exactly once",
     .flags_help =
         "  --check             try Postgres and the stream server, and say what is wrong\n"
+        "  --print-errors      print what each error of Postgres and the server leads to\n"
         "  --print-states      print the state machines as a Mermaid diagram\n",
     .settings = settings,
     .owned_prefixes = owned_prefixes,

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "sql/queries.h"
+#include "syncd/error_class.h"
 #include "syncd/writer_internal.h"
 
 static const LogScope scope = {.name = "syncd.writer"};
@@ -69,61 +70,25 @@ writer_enter(Writer *writer, WriterState state)
     writer->state = state;
 }
 
-/* Why Postgres does not take our rows: an event and what happens next. */
-static EventId
-trouble_event(const PgReply *reply, const char **out_next)
-{
-    const char *sqlstate = reply->err.sqlstate;
-
-    *out_next = "tries again; nothing is lost";
-    if (strcmp(sqlstate, "25006") == 0) {
-        *out_next = "connects again until it finds a server that takes writes; nothing is lost";
-        return EVENT_POSTGRES_READ_ONLY;
-    }
-    if (strcmp(sqlstate, "53100") == 0) {
-        *out_next = "tries again until there is room; nothing is lost";
-        return EVENT_POSTGRES_FULL;
-    }
-    switch (reply->error_class) {
-    case PG_ERROR_CONNECTION:
-        *out_next = "connects again, and reads the positions before it writes; nothing is lost";
-        return EVENT_POSTGRES_DOWN;
-    case PG_ERROR_SCHEMA:
-        *out_next = "tries again until the schema is there: run dsctl db migrate, and grant "
-                    "ds_sync_writer to this role";
-        return EVENT_POSTGRES_SCHEMA;
-    case PG_ERROR_PERMANENT:
-        *out_next = "tries again until somebody has mended it";
-        return EVENT_POSTGRES_REFUSED;
-    case PG_ERROR_NONE:
-    case PG_ERROR_TRANSIENT:
-    case PG_ERROR_ROW:
-    case PG_ERROR_UNKNOWN:
-        break;
-    }
-    return EVENT_POSTGRES_RETRY;
-}
-
 void
 writer_wait(Writer *writer, const PgReply *reply)
 {
+    const ErrorClassInfo *info =
+        error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate));
     int64_t delay_ms = backoff_next_ms(&writer->backoff, 0);
-    const char *next;
-    EventId event = trouble_event(reply, &next);
-    bool act = reply->error_class == PG_ERROR_SCHEMA || reply->error_class == PG_ERROR_PERMANENT;
 
     metric_add(writer->config.stats->postgres_errors, 1);
-    log_write(act ? LOG_ERROR : LOG_WARN, &scope, event,
+    log_write(info->action == ERROR_ACTION_FAIL ? LOG_ERROR : LOG_WARN, &scope, info->event,
               LOG_FIELDS(log_i64("writer", writer->config.number),
                          log_str("sqlstate", str_c(reply->err.sqlstate)),
                          log_i64("retry_ms", delay_ms)),
-              "Postgres: %s; syncd %s", reply->err.text, next);
+              "Postgres: %s; syncd %s", reply->err.text, info->next);
     writer->up = false;
     if (!timer_active(writer->patience) && !writer->down) {
         timer_start(writer->patience, writer->config.patience_ms);
     }
     /* A read-only server may be the old half of a failover: look for another one. */
-    if (strcmp(reply->err.sqlstate, "25006") == 0) {
+    if (info->action == ERROR_ACTION_RECONNECT) {
         pg_disconnect(writer->pg);
     }
     writer_enter(writer, WRITER_WAIT);
@@ -351,7 +316,8 @@ job_loaded(Lane *lane)
 static bool
 job_failed(Writer *writer, Lane *lane, const PgReply *reply)
 {
-    if (reply->error_class != PG_ERROR_ROW) {
+    if (error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))->action !=
+        ERROR_ACTION_DEAD_LETTER) {
         lane_want(writer, lane, writer->job);
         if (reply->error_class == PG_ERROR_CONNECTION) {
             writer_lost(writer, reply);

@@ -9,6 +9,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "sql/queries.h"
+#include "syncd/error_class.h"
 #include "syncd/mutant.h"
 
 static const LogScope scope = {.name = "syncd.writer"};
@@ -277,24 +278,31 @@ writer_write_failed(Writer *writer, const PgReply *reply)
 {
     Lane *only = writer->transaction.parts[0].lane;
 
-    switch (reply->error_class) {
-    case PG_ERROR_CONNECTION:
-        writer_lost(writer, reply);
-        break;
-    case PG_ERROR_NONE:
-    case PG_ERROR_TRANSIENT:
+    ErrorClass class = error_class_of_postgres(reply->error_class, reply->err.sqlstate);
+
+    switch (error_class_info(class)->action) {
+    case ERROR_ACTION_RECONNECT:
+        if (class == ERROR_CLASS_POSTGRES_DOWN) {
+            writer_lost(writer, reply);
+            break;
+        }
+        /* The transaction is ended in order first. */
+        /* fallthrough */
+    case ERROR_ACTION_NONE:
+    case ERROR_ACTION_RETRY:
         writer->waits_for = (PgReply){.error_class = reply->error_class, .err = reply->err};
         writer_give_up(writer, WRITER_AFTER_WAIT);
         break;
-    case PG_ERROR_UNKNOWN:
+    case ERROR_ACTION_RETRY_SOME:
         if (writer->transaction.part_count == 1 && ++only->failures < WRITER_FAILURES_MAX) {
             writer_blame(writer, only, LANE_DELAYED, &reply->err);
             break;
         }
         /* fallthrough */
-    case PG_ERROR_ROW: /* not of a row that was being sent: nothing that a dead letter could mend */
-    case PG_ERROR_SCHEMA:
-    case PG_ERROR_PERMANENT:
+    case ERROR_ACTION_DEAD_LETTER: /* no row was being sent: a dead letter would mend nothing */
+    case ERROR_ACTION_FAIL:
+    case ERROR_ACTION_RECREATED:
+    case ERROR_ACTION_COUNT:
         writer_blame(writer, NULL, LANE_REFUSED, &reply->err);
         break;
     }

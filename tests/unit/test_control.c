@@ -74,21 +74,3 @@ Test(control, a_cursor_that_is_too_long_is_left_out)
     cr_assert(control_parse(str_c(text), &control, &err));
     cr_expect_eq(control.cursor.len, 0);
 }
-
-Test(control, each_status_has_its_verdict)
-{
-    static const struct {
-        int status;
-        StatusVerdict verdict;
-    } table[] = {
-        {200, STATUS_OK},    {204, STATUS_EMPTY}, {404, STATUS_NOT_FOUND}, {410, STATUS_GONE},
-        {401, STATUS_AUTH},  {403, STATUS_AUTH},  {408, STATUS_RETRY},     {425, STATUS_RETRY},
-        {429, STATUS_RETRY}, {500, STATUS_RETRY}, {503, STATUS_RETRY},     {599, STATUS_RETRY},
-        {206, STATUS_FATAL}, {301, STATUS_FATAL}, {302, STATUS_FATAL},     {307, STATUS_FATAL},
-        {400, STATUS_FATAL}, {405, STATUS_FATAL}, {409, STATUS_FATAL},     {413, STATUS_FATAL},
-    };
-
-    for (size_t i = 0; i < DS_COUNT(table); i++) {
-        cr_expect_eq(status_judge(table[i].status), table[i].verdict, "%d", table[i].status);
-    }
-}

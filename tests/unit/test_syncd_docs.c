@@ -6,6 +6,7 @@
  */
 #include <criterion/criterion.h>
 
+#include "syncd/error_class.h"
 #include "syncd/session.h"
 #include "syncd/syncd_config.h"
 #include "tests/support/docs_page.h"
@@ -20,6 +21,18 @@ Test(syncd_docs, the_settings_of_the_page_are_those_of_the_program)
     buf_init(&table, 1u << 20);
     cr_assert(config_markdown(&syncd_config_table, &table, &err));
     cr_expect(docs_page_holds("syncd.md", "settings", buf_str(&table)),
+              "docs/syncd.md is not up to date: " HOW);
+    buf_done(&table);
+}
+
+Test(syncd_docs, the_error_classes_of_the_page_are_those_of_the_program)
+{
+    Error err;
+    Buf table;
+
+    buf_init(&table, 1u << 20);
+    cr_assert(error_class_markdown(&table, &err));
+    cr_expect(docs_page_holds("syncd.md", "error classes", buf_str(&table)),
               "docs/syncd.md is not up to date: " HOW);
     buf_done(&table);
 }
