@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/stream_plan.h -- which stream on which route, and how it is to be loaded.
+ *
+ * What discovery finds and the supervisor runs.  A key says which row of ds_sync.stream it is; a
+ * plan may change while the key stays.  Pure.
+ */
+#pragma once
+
+#include "common/str.h"
+
+#define STREAM_ROUTE_DEFAULT "default" /* the streams of SYNCD_STREAMS */
+
+typedef struct StreamKey {
+    Str source; /* name of the server */
+    Str name;   /* of the stream */
+    Str route;
+} StreamKey;
+
+typedef struct StreamPlan {
+    const char *url; /* of the stream, without a query */
+} StreamPlan;
+
+/* Copies own their texts, which end in a NUL byte. */
+StreamKey stream_key_copy(const StreamKey *key);
+void stream_key_done(StreamKey *key);
+int stream_key_compare(const StreamKey *a, const StreamKey *b);
+
+StreamPlan stream_plan_copy(const StreamPlan *plan);
+void stream_plan_done(StreamPlan *plan);
+bool stream_plan_equal(const StreamPlan *a, const StreamPlan *b);
+
+/* fnv1a-64 of source, a NUL byte and the name, modulo count (ds_sync.work_partitioning): all routes
+ * of a stream are in one partition. */
+unsigned stream_partition(const StreamKey *key, unsigned count);
