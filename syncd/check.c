@@ -62,7 +62,7 @@ check_url(const SyncdConfig *config, Buf *url, Error *err)
 {
     const char *name = config->stream_count > 0 ? config->streams[0] : "syncd-check";
 
-    return buf_printf(url, err, "%s%s/", config->server_url, DS_STREAM_ROOT) &&
+    return buf_printf(url, err, "%s%s/", config->servers.servers[0].url, DS_STREAM_ROOT) &&
            http_url_encode(url, str_c(name), "/", err);
 }
 
@@ -71,13 +71,14 @@ check_run(SyncdConfig *config)
 {
     static const HttpCallbacks callbacks = {.on_done = check_on_done};
     Check check = {.loop = loop_new(), .open = 2};
-    HttpClient *client = http_client_new(check.loop, &(HttpClientConfig){
-                                                         .user_agent = "syncd/" DS_VERSION,
-                                                         .ca_file = config->ca_file,
-                                                         .cert_file = config->cert_file,
-                                                         .key_file = config->key_file,
-                                                         .bearer = &config->token,
-                                                     });
+    HttpClient *client =
+        http_client_new(check.loop, &(HttpClientConfig){
+                                        .user_agent = "syncd/" DS_VERSION,
+                                        .ca_file = config->ca_file,
+                                        .cert_file = config->cert_file,
+                                        .key_file = config->key_file,
+                                        .bearer = &config->servers.servers[0].token,
+                                    });
     Error err;
     Buf url;
 

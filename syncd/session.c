@@ -18,7 +18,6 @@
 #define AWAIT_MS_MAX        5000  /* between two looks for a stream that does not exist yet */
 #define LETTERS_LOG_MS      10000 /* between two lines about dead letters of a stream */
 #define BACKOFF_SHOWN       3     /* failures in a row before ds_sync.stream says "backoff" */
-#define URL_BYTES_MAX       8192
 
 static const LogScope scope = {.name = "syncd.session"};
 
@@ -661,20 +660,6 @@ session_step(void *arg)
 
 /* --- life --- */
 
-static char *
-stream_url(const SyncdConfig *config, const char *name)
-{
-    Buf url;
-    Error err;
-
-    buf_init(&url, URL_BYTES_MAX);
-    /* The name is at most 1024 bytes, three for one when escaped. */
-    bool built = buf_printf(&url, &err, "%s%s/", config->server_url, DS_STREAM_ROOT) &&
-                 http_url_encode(&url, str_c(name), "/", &err);
-    DS_ASSERT(built);
-    return buf_take(&url);
-}
-
 Session *
 session_new(const SessionShared *shared, const char *name, Writer *writer)
 {
@@ -686,19 +671,19 @@ session_new(const SessionShared *shared, const char *name, Writer *writer)
         .on_probe = source_on_probe, .on_unit = source_on_unit, .on_end = source_on_end};
     const SyncdConfig *config = shared->config;
     Session *session = mem_zalloc(sizeof(*session));
-    char *url = stream_url(config, name);
+    char *url = server_stream_url(shared->server, str_c(name));
 
     session->shared = shared;
     session->writer = writer;
     session->name = mem_strdup(name);
     session->told_state = STR_EMPTY;
     session->budget.arg = session;
-    lane_init(&session->lane, str_c(config->source), str_c(session->name), str_c(config->instance),
-              &lane_callbacks, session);
+    lane_init(&session->lane, str_c(shared->server->name), str_c(session->name),
+              str_c(config->instance), &lane_callbacks, session);
     session->source = source_new(
         &(SourceConfig){
             .url = url,
-            .client = shared->client,
+            .client = shared->server->client,
             .idle_ms_max = config->timeouts.idle_ms,
             .request_ms_max = DS_MIN(config->timeouts.idle_ms, (int64_t)PROBE_MS_MAX),
             .limits = {.bytes_max = (size_t)config->limits.event_bytes,

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "syncd/budget.h"
+#include "syncd/servers.h"
 #include "syncd/session_state.h"
 #include "syncd/source.h"
 #include "syncd/stats.h"
@@ -21,7 +22,7 @@ typedef struct Session Session;
 /* What all sessions share; borrowed. */
 typedef struct SessionShared {
     Loop *loop;
-    HttpClient *client;
+    const Server *server;
     Budget *budget;
     const SyncdConfig *config;
     const Stats *stats;

@@ -9,7 +9,7 @@ static const LogScope scope = {.name = "syncd"};
 struct Supervisor {
     Loop *loop;
     SyncdConfig *config;
-    HttpClient *client;
+    Servers *servers;
     Budget budget;
     SessionShared shared;
     char *application_name;
@@ -27,12 +27,7 @@ struct Supervisor {
 void
 supervisor_reload_token(Supervisor *supervisor)
 {
-    SyncdConfig *config = supervisor->config;
-    Error err;
-
-    if (config->token_file != NULL && !secret_read_file(&config->token, config->token_file, &err)) {
-        log_warn(&scope, EVENT_SOURCE_REFUSED, LOG_FIELDS(), "SYNCD_DS_TOKEN_FILE: %s", err.text);
-    }
+    servers_reload_tokens(supervisor->servers);
 }
 
 static void
@@ -109,14 +104,12 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
 
     supervisor->loop = loop;
     supervisor->config = config;
-    supervisor->client = http_client_new(loop, &(HttpClientConfig){
-                                                   .user_agent = "syncd/" DS_VERSION,
-                                                   .ca_file = config->ca_file,
-                                                   .cert_file = config->cert_file,
-                                                   .key_file = config->key_file,
-                                                   .bearer = &config->token,
-                                                   .connect_ms_max = 10000,
-                                               });
+    supervisor->servers = servers_new(loop, &(ServersConfig){
+                                                .list = &config->servers,
+                                                .ca_file = config->ca_file,
+                                                .cert_file = config->cert_file,
+                                                .key_file = config->key_file,
+                                            });
     budget_init(&supervisor->budget, (size_t)config->limits.queue_bytes,
                 (size_t)config->limits.stream_queue_bytes, session_resume);
     (void)snprintf(name, sizeof(name), "syncd/%s", config->instance);
@@ -124,7 +117,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
     supervisor->stop_timer = timer_new(loop, supervisor_out_of_time, supervisor);
     supervisor->shared = (SessionShared){
         .loop = loop,
-        .client = supervisor->client,
+        .server = servers_at(supervisor->servers, 0),
         .budget = &supervisor->budget,
         .config = config,
         .stats = stats,
@@ -155,7 +148,7 @@ supervisor_free(Supervisor *supervisor)
         session_free(supervisor->sessions[i]);
     }
     timer_free(supervisor->stop_timer);
-    http_client_free(supervisor->client);
+    servers_free(supervisor->servers);
     free(supervisor->application_name);
     free(supervisor->writers);
     free(supervisor->sessions);

@@ -19,7 +19,7 @@ void supervisor_start(Supervisor *supervisor); /* the schema is there */
  * SYNCD_STOP_TIMEOUT. */
 void supervisor_stop(Supervisor *supervisor, LoopFn fn, void *arg);
 
-/* The token of SYNCD_DS_TOKEN_FILE may have been renewed on disk. */
+/* Tokens of the stream servers may have been renewed on disk. */
 void supervisor_reload_token(Supervisor *supervisor);
 
 size_t supervisor_count(const Supervisor *supervisor);

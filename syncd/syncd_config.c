@@ -27,6 +27,15 @@ static const Setting settings[] = {
      .field = FIELD(source),
      .fallback = "default",
      .help = "Name of that server in ds_sync.stream, so that its URL may change."},
+    {.name = "SYNCD_SERVERS",
+     .type = SETTING_STRING,
+     .field = FIELD(servers_text),
+     .help = "More stream servers for routes to name: name=origin,name=origin."},
+    {.name = "SYNCD_ADMIN_URLS",
+     .type = SETTING_STRING,
+     .field = FIELD(admin_urls),
+     .help = "Admin listeners of the servers, name=origin,...: patterns find their streams there, "
+             "and streams are trimmed there."},
     {.name = "SYNCD_STREAMS",
      .flag = "streams",
      .type = SETTING_STRING,
@@ -36,6 +45,10 @@ static const Setting settings[] = {
      .type = SETTING_STRING,
      .field = FIELD(token_file),
      .help = "File with a bearer token for the stream server; read again when it is refused."},
+    {.name = "SYNCD_SERVER_TOKEN_FILES",
+     .type = SETTING_STRING,
+     .field = FIELD(token_files),
+     .help = "The same for those of SYNCD_SERVERS: name=path,name=path."},
     {.name = "SYNCD_DS_CA_FILE",
      .type = SETTING_STRING,
      .field = FIELD(ca_file),
@@ -310,24 +323,16 @@ electric_needs_pads(Str version, bool *out, Error *err)
 }
 
 static bool
-server_url_check(SyncdConfig *config, Error *err)
+servers_load(SyncdConfig *config, Error *err)
 {
-    Str url = str_c(config->server_url);
+    ServerTexts texts = {.name = config->source,
+                         .url = config->server_url,
+                         .token_file = config->token_file,
+                         .more = config->servers_text,
+                         .admin_urls = config->admin_urls,
+                         .token_files = config->token_files};
 
-    while (str_ends(url, STR("/"))) {
-        url.len--;
-    }
-    config->server_url[url.len] = '\0';
-    if (!str_starts(url, STR("http://")) && !str_starts(url, STR("https://"))) {
-        return error_set(err, ERR_CONFIG, "DS_SERVER_URL must begin with http:// or https://");
-    }
-    if (memchr(url.ptr, '@', url.len) != NULL || memchr(url.ptr, '?', url.len) != NULL) {
-        return error_set(
-            err, ERR_CONFIG,
-            "DS_SERVER_URL must be an origin like http://host:4437, without user or query; "
-            "a token goes into SYNCD_DS_TOKEN_FILE");
-    }
-    return true;
+    return server_list_load(&config->servers, &texts, err);
 }
 
 static void
@@ -360,9 +365,6 @@ syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
             return error_wrap(err, "POSTGRES_URL_FILE");
         }
     }
-    if (out->token_file != NULL && !secret_read_file(&out->token, out->token_file, err)) {
-        return error_wrap(err, "SYNCD_DS_TOKEN_FILE");
-    }
     if ((out->cert_file == NULL) != (out->key_file == NULL)) {
         return error_set(err, ERR_CONFIG,
                          "SYNCD_DS_CERT_FILE and SYNCD_DS_KEY_FILE are set both or not at all");
@@ -374,7 +376,7 @@ syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
         return error_set(err, ERR_CONFIG, "SYNCD_BACKOFF_BASE is above SYNCD_BACKOFF_MAX");
     }
     instance_default(out);
-    return server_url_check(out, err) &&
+    return servers_load(out, err) &&
            electric_needs_pads(str_c(out->electric_version), &out->electric_pads, err) &&
            streams_split(out, err);
 }
@@ -388,6 +390,6 @@ syncd_config_done(SyncdConfig *config)
     free(config->streams);
     config->streams = NULL;
     config->stream_count = 0;
-    secret_done(&config->token);
+    server_list_done(&config->servers);
     config_done(&syncd_config_table, config);
 }

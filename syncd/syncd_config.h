@@ -2,12 +2,13 @@
 /*
  * syncd/syncd_config.h -- the settings of syncd: one table fills one struct.
  *
- * Durations are milliseconds, sizes bytes.  Nothing here changes after the start, but for the token
- * of the stream server, which is read again when the server refuses it.
+ * Durations are milliseconds, sizes bytes.  Nothing here changes after the start, but for the
+ * tokens of the stream servers, which are read again when one refuses them.
  */
 #pragma once
 
 #include "common/config.h"
+#include "syncd/server_list.h"
 
 #define SYNCD_STREAMS_MAX 4096
 
@@ -31,8 +32,12 @@ typedef struct SyncdTimeouts {
 } SyncdTimeouts;
 
 typedef struct SyncdConfig {
-    char *server_url; /* an origin, without a slash at the end */
-    char *source;     /* the name of that server in ds_sync.stream */
+    char *server_url;
+    char *source; /* the name of that server in ds_sync.stream */
+    char *servers_text;
+    char *admin_urls;
+    char *token_files;
+    ServerList servers; /* of these; the first is that of DS_SERVER_URL */
     Secret postgres_url;
     char *postgres_url_file;
     char *streams_text;
@@ -41,7 +46,6 @@ typedef struct SyncdConfig {
     char *listen;
     bool migrate;
     char *token_file;
-    Secret token;
     char *ca_file;
     char *cert_file;
     char *key_file;

@@ -55,7 +55,7 @@ Test(syncd_config, streams_are_split_at_commas_and_trimmed)
     cr_expect_str_eq(config.streams[0], "a/b");
     cr_expect_str_eq(config.streams[1], "c");
     cr_expect_str_eq(config.streams[2], "d");
-    cr_expect_str_eq(config.server_url, "http://h:1");
+    cr_expect_str_eq(config.servers.servers[0].url, "http://h:1");
     syncd_config_done(&config);
 }
 

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/servers.h"
+
+#include <stdlib.h>
+
+#include "common/ds_proto.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#define CONNECT_MS_MAX 10000
+#define URL_BYTES_MAX  8192
+
+static const LogScope scope = {.name = "syncd"};
+
+struct Servers {
+    ServersConfig config;
+    Server *servers;
+    size_t count;
+};
+
+static HttpClient *
+client_new(Loop *loop, const ServersConfig *config, const Secret *bearer)
+{
+    return http_client_new(loop, &(HttpClientConfig){
+                                     .user_agent = "syncd/" DS_VERSION,
+                                     .ca_file = config->ca_file,
+                                     .cert_file = config->cert_file,
+                                     .key_file = config->key_file,
+                                     .bearer = bearer,
+                                     .connect_ms_max = CONNECT_MS_MAX,
+                                 });
+}
+
+Servers *
+servers_new(Loop *loop, const ServersConfig *config)
+{
+    Servers *servers = mem_zalloc(sizeof(*servers));
+
+    servers->config = *config;
+    servers->count = config->list->count;
+    servers->servers = mem_array(servers->count, sizeof(*servers->servers));
+    for (size_t i = 0; i < servers->count; i++) {
+        const ServerConfig *from = &config->list->servers[i];
+
+        servers->servers[i] = (Server){
+            .name = from->name,
+            .url = from->url,
+            .admin_url = from->admin_url,
+            .client = client_new(loop, config, &from->token),
+            .admin_client = from->admin_url == NULL ? NULL : client_new(loop, config, NULL),
+        };
+    }
+    return servers;
+}
+
+void
+servers_free(Servers *servers)
+{
+    if (servers == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < servers->count; i++) {
+        http_client_free(servers->servers[i].client);
+        if (servers->servers[i].admin_client != NULL) {
+            http_client_free(servers->servers[i].admin_client);
+        }
+    }
+    free(servers->servers);
+    free(servers);
+}
+
+const Server *
+servers_at(const Servers *servers, size_t index)
+{
+    DS_ASSERT(index < servers->count);
+    return &servers->servers[index];
+}
+
+void
+servers_reload_tokens(Servers *servers)
+{
+    const ServerList *list = servers->config.list;
+
+    for (size_t i = 0; i < list->count; i++) {
+        ServerConfig *server = &list->servers[i];
+        Error err;
+
+        if (server->token_file != NULL &&
+            !secret_read_file(&server->token, server->token_file, &err)) {
+            log_warn(&scope, EVENT_SOURCE_REFUSED,
+                     LOG_FIELDS(log_str("server", str_c(server->name))),
+                     "the file of the token: %s", err.text);
+        }
+    }
+}
+
+char *
+server_stream_url(const Server *server, Str name)
+{
+    Buf url;
+    Error err;
+
+    buf_init(&url, URL_BYTES_MAX);
+    /* The name is at most 1024 bytes, three for one when escaped. */
+    bool built = buf_printf(&url, &err, "%s%s/", server->url, DS_STREAM_ROOT) &&
+                 http_url_encode(&url, name, "/", &err);
+    DS_ASSERT(built);
+    return buf_take(&url);
+}

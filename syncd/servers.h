@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/servers.h -- the stream servers of this instance, each with its own HTTP client.
+ *
+ * They live as long as the program; a Server is borrowed everywhere else.
+ */
+#pragma once
+
+#include "common/http_client.h"
+#include "syncd/server_list.h"
+
+typedef struct Server {
+    const char *name;
+    const char *url;          /* an origin */
+    const char *admin_url;    /* NULL: none */
+    HttpClient *client;       /* with the server's token */
+    HttpClient *admin_client; /* without; NULL when there is no admin_url */
+} Server;
+
+typedef struct ServersConfig {
+    ServerList *list; /* borrowed; its tokens are read again here */
+    const char *ca_file;
+    const char *cert_file;
+    const char *key_file;
+} ServersConfig;
+
+typedef struct Servers Servers;
+
+Servers *servers_new(Loop *loop, const ServersConfig *config);
+void servers_free(Servers *servers); /* accepts NULL; cancels all requests */
+
+const Server *servers_at(const Servers *servers, size_t index); /* 0 is that of DS_SERVER_URL */
+
+/* A server refused us, or an operator asked: tokens may have been renewed on disk. */
+void servers_reload_tokens(Servers *servers);
+
+/* {origin}/v1/stream/<name>; owned by the caller.  The name is at most DS_STREAM_NAME_BYTES_MAX. */
+char *server_stream_url(const Server *server, Str name);
