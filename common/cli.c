@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "common/nearest.h"
 #include "common/parse.h"
 
 #define DEPTH_MAX      4   /* groups and the command below them */
 #define ARGS_MAX       256 /* of one command line */
 #define HELP_BYTES_MAX (1 << 20)
 #define PATH_BYTES_MAX 256
-#define EDITS_MAX      2 /* a mistyped name further away than this is no suggestion */
 #define NAME_BYTES_MAX 64
 #define HELP_COLUMN    30
 
@@ -147,55 +147,10 @@ help_page(const Parse *parse, Buf *out, Error *err)
 
 /* ---- suggestions ---- */
 
-/* Edit distance of two short names (insert, delete, replace), or more than EDITS_MAX. */
-static size_t
-edit_distance(const char *a, const char *b)
-{
-    size_t row[NAME_BYTES_MAX + 1];
-    size_t len_a = strlen(a);
-    size_t len_b = strlen(b);
-
-    if (len_a > NAME_BYTES_MAX || len_b > NAME_BYTES_MAX) {
-        return EDITS_MAX + 1;
-    }
-    for (size_t j = 0; j <= len_b; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= len_a; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= len_b; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1] ? 1 : 0);
-            diagonal = row[j];
-            row[j] = DS_MIN(replaced, DS_MIN(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[len_b];
-}
-
-typedef struct Nearest {
-    const char *name;
-    size_t distance;
-} Nearest;
-
-static void
-nearest_try(Nearest *nearest, const char *given, const char *name)
-{
-    size_t distance = edit_distance(given, name);
-    size_t len = strlen(given);
-
-    if (len >= 3 && strncmp(given, name, len) == 0) {
-        distance = 0; /* "compl" for "completion" */
-    }
-    if (distance < nearest->distance && distance < len) {
-        *nearest = (Nearest){name, distance};
-    }
-}
-
 static const char *
 nearest_command(const Command *commands, const char *given)
 {
-    Nearest nearest = {NULL, EDITS_MAX + 1};
+    Nearest nearest = NEAREST_NONE;
 
     for (; commands->name != NULL; commands++) {
         nearest_try(&nearest, given, commands->name);
@@ -211,7 +166,7 @@ nearest_option(const Parse *parse, Str given)
         parse->depth > 0 ? parse->path[parse->depth - 1]->options : NULL,
         parse->cli->global_options,
     };
-    Nearest nearest = {NULL, EDITS_MAX + 1};
+    Nearest nearest = NEAREST_NONE;
 
     for (size_t i = 0; i < DS_COUNT(tables); i++) {
         for (const Option *option = tables[i]; option != NULL && option->long_name != NULL;

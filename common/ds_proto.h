@@ -38,3 +38,6 @@
 #define DS_PRODUCER_NUMBER_MAX      ((UINT64_C(1) << 53) - 1)
 #define DS_STREAM_NAME_BYTES_MAX    1024
 #define DS_STREAM_NAME_SEGMENTS_MAX 8
+
+/* The first segment that belongs to the protocol's own APIs (section 6). */
+#define DS_STREAM_RESERVED_SEGMENT "__ds"

@@ -3,6 +3,7 @@
 
 #include "common/http_parse.h"
 #include "common/json_scan.h"
+#include "common/stream_glob.h"
 #include "server/admin.h"
 #include "server/cold_read.h"
 #include "server/http_internal.h"
@@ -10,7 +11,6 @@
 #include "server/server_config.h"
 #include "server/shard.h"
 #include "server/subs_address.h"
-#include "server/subs_glob.h"
 #include "server/subs_internal.h"
 
 const Limit limits_table[] = {
@@ -85,8 +85,8 @@ const Limit limits_table[] = {
     {"streams told to a worker at once", NULL, SUBS_WAKE_STREAMS_MAX, "",
      "those with work come first; the rest with the next wake"},
     {"id of a subscription", NULL, SUBS_ID_BYTES_MAX, "bytes", "400"},
-    {"pattern of a subscription", NULL, SUBS_PATTERN_BYTES_MAX, "bytes", "400"},
-    {"segments of a pattern", NULL, SUBS_PATTERN_SEGMENTS_MAX, "", "400"},
+    {"pattern of a subscription", NULL, STREAM_GLOB_BYTES_MAX, "bytes", "400"},
+    {"segments of a pattern", NULL, STREAM_GLOB_SEGMENTS_MAX, "", "400"},
     {"description of a subscription", NULL, SUBS_DESCRIPTION_BYTES_MAX, "bytes", "400"},
     {"URL of a webhook", NULL, SUBS_URL_BYTES_MAX, "bytes", "400"},
     {"name of a worker", NULL, SUBS_HOLDER_BYTES_MAX, "bytes", "400"},

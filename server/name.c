@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/name.h"
 
+#include "common/ds_proto.h"
 #include "server/query.h"
 
 /* Proxies disagree about what it names, so it names nothing here. */
@@ -88,5 +89,5 @@ name_is_reserved(Str name)
     Str rest;
 
     str_cut(name, '/', &head, &rest);
-    return str_eq(head, STR(NAME_RESERVED_SEGMENT));
+    return str_eq(head, STR(DS_STREAM_RESERVED_SEGMENT));
 }

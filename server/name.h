@@ -12,9 +12,6 @@
 #include "common/buf.h"
 #include "common/error.h"
 
-/* The first segment that belongs to the protocol's own APIs (section 6). */
-#define NAME_RESERVED_SEGMENT "__ds"
-
 typedef struct NameLimits {
     size_t bytes_max;    /* at most DS_STREAM_NAME_BYTES_MAX */
     size_t segments_max; /* at least 1 */

@@ -65,7 +65,6 @@ add_library(ds_server STATIC
     subs_call.c
     subs_delivery.c
     subs_event.c
-    subs_glob.c
     subs_http.c
     subs_model.c
     subs_request.c

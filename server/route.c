@@ -85,7 +85,7 @@ route_request(HttpExchange *exchange)
         return;
     }
     if (name_is_reserved(raw)) {
-        subs_http(app, exchange, str_skip(raw, sizeof(NAME_RESERVED_SEGMENT)));
+        subs_http(app, exchange, str_skip(raw, sizeof(DS_STREAM_RESERVED_SEGMENT)));
         return;
     }
     if (run == NULL) {

@@ -6,8 +6,8 @@
 
 #include "common/ds_proto.h"
 #include "common/mem.h"
+#include "common/stream_glob.h"
 #include "server/subs_address.h"
-#include "server/subs_glob.h"
 
 #define SHA256_BYTES 32
 
@@ -66,7 +66,8 @@ take_stream_name(const json_t *value, const char *what, const NameLimits *names,
     }
     if (name_is_reserved(name)) {
         return error_set(err, ERR_INPUT,
-                         "%s: names that begin with " NAME_RESERVED_SEGMENT " are reserved", what);
+                         "%s: names that begin with " DS_STREAM_RESERVED_SEGMENT " are reserved",
+                         what);
     }
     *out = name;
     return true;
@@ -178,9 +179,8 @@ take_type(SubsRequest *request, Error *err)
 static bool
 take_pattern(SubsRequest *request, Error *err)
 {
-    return take_text(request->document, "pattern", SUBS_PATTERN_BYTES_MAX, &request->pattern,
-                     err) &&
-           (request->pattern.ptr == NULL || subs_glob_check(request->pattern, err));
+    return take_text(request->document, "pattern", STREAM_GLOB_BYTES_MAX, &request->pattern, err) &&
+           (request->pattern.ptr == NULL || stream_glob_check(request->pattern, err));
 }
 
 static bool

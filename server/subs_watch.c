@@ -6,8 +6,8 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/stream_glob.h"
 #include "server/fork.h"
-#include "server/subs_glob.h"
 
 static const LogScope scope = {.name = "server.subscriptions"};
 
@@ -194,7 +194,7 @@ wants(const Subscription *subscription, Str path)
 
     return definition->pattern != NULL &&
            (definition->wake_stream == NULL || !str_eq(str_c(definition->wake_stream), path)) &&
-           subs_glob_match(str_c(definition->pattern), path);
+           stream_glob_match(str_c(definition->pattern), path);
 }
 
 static void
@@ -266,7 +266,7 @@ backfill_step(Subs *subs, SubsBackfill *backfill)
         return;
     }
     count = registry_list(subs->store->registry, FORK_ALIVE,
-                          subs_glob_prefix(str_c(backfill->definition->pattern)),
+                          stream_glob_prefix(str_c(backfill->definition->pattern)),
                           buf_str(&backfill->after), streams, SUBS_LIST_PAGE);
     if (count > 0) {
         buf_reset(&backfill->after);

@@ -8,7 +8,7 @@
  */
 #include "server/subs_model.h"
 
-#include "server/subs_glob.h"
+#include "common/stream_glob.h"
 
 #define SUBSCRIPTIONS 2
 #define STREAMS       3
@@ -253,11 +253,11 @@ check_glob(Str text)
     Error err;
 
     (void)str_cut(text, '\n', &pattern, &path);
-    if (subs_glob_check(pattern, &err)) {
-        if (subs_glob_match(pattern, path)) {
-            DS_ASSERT(str_starts(path, subs_glob_prefix(pattern)));
+    if (stream_glob_check(pattern, &err)) {
+        if (stream_glob_match(pattern, path)) {
+            DS_ASSERT(str_starts(path, stream_glob_prefix(pattern)));
         }
-        DS_ASSERT(subs_glob_match(pattern, pattern));
+        DS_ASSERT(stream_glob_match(pattern, pattern));
     }
 }
 

@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/subs_glob.h"
+#include "common/stream_glob.h"
 
-#include "server/name.h"
+#include "common/ds_proto.h"
+
+static bool
+is_reserved(Str pattern)
+{
+    Str head;
+    Str rest;
+
+    str_cut(pattern, '/', &head, &rest);
+    return str_eq(head, STR(DS_STREAM_RESERVED_SEGMENT));
+}
 
 static bool
 check_segment(Str segment, Error *err)
@@ -19,27 +29,27 @@ check_segment(Str segment, Error *err)
 }
 
 bool
-subs_glob_check(Str pattern, Error *err)
+stream_glob_check(Str pattern, Error *err)
 {
     Str rest = pattern;
     bool more = true;
 
-    if (pattern.len == 0 || pattern.len > SUBS_PATTERN_BYTES_MAX) {
-        return error_set(err, ERR_INPUT, "a pattern has 1 to %d bytes", SUBS_PATTERN_BYTES_MAX);
+    if (pattern.len == 0 || pattern.len > STREAM_GLOB_BYTES_MAX) {
+        return error_set(err, ERR_INPUT, "a pattern has 1 to %d bytes", STREAM_GLOB_BYTES_MAX);
     }
     if (!str_is_utf8(pattern) || str_contains_ctl(pattern)) {
         return error_set(err, ERR_INPUT, "a pattern is UTF-8 without control characters");
     }
-    if (name_is_reserved(pattern)) {
+    if (is_reserved(pattern)) {
         return error_set(err, ERR_INPUT,
-                         "names that begin with " NAME_RESERVED_SEGMENT " are reserved");
+                         "names that begin with " DS_STREAM_RESERVED_SEGMENT " are reserved");
     }
     for (size_t count = 0; more; count++) {
         Str segment;
 
-        if (count == SUBS_PATTERN_SEGMENTS_MAX) {
+        if (count == STREAM_GLOB_SEGMENTS_MAX) {
             return error_set(err, ERR_INPUT, "a pattern has at most %d segments",
-                             SUBS_PATTERN_SEGMENTS_MAX);
+                             STREAM_GLOB_SEGMENTS_MAX);
         }
         more = str_cut(rest, '/', &segment, &rest);
         if (!check_segment(segment, err)) {
@@ -94,7 +104,7 @@ segments_next(Segments *segments)
 }
 
 bool
-subs_glob_match(Str pattern, Str path)
+stream_glob_match(Str pattern, Str path)
 {
     Segments p = {pattern, true};
     Segments t = {path, true};
@@ -131,7 +141,7 @@ subs_glob_match(Str pattern, Str path)
 }
 
 Str
-subs_glob_prefix(Str pattern)
+stream_glob_prefix(Str pattern)
 {
     size_t star;
 
@@ -143,4 +153,69 @@ subs_glob_prefix(Str pattern)
         star--;
     }
     return str_head(pattern, star);
+}
+
+/*
+ * Two patterns overlap when their units (bytes of a segment, or segments) can be walked to both
+ * ends: a star on either side stands still, or swallows one unit of the other side.
+ * reached[j]: the first i units of a and the first j of b can stand for the same.
+ */
+static bool
+segments_overlap(Str a, Str b)
+{
+    bool reached[STREAM_GLOB_BYTES_MAX + 1] = {true};
+
+    for (size_t i = 0; i <= a.len; i++) {
+        bool diagonal = false; /* reached[j - 1] of the row before */
+        for (size_t j = 0; j <= b.len; j++) {
+            bool a_star = i > 0 && a.ptr[i - 1] == '*';
+            bool b_star = j > 0 && b.ptr[j - 1] == '*';
+            bool above = i > 0 && reached[j];
+            bool left = j > 0 && reached[j - 1];
+            bool same = i > 0 && j > 0 && !a_star && !b_star && a.ptr[i - 1] == b.ptr[j - 1];
+
+            reached[j] = (i == 0 && j == 0) || (above && (a_star || b_star)) ||
+                         (left && (a_star || b_star)) || (diagonal && same);
+            diagonal = above;
+        }
+    }
+    return reached[b.len];
+}
+
+static size_t
+split(Str pattern, Str segments[STREAM_GLOB_SEGMENTS_MAX])
+{
+    size_t count = 0;
+    bool more = true;
+
+    while (more) {
+        DS_ASSERT(count < STREAM_GLOB_SEGMENTS_MAX);
+        more = str_cut(pattern, '/', &segments[count++], &pattern);
+    }
+    return count;
+}
+
+bool
+stream_glob_overlap(Str a, Str b)
+{
+    Str as[STREAM_GLOB_SEGMENTS_MAX];
+    Str bs[STREAM_GLOB_SEGMENTS_MAX];
+    bool reached[STREAM_GLOB_SEGMENTS_MAX + 1] = {false};
+    size_t a_count = split(a, as);
+    size_t b_count = split(b, bs);
+
+    for (size_t i = 0; i <= a_count; i++) {
+        bool diagonal = false;
+        for (size_t j = 0; j <= b_count; j++) {
+            bool stars =
+                (i > 0 && str_eq(as[i - 1], STR("**"))) || (j > 0 && str_eq(bs[j - 1], STR("**")));
+            bool above = i > 0 && reached[j];
+            bool left = j > 0 && reached[j - 1];
+
+            reached[j] = (i == 0 && j == 0) || ((above || left) && stars) ||
+                         (diagonal && !stars && segments_overlap(as[i - 1], bs[j - 1]));
+            diagonal = above;
+        }
+    }
+    return reached[b_count];
 }
