@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HANG_SECONDS = 60              # a guard against hangs, not a goal
 STOP_SECONDS = 30
+PORT_FIRST, PORT_END = 20000, 32000
+PORTS_OF_A_WORKER = 1000       # of pytest -n
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,13 +46,23 @@ def wait_until(condition, seconds=HANG_SECONDS, what="the condition", pause=0.02
         time.sleep(pause)
 
 
+def port_range():
+    """Each worker of pytest -n has its own, so that two never choose the same."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return PORT_FIRST, PORT_END
+    first = PORT_FIRST + int(worker.removeprefix("gw")) * PORTS_OF_A_WORKER
+    return first, min(first + PORTS_OF_A_WORKER, PORT_END)
+
+
 def free_port():
     """Below the range the kernel gives to outgoing connections, so nobody takes it meanwhile."""
+    first, end = port_range()
     for _ in range(200):
-        port = random.randrange(20000, 32000)
+        port = random.randrange(first, end)
         if port_is_free(port):
             return port
-    raise StackError("no free port on 127.0.0.1 between 20000 and 32000")
+    raise StackError(f"no free port on 127.0.0.1 between {first} and {end}")
 
 
 def port_is_free(port):
