@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ds-server as a service: the sockets it is given, what it tells systemd, and how its unit shuts it in."""
+"""ds-server as a service: the sockets it is given, what it tells systemd; and how the units shut both in."""
 import os
 import re
 import shutil
@@ -110,16 +110,17 @@ needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reas
 
 
 @needs_analyze
-def test_the_service_is_shut_in_tightly():
+@pytest.mark.parametrize("name", ["ds-server", "syncd"])
+def test_the_service_is_shut_in_tightly(name):
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=25",
-                           str(UNITS / "ds-server.service")], capture_output=True, text=True)
+                           str(UNITS / f"{name}.service")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 @needs_analyze
 def test_systemd_understands_every_line_of_the_units(tmp_path):
     for unit in UNITS.iterdir():
-        text = unit.read_text().replace("/usr/local/bin/ds-server", ds.program("ds-server"))
+        text = re.sub(r"/usr/local/bin/([\w-]+)", lambda found: ds.program(found[1]), unit.read_text())
         (tmp_path / unit.name).write_text(text)
     for unit in UNITS.iterdir():
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)],
@@ -128,10 +129,12 @@ def test_systemd_understands_every_line_of_the_units(tmp_path):
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
-def test_the_unit_gives_the_server_the_time_it_may_take():
-    unit = (UNITS / "ds-server.service").read_text()
-    settings = subprocess.run([ds.program("ds-server"), "--print-config"], capture_output=True, text=True,
+@pytest.mark.parametrize("name, setting", [("ds-server", "DS_SERVER__DRAIN_TIMEOUT"),
+                                           ("syncd", "SYNCD_STOP_TIMEOUT")])
+def test_the_unit_gives_the_program_the_time_it_may_take(name, setting):
+    unit = (UNITS / f"{name}.service").read_text()
+    settings = subprocess.run([ds.program(name), "--print-config"], capture_output=True, text=True,
                               check=True).stdout
-    drain = re.search(r"^DS_SERVER__DRAIN_TIMEOUT=(\d+)s$", settings, re.M)[1]
+    drain = re.search(rf"^{setting}=(\d+)s$", settings, re.M)[1]
     stop = re.search(r"^TimeoutStopSec=(\d+)s$", unit, re.M)[1]
     assert int(stop) >= int(drain) + 10
