@@ -475,6 +475,12 @@ flag_set(Loader *loader, Str assignment, Error *err)
         return error_set(err, ERR_CONFIG, "--set: no setting is called \"%.*s\"; see --help",
                          STR_ARG(str_head(name, NAME_BYTES_SHOWN)));
     }
+    if (setting->type == SETTING_SECRET) {
+        return error_set(err, ERR_CONFIG,
+                         "--set %s: whoever lists processes would see it; use the environment or a "
+                         "file",
+                         setting->name);
+    }
     return loader_assign(loader, setting, value, ORIGIN_FLAG, "flag --set", err);
 }
 
@@ -577,6 +583,15 @@ config_load(const ConfigTable *table, void *out, ConfigLoad *load, Error *err)
     }
     return (load->config_path == NULL || load_file(&loader, err)) &&
            load_environment(&loader, err) && load_flags(&loader, false, err);
+}
+
+SettingOrigin *
+config_origin(const ConfigTable *table, const ConfigLoad *load, const char *name)
+{
+    const Setting *setting = find_setting(table, str_c(name));
+
+    DS_ASSERT(setting != NULL);
+    return &load->origins[setting - table->settings];
 }
 
 void

@@ -85,15 +85,23 @@ typedef struct ConfigLoad {
  * partly filled (config_done it).  To reload, load into a second struct.  After --help or --version
  * only the defaults are there.  A bool's flag may stand alone, which is true.
  * Flags: --NAME VALUE, --NAME=VALUE, --config FILE, --set NAME=VALUE, --help, --version,
- * --print-config, --check-config.  ERR_CONFIG says which setting, where it came from and what is
+ * --print-config, --check-config.  --set takes no secret: who lists processes would read it.
+ * ERR_CONFIG says which setting, where it came from and what is
  * legal. */
 DS_MUST_CHECK bool config_load(const ConfigTable *table, void *out, ConfigLoad *load, Error *err);
 void config_load_done(ConfigLoad *load);
 void config_done(const ConfigTable *table, void *out); /* frees strings and secrets */
 
+/* Where the value of that setting came from; may be written where one setting displaces another. */
+SettingOrigin *config_origin(const ConfigTable *table, const ConfigLoad *load, const char *name);
+const char *config_origin_name(SettingOrigin origin); /* "environment" */
+
 DS_MUST_CHECK bool config_help(const ConfigTable *table, Buf *out, Error *err);
 /* NAME=value lines with the origin as a comment; secrets as ***. */
 DS_MUST_CHECK bool config_print(const ConfigTable *table, const void *values,
                                 const ConfigLoad *load, Buf *out, Error *err);
+/* What --help, --version, --print-config or --check-config asked for, on stdout. */
+DS_MUST_CHECK bool config_answer(const ConfigTable *table, const void *values,
+                                 const ConfigLoad *load, Error *err);
 /* The settings table in Markdown, for docs/. */
 DS_MUST_CHECK bool config_markdown(const ConfigTable *table, Buf *out, Error *err);

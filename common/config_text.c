@@ -2,6 +2,10 @@
 /* Settings as text: for errors, --help, --print-config and the docs. */
 #include "common/config_internal.h"
 
+#include <errno.h>
+
+#define ANSWER_BYTES_MAX 262144
+
 bool
 config_is_bounded(const Setting *setting)
 {
@@ -162,23 +166,52 @@ config_help(const ConfigTable *table, Buf *out, Error *err)
     return true;
 }
 
+const char *
+config_origin_name(SettingOrigin origin)
+{
+    static const char *const names[] = {[ORIGIN_DEFAULT] = "default",
+                                        [ORIGIN_FILE] = "file",
+                                        [ORIGIN_ENV] = "environment",
+                                        [ORIGIN_FLAG] = "flag"};
+
+    return names[origin];
+}
+
 bool
 config_print(const ConfigTable *table, const void *values, const ConfigLoad *load, Buf *out,
              Error *err)
 {
-    static const char *const origins[] = {[ORIGIN_DEFAULT] = "default",
-                                          [ORIGIN_FILE] = "file",
-                                          [ORIGIN_ENV] = "environment",
-                                          [ORIGIN_FLAG] = "flag"};
-
     for (const Setting *setting = table->settings; setting->name != NULL; setting++) {
         SettingOrigin origin = load->origins[setting - table->settings];
-        if (!buf_printf(out, err, "# %s\n%s=", origins[origin], setting->name) ||
+        if (!buf_printf(out, err, "# %s\n%s=", config_origin_name(origin), setting->name) ||
             !append_value(out, setting, values, err) || !buf_append_char(out, '\n', err)) {
             return false;
         }
     }
     return true;
+}
+
+bool
+config_answer(const ConfigTable *table, const void *values, const ConfigLoad *load, Error *err)
+{
+    Buf text;
+    bool ok = false;
+
+    buf_init(&text, ANSWER_BYTES_MAX);
+    if (load->help) {
+        ok = config_help(table, &text, err);
+    } else if (load->version) {
+        ok = buf_printf(&text, err, "%s %s\n", table->program, DS_VERSION);
+    } else if (load->print_config) {
+        ok = config_print(table, values, load, &text, err);
+    } else {
+        ok = buf_append(&text, STR("the settings are good\n"), err);
+    }
+    if (ok && (fwrite(text.data, 1, text.len, stdout) != text.len || fflush(stdout) != 0)) {
+        ok = error_set(err, ERR_RETRY, "cannot write to stdout: %s", strerror(errno));
+    }
+    buf_done(&text);
+    return ok;
 }
 
 /* A cell of a Markdown table: a bar would end it. */

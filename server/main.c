@@ -18,8 +18,7 @@
 #include "server/route.h"
 #include "server/server_config.h"
 
-#define EXIT_CONFIG           2 /* a setting is wrong: starting again will not help */
-#define CONFIG_TEXT_BYTES_MAX 262144
+#define EXIT_CONFIG 2 /* a setting is wrong: starting again will not help */
 
 static const LogScope scope = {.name = "server"};
 
@@ -175,28 +174,6 @@ warn_unknown(const ConfigLoad *load)
     }
 }
 
-/* --help, --print-config: what was asked for, on stdout. */
-static bool
-print_asked(const ServerConfig *config, const ConfigLoad *load, Error *err)
-{
-    Buf text;
-    bool ok = false;
-
-    buf_init(&text, CONFIG_TEXT_BYTES_MAX);
-    if (load->help) {
-        ok = config_help(&server_config_table, &text, err);
-    } else if (load->version) {
-        ok = buf_append(&text, STR("ds-server " DS_VERSION "\n"), err);
-    } else if (load->print_config) {
-        ok = config_print(&server_config_table, config, load, &text, err);
-    } else {
-        ok = buf_append(&text, STR("the settings are good\n"), err);
-    }
-    ok = ok && fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
-    buf_done(&text);
-    return ok;
-}
-
 static bool
 start_log(const ServerConfig *config, Error *err)
 {
@@ -247,7 +224,9 @@ main(int argc, char **argv)
             log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                       "the settings are not legal");
         } else {
-            status = print_asked(&program.config, &load, &err) ? EXIT_SUCCESS : EXIT_FAILURE;
+            status = config_answer(&server_config_table, &program.config, &load, &err)
+                         ? EXIT_SUCCESS
+                         : EXIT_FAILURE;
         }
     } else {
         warn_unknown(&load);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/check.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "common/ds_proto.h"
 #include "common/http_client.h"
 #include "syncd/startup.h"
+#include "syncd/status.h"
 
 #define CHECK_MS_MAX  15000
 #define URL_BYTES_MAX 8192
@@ -15,6 +19,22 @@ typedef struct Check {
     bool source_ok;
     Startup *startup;
 } Check;
+
+static bool
+check_file(const char *setting, const char *path, Error *err)
+{
+    return path == NULL || access(path, R_OK) == 0 ||
+           error_set(err, ERR_CONFIG, "%s: %s: %s", setting, path, strerror(errno));
+}
+
+bool
+check_settings(const SyncdConfig *config, Error *err)
+{
+    return status_listen_check(config->listen, err) &&
+           check_file("SYNCD_DS_CA_FILE", config->ca_file, err) &&
+           check_file("SYNCD_DS_CERT_FILE", config->cert_file, err) &&
+           check_file("SYNCD_DS_KEY_FILE", config->key_file, err);
+}
 
 static void
 check_end_done(Check *check)

@@ -8,5 +8,8 @@
 #include "syncd/exit_code.h"
 #include "syncd/syncd_config.h"
 
+/* --check-config: what the table of settings cannot tell: addresses, and files that can be read. */
+DS_MUST_CHECK bool check_settings(const SyncdConfig *config, Error *err);
+
 /* Prints a line per end on stdout. */
 ExitCode check_run(SyncdConfig *config);

@@ -65,9 +65,11 @@ program_on_hangup(void *arg)
 {
     Program *program = arg;
 
-    supervisor_reload_token(program->supervisor);
+    notify_reloading();
+    supervisor_reload_secrets(program->supervisor);
     log_info(&scope, LOG_FIELDS(),
-             "SIGHUP: the token was read again; other settings need a restart");
+             "SIGHUP: the files with secrets were read again; other settings need a restart");
+    notify_send("READY=1");
 }
 
 /* Each stream holds a connection. */
@@ -240,23 +242,15 @@ warn_unknown(const ConfigLoad *load)
 }
 
 static ExitCode
-print_help(void)
+answer(const SyncdConfig *config, const ConfigLoad *load)
 {
-    Buf out;
     Error err;
 
-    buf_init(&out, 1u << 20);
-    return print_buffer(config_help(&syncd_config_table, &out, &err), &out, &err);
-}
-
-static ExitCode
-print_config(const SyncdConfig *config, const ConfigLoad *load)
-{
-    Buf out;
-    Error err;
-
-    buf_init(&out, 1u << 20);
-    return print_buffer(config_print(&syncd_config_table, config, load, &out, &err), &out, &err);
+    if (config_answer(&syncd_config_table, config, load, &err)) {
+        return EXIT_OK;
+    }
+    (void)fprintf(stderr, "syncd: %s\n", err.text);
+    return EXIT_RUNTIME;
 }
 
 static ExitCode
@@ -277,8 +271,13 @@ run_loaded(Program *program, const ConfigLoad *load, bool check)
         return EXIT_USAGE;
     }
     if (load->check_config) {
-        puts("the settings are good");
-        return EXIT_OK;
+        warn_unknown(load);
+        if (!check_settings(config, &err)) {
+            log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
+                      "the settings are not legal");
+            return EXIT_USAGE;
+        }
+        return answer(config, load);
     }
     if (check) {
         return check_run(&program->config);
@@ -308,13 +307,8 @@ main(int argc, char **argv)
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                   "the settings are not legal");
         code = EXIT_USAGE;
-    } else if (load.help) {
-        code = print_help();
-    } else if (load.version) {
-        puts("syncd " DS_VERSION);
-        code = EXIT_OK;
-    } else if (load.print_config) {
-        code = print_config(&program.config, &load);
+    } else if (load.help || load.version || load.print_config) {
+        code = answer(&program.config, &load);
     } else {
         code = run_loaded(&program, &load, check);
     }

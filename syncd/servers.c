@@ -87,7 +87,7 @@ servers_reload_tokens(Servers *servers)
 
         if (server->token_file != NULL &&
             !secret_read_file(&server->token, server->token_file, &err)) {
-            log_warn(&scope, EVENT_SOURCE_REFUSED,
+            log_warn(&scope, EVENT_SECRET_UNREADABLE,
                      LOG_FIELDS(log_str("server", str_c(server->name))),
                      "the file of the token: %s", err.text);
         }

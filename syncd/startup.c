@@ -11,7 +11,7 @@ static const LogScope scope = {.name = "syncd.startup"};
 
 struct Startup {
     Loop *loop;
-    const SyncdConfig *config;
+    SyncdConfig *config;
     StartupFn fn;
     void *arg;
     Pg *pg;
@@ -89,7 +89,12 @@ startup_connected(void *arg, const PgReply *reply)
 
     if (!reply->ok) {
         ErrorClass class = error_class_of_postgres(reply->error_class, reply->err.sqlstate);
+        Error err;
 
+        if (class == ERROR_CLASS_POSTGRES_REFUSED &&
+            !syncd_config_read_postgres_url(startup->config, &err)) {
+            log_warn(&scope, EVENT_SECRET_UNREADABLE, LOG_FIELDS(), "%s", err.text);
+        }
         startup_retry(startup, error_class_info(class)->event, &reply->err, "tries again; nothing is read until it answers");
     } else if (startup->config->migrate) {
         startup->migrate = migrate_start(startup->pg, &options, startup_reported, startup);
@@ -108,7 +113,7 @@ startup_try(void *arg)
 }
 
 Startup *
-startup_new(Loop *loop, const SyncdConfig *config, unsigned tries_max, StartupFn fn, void *arg)
+startup_new(Loop *loop, SyncdConfig *config, unsigned tries_max, StartupFn fn, void *arg)
 {
     Startup *startup = mem_zalloc(sizeof(*startup));
 

@@ -18,7 +18,6 @@ typedef struct StartupResult {
 
 typedef void (*StartupFn)(void *arg, const StartupResult *result);
 
-/* tries_max: 0 = until it is done.  fn is called once, from the loop. */
-Startup *startup_new(Loop *loop, const SyncdConfig *config, unsigned tries_max, StartupFn fn,
-                     void *arg);
+/* config: its connection string is read anew when the login is refused.  tries_max: 0 = until it is done.  fn is called once, from the loop. */
+Startup *startup_new(Loop *loop, SyncdConfig *config, unsigned tries_max, StartupFn fn, void *arg);
 void startup_free(Startup *startup); /* accepts NULL; legal inside fn */

@@ -310,6 +310,14 @@ listen_address(const char *listen, struct sockaddr_storage *out, Error *err)
     return true;
 }
 
+bool
+status_listen_check(const char *listen, Error *err)
+{
+    struct sockaddr_storage address;
+
+    return strcmp(listen, "off") == 0 || listen_address(listen, &address, err);
+}
+
 static void
 status_log_address(const Status *status)
 {

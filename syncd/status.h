@@ -24,6 +24,9 @@ typedef struct StatusConfig {
     const char *instance;
 } StatusConfig;
 
+/* ERR_CONFIG when it is neither an address with a port nor "off". */
+DS_MUST_CHECK bool status_listen_check(const char *listen, Error *err);
+
 /* Listens, and logs where.  NULL with *err (ERR_CONFIG): the address is bad or taken. */
 DS_MUST_CHECK Status *status_new(Loop *loop, const StatusConfig *config, Error *err);
 void status_free(Status *status); /* accepts NULL */

@@ -24,16 +24,31 @@ struct Supervisor {
     void *on_stopped_arg;
 };
 
-void
-supervisor_reload_token(Supervisor *supervisor)
+/* The stream server refuses our token. */
+static void
+supervisor_on_refused(void *arg)
 {
+    Supervisor *supervisor = arg;
+
     servers_reload_tokens(supervisor->servers);
 }
 
 static void
-supervisor_on_refused(void *arg)
+supervisor_on_login_refused(void *arg)
 {
-    supervisor_reload_token(arg);
+    Supervisor *supervisor = arg;
+    Error err;
+
+    if (!syncd_config_read_postgres_url(supervisor->config, &err)) {
+        log_warn(&scope, EVENT_SECRET_UNREADABLE, LOG_FIELDS(), "%s", err.text);
+    }
+}
+
+void
+supervisor_reload_secrets(Supervisor *supervisor)
+{
+    supervisor_on_refused(supervisor);
+    supervisor_on_login_refused(supervisor);
 }
 
 static void
@@ -84,6 +99,8 @@ supervisor_make_writers(Supervisor *supervisor, const Stats *stats)
             writer_new(supervisor->loop, &(WriterConfig){
                                              .number = (unsigned)i,
                                              .postgres_url = &config->postgres_url,
+                                             .on_refused = supervisor_on_login_refused,
+                                             .arg = supervisor,
                                              .application_name = supervisor->application_name,
                                              .rows_max = config->limits.batch_rows,
                                              .bytes_max = config->limits.batch_bytes,
@@ -195,6 +212,28 @@ supervisor_view(const Supervisor *supervisor, size_t index)
     return session_view(supervisor->sessions[index]);
 }
 
+static bool
+session_is_dead(SessionState state)
+{
+    return state == SESSION_STOPPED || state == SESSION_FAILED || state == SESSION_FENCED;
+}
+
+/* Of the streams that are not closed: none is, nor ever will be, loaded before somebody acts. */
+static bool
+supervisor_all_dead(const Supervisor *supervisor)
+{
+    size_t dead = 0;
+    size_t over = 0;
+
+    for (size_t i = 0; i < supervisor->session_count; i++) {
+        SessionState state = session_view(supervisor->sessions[i]).state;
+
+        dead += session_is_dead(state);
+        over += session_is_dead(state) || state == SESSION_CLOSED;
+    }
+    return dead > 0 && over == supervisor->session_count;
+}
+
 bool
 supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
 {
@@ -218,6 +257,10 @@ supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
             return false;
         }
         reached = reached || view.reached;
+    }
+    if (supervisor_all_dead(supervisor)) {
+        *out_why = "every stream that is not closed is stopped, failed or fenced";
+        return false;
     }
     *out_why = reached ? "ok" : "the stream server does not answer";
     return reached;

@@ -19,10 +19,11 @@ void supervisor_start(Supervisor *supervisor); /* the schema is there */
  * SYNCD_STOP_TIMEOUT. */
 void supervisor_stop(Supervisor *supervisor, LoopFn fn, void *arg);
 
-/* Tokens of the stream servers may have been renewed on disk. */
-void supervisor_reload_token(Supervisor *supervisor);
+/* The files of secrets may have been renewed. */
+void supervisor_reload_secrets(Supervisor *supervisor);
 
 size_t supervisor_count(const Supervisor *supervisor);
 SessionView supervisor_view(const Supervisor *supervisor, size_t index);
-/* Both ends answer; when not, *out_why says which does not (static text). */
+/* Both ends answer, and of the streams that are not closed at least one is being loaded; when not,
+ * *out_why says what is wrong (static text). */
 bool supervisor_is_ready(const Supervisor *supervisor, const char **out_why);

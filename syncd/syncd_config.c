@@ -44,10 +44,13 @@ static const Setting settings[] = {
     {.name = "SYNCD_DS_TOKEN_FILE",
      .type = SETTING_STRING,
      .field = FIELD(token_file),
-     .help = "File with a bearer token for the stream server; read again when it is refused."},
+     .reloadable = true,
+     .help = "File with a bearer token for the stream server; read again on SIGHUP and when it is "
+             "refused."},
     {.name = "SYNCD_SERVER_TOKEN_FILES",
      .type = SETTING_STRING,
      .field = FIELD(token_files),
+     .reloadable = true,
      .help = "The same for those of SYNCD_SERVERS: name=path,name=path."},
     {.name = "SYNCD_DS_CA_FILE",
      .type = SETTING_STRING,
@@ -68,7 +71,9 @@ static const Setting settings[] = {
     {.name = "POSTGRES_URL_FILE",
      .type = SETTING_STRING,
      .field = FIELD(postgres_url_file),
-     .help = "File that holds POSTGRES_URL."},
+     .reloadable = true,
+     .help = "File that holds POSTGRES_URL; read again on SIGHUP and when Postgres refuses the "
+             "login."},
     {.name = "SYNCD_MIGRATE",
      .flag = "migrate",
      .type = SETTING_BOOL,
@@ -348,6 +353,40 @@ instance_default(SyncdConfig *config)
     }
 }
 
+/* The connection string or its file, whichever was set at the place that counts more, as with any
+ * setting that is set twice.  At one place nobody can say which is meant. */
+static bool
+postgres_url_load(SyncdConfig *out, const ConfigLoad *load, Error *err)
+{
+    SettingOrigin *url = config_origin(&syncd_config_table, load, "POSTGRES_URL");
+    SettingOrigin *file = config_origin(&syncd_config_table, load, "POSTGRES_URL_FILE");
+
+    if (out->postgres_url_file == NULL) {
+        return true;
+    }
+    if (secret_is_set(&out->postgres_url) && *url == *file) {
+        return error_set(err, ERR_CONFIG,
+                         "POSTGRES_URL and POSTGRES_URL_FILE are both set (%s): remove one of them",
+                         config_origin_name(*url));
+    }
+    if (secret_is_set(&out->postgres_url) && *url > *file) {
+        free(out->postgres_url_file);
+        out->postgres_url_file = NULL;
+        *file = ORIGIN_DEFAULT;
+        return true;
+    }
+    *url = *file;
+    return syncd_config_read_postgres_url(out, err);
+}
+
+bool
+syncd_config_read_postgres_url(SyncdConfig *config, Error *err)
+{
+    return config->postgres_url_file == NULL ||
+           secret_read_file(&config->postgres_url, config->postgres_url_file, err) ||
+           error_wrap(err, "POSTGRES_URL_FILE");
+}
+
 bool
 syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
 {
@@ -357,13 +396,8 @@ syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
     if (load->help || load->version) {
         return true;
     }
-    if (out->postgres_url_file != NULL) {
-        if (secret_is_set(&out->postgres_url)) {
-            return error_set(err, ERR_CONFIG, "POSTGRES_URL and POSTGRES_URL_FILE are both set");
-        }
-        if (!secret_read_file(&out->postgres_url, out->postgres_url_file, err)) {
-            return error_wrap(err, "POSTGRES_URL_FILE");
-        }
+    if (!postgres_url_load(out, load, err)) {
+        return false;
     }
     if ((out->cert_file == NULL) != (out->key_file == NULL)) {
         return error_set(err, ERR_CONFIG,

@@ -3,7 +3,7 @@
  * syncd/syncd_config.h -- the settings of syncd: one table fills one struct.
  *
  * Durations are milliseconds, sizes bytes.  Nothing here changes after the start, but for the
- * tokens of the stream servers, which are read again when one refuses them.
+ * secrets, whose files are read again on SIGHUP and when they are refused.
  */
 #pragma once
 
@@ -67,6 +67,9 @@ extern const ConfigTable syncd_config_table;
  * zeroed. On success and failure alike free with syncd_config_done. */
 DS_MUST_CHECK bool syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err);
 void syncd_config_done(SyncdConfig *config);
+
+/* Reads POSTGRES_URL_FILE again; without it, or on failure, what was known stays. */
+DS_MUST_CHECK bool syncd_config_read_postgres_url(SyncdConfig *config, Error *err);
 
 /* "1.4.2" against 1.4.3: whether transactions must keep off multiples of 100.  Unset: they must. */
 DS_MUST_CHECK bool electric_needs_pads(Str version, bool *out, Error *err);

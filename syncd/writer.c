@@ -190,6 +190,10 @@ static void
 writer_connected(Writer *writer, const PgReply *reply)
 {
     if (!reply->ok) {
+        if (error_class_of_postgres(reply->error_class, reply->err.sqlstate) ==
+            ERROR_CLASS_POSTGRES_REFUSED) {
+            writer->config.on_refused(writer->config.arg);
+        }
         writer_lost(writer, reply);
         return;
     }

@@ -20,6 +20,8 @@ typedef struct Writer Writer;
 typedef struct WriterConfig {
     unsigned number; /* for the log */
     const Secret *postgres_url;
+    void (*on_refused)(void *arg); /* the login was: the secret may be read anew */
+    void *arg;
     const char *application_name;
     int64_t rows_max; /* of a transaction */
     int64_t bytes_max;

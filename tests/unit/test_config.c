@@ -92,6 +92,7 @@ Test(config, errors_name_setting_origin_and_what_is_legal, .fini = done)
         {"stray", NULL, {"unexpected argument", "stray", "--help"}},
         {"--set=NOPE=1", NULL, {"--set", "NOPE", ""}},
         {"--set=NOPE", NULL, {"--set", "NAME=value", ""}},
+        {"--set=DS_TOKEN=x", NULL, {"DS_TOKEN", "lists processes", ""}},
         {"--config=/nowhere", NULL, {"/nowhere", "No such file", ""}},
     };
 
