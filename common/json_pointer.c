@@ -113,10 +113,10 @@ json_pointers_new(const Str *pointers, size_t count, JsonPointers **out, Error *
     JsonPointers *made = mem_zalloc(sizeof(*made));
     made->count = count;
     for (size_t i = 0; i < count; i++) {
-        bool added = pointers[i].len <= JSON_POINTER_BYTES_MAX
-                         ? pointer_add(made, i, pointers[i], err)
-                         : error_set(err, ERR_LIMIT, "it is longer than %d bytes",
-                                     JSON_POINTER_BYTES_MAX);
+        bool added =
+            pointers[i].len <= JSON_POINTER_BYTES_MAX
+                ? pointer_add(made, i, pointers[i], err)
+                : error_set(err, ERR_LIMIT, "it is longer than %d bytes", JSON_POINTER_BYTES_MAX);
 
         if (!added) {
             json_pointers_free(made);

@@ -9,10 +9,12 @@ static const struct {
     const char *message;
 } poison_table[POISON_COUNT] = {
     [POISON_NONE] = {"none", NULL, ""},
-    [POISON_NUL] = {"nul", "22P05", "a string holds \\u0000, which jsonb cannot store"},
+    [POISON_NUL] = {"nul", "22P05",
+                    "it holds \\u0000 or a zero byte, which jsonb and text cannot store"},
     [POISON_LONE_SURROGATE] = {"lone_surrogate", "22P02",
                                "a string holds half of a surrogate pair, which jsonb cannot store"},
     [POISON_NUMBER] = {"number", "22003", "a number is too long or too large for jsonb"},
+    [POISON_UTF8] = {"utf8", "22021", "it is not valid UTF-8"},
     [POISON_DEPTH] = {"depth", "54001", "the message is nested too deeply"},
     [POISON_SIZE] = {"size", NULL, "the message is larger than SYNCD_MESSAGE_BYTES_MAX"},
     [POISON_ROW_FAULT] = {"row_fault", NULL, "Postgres refused the row"},
@@ -40,11 +42,8 @@ poison_message(PoisonReason reason)
 }
 
 PoisonReason
-poison_judge(unsigned json_traits, size_t bytes, size_t bytes_max)
+poison_judge(unsigned json_traits)
 {
-    if (bytes > bytes_max) {
-        return POISON_SIZE;
-    }
     if (json_traits & JSON_HAS_NUL) {
         return POISON_NUL;
     }

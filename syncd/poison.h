@@ -13,9 +13,10 @@
 
 typedef enum PoisonReason {
     POISON_NONE,
-    POISON_NUL,            /* \u0000: jsonb refuses it with 22P05 */
+    POISON_NUL,            /* \u0000, or a zero byte for text: 22P05 */
     POISON_LONE_SURROGATE, /* 22P02 */
     POISON_NUMBER,         /* 22003 */
+    POISON_UTF8,           /* 22021 */
     POISON_DEPTH,          /* 54001 */
     POISON_SIZE,           /* above SYNCD_MESSAGE_BYTES_MAX */
     POISON_ROW_FAULT,      /* Postgres refused the row */
@@ -29,7 +30,8 @@ const char *poison_sqlstate(PoisonReason reason);
 /* One sentence for people. */
 const char *poison_message(PoisonReason reason);
 
-PoisonReason poison_judge(unsigned json_traits, size_t bytes, size_t bytes_max);
+/* Of what the scanner saw and the payload's type cannot hold. */
+PoisonReason poison_judge(unsigned json_traits);
 
 /* A stream may have this many dead letters within so many messages (1 % of them), and no more. */
 #define POISON_LETTERS_MAX     100

@@ -96,7 +96,8 @@ next_message(JsonElements *it, const UnitLimits *limits, JsonValue *out, PoisonR
 {
     if (json_elements_next(it, out, out_more, err)) {
         if (*out_more) {
-            *out_poison = poison_judge(out->traits, out->text.len, limits->message_bytes_max);
+            *out_poison =
+                out->text.len > limits->message_bytes_max ? POISON_SIZE : poison_judge(out->traits);
         }
         return true;
     }

@@ -13,13 +13,11 @@
 
 #include "common/buf.h"
 #include "syncd/copy_line.h"
-#include "syncd/poison.h"
 #include "syncd/position.h"
+#include "syncd/sink.h"
 
 #define UNIT_CHUNK_BYTES_MAX (1u << 20) /* a row of a byte stream */
 #define UNIT_LINES_BYTES_MAX (4u << 20) /* COPY lines that are made ahead */
-
-typedef enum UnitKind { UNIT_JSON, UNIT_BYTES } UnitKind;
 
 typedef struct UnitItem {
     uint32_t at; /* into data */

@@ -36,8 +36,9 @@ expect(const char *pointer, const char *document, const char *expected)
 /* The document and the answers of RFC 6901, section 5. */
 Test(json_pointer, finds_what_the_standard_says)
 {
-    static const char document[] = "{\"foo\":[\"bar\",\"baz\"],\"\":0,\"a/b\":1,\"c%d\":2,\"e^f\":3,"
-                                   "\"g|h\":4,\"i\\\\j\":5,\"k\\\"l\":6,\" \":7,\"m~n\":8}";
+    static const char document[] =
+        "{\"foo\":[\"bar\",\"baz\"],\"\":0,\"a/b\":1,\"c%d\":2,\"e^f\":3,"
+        "\"g|h\":4,\"i\\\\j\":5,\"k\\\"l\":6,\" \":7,\"m~n\":8}";
 
     expect("", document, document);
     expect("/foo", document, "[\"bar\",\"baz\"]");
@@ -90,7 +91,8 @@ Test(json_pointer, several_share_their_way_and_keep_their_order)
     json_pointers_get(pointers, STR("{\"k\":\"key\",\"v\":{\"x\":1,\"y\":[2,{\"z\":3}]}}"), values);
     for (size_t i = 0; i < DS_COUNT(texts); i++) {
         cr_expect_eq(values[i].text.ptr != NULL, expected[i] != NULL, "%s", texts[i]);
-        cr_expect(expected[i] == NULL || str_eq(values[i].text, str_c(expected[i])), "%s", texts[i]);
+        cr_expect(expected[i] == NULL || str_eq(values[i].text, str_c(expected[i])), "%s",
+                  texts[i]);
     }
     cr_expect_eq(values[0].type, JSON_TYPE_NUMBER);
     cr_expect_eq(values[3].type, JSON_TYPE_OBJECT);

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/sink_sql.h"
+
+#include "sql/queries.h"
+
+#define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
+#define SIEVE_FIRST       5  /* behind the place's four */
+#define TAG_BYTES_MAX     64
+
+bool
+sql_identifier(Buf *out, Str name, Error *err)
+{
+    if (name.len == 0 || memchr(name.ptr, '\0', name.len) != NULL) {
+        return error_set(err, ERR_CONFIG, "a name of a table or a column is empty");
+    }
+    if (!buf_append_char(out, '"', err)) {
+        return false;
+    }
+    for (size_t i = 0; i < name.len; i++) {
+        if ((name.ptr[i] == '"' && !buf_append_char(out, '"', err)) ||
+            !buf_append_char(out, name.ptr[i], err)) {
+            return false;
+        }
+    }
+    return buf_append_char(out, '"', err);
+}
+
+bool
+sql_literal(Buf *out, Str text, Error *err)
+{
+    bool escapes = memchr(text.ptr, '\\', text.len) != NULL;
+
+    if (!buf_append(out, escapes ? STR(" E'") : STR("'"), err)) {
+        return false;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (((c == '\'' || c == '\\') && !buf_append_char(out, c, err)) ||
+            !buf_append_char(out, c, err)) {
+            return false;
+        }
+    }
+    return buf_append_char(out, '\'', err);
+}
+
+static bool
+append_columns(const Sink *sink, Buf *out, Error *err)
+{
+    if (!buf_append(out, STR("stream_name, generation, seq, ds_offset"), err)) {
+        return false;
+    }
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_append(out, STR(", "), err) ||
+            !sql_identifier(out, str_c(sink->values[i].column), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_params(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", $%zu::text[]", SMALL_FIRST_PARAM + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_fields(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", c%zu", i + 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_values(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", r.c%zu::%s", i + 1, sink->values[i].type)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_stored(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", current_setting('ds_sync.sieve_%zu')::text[]",
+                        SIEVE_FIRST + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The length, so that the rows are not sent back. */
+static bool
+append_settings(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 1; i < SIEVE_FIRST + sink->value_count; i++) {
+        if (!buf_printf(out, err,
+                        "%soctet_length(set_config('ds_sync.sieve_%zu', $%zu::text, true))",
+                        i == 1 ? "" : ", ", i, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_table(const Sink *sink, Buf *out, Error *err)
+{
+    return buf_append(out, str_c(sink->table), err);
+}
+
+static bool
+append_table_literal(const Sink *sink, Buf *out, Error *err)
+{
+    return sql_literal(out, str_c(sink->table), err);
+}
+
+static bool
+tag_is_free(const Sink *sink, const char *tag)
+{
+    if (strstr(sink->table, tag) != NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (strstr(sink->values[i].column, tag) != NULL ||
+            strstr(sink->values[i].type, tag) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The same each time: it depends on the sink's names alone. */
+static bool
+append_tag(const Sink *sink, Buf *out, Error *err)
+{
+    char tag[TAG_BYTES_MAX];
+
+    for (unsigned number = 0; number < SINK_VALUES_MAX * 2 + 2; number++) {
+        (void)snprintf(tag, sizeof(tag), "sieve%u", number); /* fits */
+        if (tag_is_free(sink, tag)) {
+            return buf_append(out, str_c(tag), err);
+        }
+    }
+    return error_set(err, ERR_CONFIG, "too many names of the table look like \"sieve1\"");
+}
+
+static const struct {
+    Str name;
+    bool (*append)(const Sink *sink, Buf *out, Error *err);
+} placeholders[] = {
+    {STR("columns"), append_columns},
+    {STR("fields"), append_fields},
+    {STR("params"), append_params},
+    {STR("settings"), append_settings},
+    {STR("stored"), append_stored},
+    {STR("table"), append_table},
+    {STR("table_literal"), append_table_literal},
+    {STR("tag"), append_tag},
+    {STR("values"), append_values},
+};
+
+static bool
+append_placeholder(const Sink *sink, Str name, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < DS_COUNT(placeholders); i++) {
+        if (str_eq(placeholders[i].name, name)) {
+            return placeholders[i].append(sink, out, err);
+        }
+    }
+    DS_UNREACHABLE("a template with an unknown placeholder");
+}
+
+/* An empty pair of braces is SQL, not a placeholder. */
+static bool
+fill(const Sink *sink, const char *template, Buf *out, Error *err)
+{
+    Str rest = str_c(template);
+    Str head;
+    Str name;
+
+    while (str_cut(rest, '{', &head, &rest)) {
+        bool closed = str_cut(rest, '}', &name, &rest);
+
+        DS_ASSERT(closed);
+        if (!buf_append(out, head, err) ||
+            !(name.len == 0 ? buf_append(out, STR("{}"), err)
+                            : append_placeholder(sink, name, out, err))) {
+            return false;
+        }
+    }
+    return buf_append(out, head, err);
+}
+
+static bool
+make(const Sink *sink, const char *template, char **out, Error *err)
+{
+    Buf text;
+
+    buf_init(&text, SINK_SQL_BYTES_MAX);
+    if (!fill(sink, template, &text, err)) {
+        buf_done(&text);
+        return error_wrap(err, "the statements for %s", sink->table);
+    }
+    *out = buf_take(&text);
+    return true;
+}
+
+bool
+sink_make_statements(Sink *sink, Error *err)
+{
+    return make(sink, sql_sink_small, &sink->small_sql, err) &&
+           make(sink, sql_sink_copy, &sink->copy_sql, err) &&
+           make(sink, sql_sink_sieve_fill, &sink->sieve_fill_sql, err) &&
+           make(sink, sql_sink_sieve, &sink->sieve_sql, err);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/sink_sql.h -- the statements of a sink, out of the templates sql/queries/sink_*.sql.
+ *
+ * In a template stand, in braces: table (quoted), table_literal (the same as a string), columns
+ * (quoted, all of them), and of what is behind the place of a row: params ($15::text[] ...),
+ * fields (c1 ...), values (r.c1::type ...), stored and settings (the sieve's), tag (of a dollar
+ * quote that nothing in the statement ends).
+ * Identifiers are quoted as libpq does it, always; types are the catalogue's own words.  Pure.
+ */
+#pragma once
+
+#include "syncd/sink.h"
+
+/* Appends name as a quoted identifier.  ERR_CONFIG: empty, or with a zero byte. */
+DS_MUST_CHECK bool sql_identifier(Buf *out, Str name, Error *err);
+/* Appends text as a string literal, whatever standard_conforming_strings says. */
+DS_MUST_CHECK bool sql_literal(Buf *out, Str text, Error *err);
+
+/* Fills the statements of a sink whose table and values are set. */
+DS_MUST_CHECK bool sink_make_statements(Sink *sink, Error *err);
