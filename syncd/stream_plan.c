@@ -45,20 +45,23 @@ stream_key_compare(const StreamKey *a, const StreamKey *b)
 StreamPlan
 stream_plan_copy(const StreamPlan *plan)
 {
-    return (StreamPlan){.url = mem_strdup(plan->url)};
+    return (StreamPlan){.url = mem_strdup(plan->url),
+                        .route = plan->route == NULL ? NULL : route_ref(plan->route),
+                        .from_start = plan->from_start};
 }
 
 void
 stream_plan_done(StreamPlan *plan)
 {
     free((char *)(uintptr_t)plan->url); /* of stream_plan_copy */
-    plan->url = NULL;
+    route_unref(plan->route);
+    *plan = (StreamPlan){0};
 }
 
 bool
 stream_plan_equal(const StreamPlan *a, const StreamPlan *b)
 {
-    return strcmp(a->url, b->url) == 0;
+    return strcmp(a->url, b->url) == 0 && a->route == b->route;
 }
 
 static uint64_t

@@ -2,14 +2,12 @@
 /*
  * syncd/stream_plan.h -- which stream on which route, and how it is to be loaded.
  *
- * What discovery finds and the supervisor runs.  A key says which row of ds_sync.stream it is; a
- * plan may change while the key stays.  Pure.
+ * What the directory finds and the supervisor runs.  A key says which row of ds_sync.stream it is;
+ * a plan may change while the key stays.  Pure.
  */
 #pragma once
 
-#include "common/str.h"
-
-#define STREAM_ROUTE_DEFAULT "default" /* the streams of SYNCD_STREAMS */
+#include "syncd/route.h"
 
 typedef struct StreamKey {
     Str source; /* name of the server */
@@ -19,6 +17,9 @@ typedef struct StreamKey {
 
 typedef struct StreamPlan {
     const char *url; /* of the stream, without a query */
+    Route *route;    /* where to and how; a copy holds a reference of its own */
+    bool from_start; /* it was seen coming into being: read from its start, whatever the route says
+                      */
 } StreamPlan;
 
 /* Copies own their texts, which end in a NUL byte. */

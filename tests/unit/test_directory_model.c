@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/directory_model.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+static const Server here = {.name = "default", .url = "http://here"};
+static const Server there = {.name = "there", .url = "http://there"};
+
+static DirectoryModel *model;
+static Buf trace;
+
+static void
+on_want(void *arg, const StreamKey *key, const StreamPlan *plan)
+{
+    Error err;
+
+    (void)arg;
+    cr_assert_eq(strncmp(plan->url, plan->route->server->url, strlen(plan->route->server->url)), 0);
+    cr_assert(buf_printf(&trace, &err, "+%.*s/%.*s>%.*s.%d%s|", STR_ARG(key->source),
+                         STR_ARG(key->name), STR_ARG(key->route), (int)plan->route->version,
+                         plan->from_start ? "!" : ""));
+}
+
+static void
+on_unwant(void *arg, const StreamKey *key)
+{
+    Error err;
+
+    (void)arg;
+    cr_assert(buf_printf(&trace, &err, "-%.*s/%.*s>%.*s|", STR_ARG(key->source), STR_ARG(key->name),
+                         STR_ARG(key->route)));
+}
+
+static void
+expect(const char *happened)
+{
+    cr_expect_str_eq(buf_cstr(&trace), happened);
+    buf_reset(&trace);
+}
+
+static Route *
+make_route(const char *name, const Server *server, int64_t version, const char *pattern)
+{
+    char json[512];
+    RouteSpec spec;
+    Error err = {0};
+
+    (void)snprintf(
+        json, sizeof(json),
+        "{\"name\":\"%s\",\"server\":\"%s\",\"streams\":[\"%s\"],\"table\":\"public.%s\","
+        "\"as\":\"events\"}",
+        name, server->name, pattern, name);
+    cr_assert(route_spec_parse(&spec, str_c(json), &err), "%s", err.text);
+    return route_new(&spec, server, version);
+}
+
+/* Takes the references. */
+static void
+set_routes(Route **routes, size_t count)
+{
+    directory_model_set_routes(model, routes, count);
+    for (size_t i = 0; i < count; i++) {
+        route_unref(routes[i]);
+    }
+}
+
+static void
+tell(const Server *server, ListingKind kind, const char *name, int64_t now_ms)
+{
+    directory_model_tell(model, server, kind, str_c(name), now_ms);
+}
+
+static void
+list(const Server *server, const char *const *names, int64_t now_ms)
+{
+    directory_model_list_begin(model, server);
+    for (size_t i = 0; names[i] != NULL; i++) {
+        tell(server, LISTING_EXISTS, names[i], now_ms);
+    }
+    directory_model_list_end(model, server, now_ms);
+}
+
+#define LIST(server, now_ms, ...) list(server, (const char *const[]){__VA_ARGS__, NULL}, now_ms)
+
+static void
+setup(void)
+{
+    static const DirectoryModelCallbacks callbacks = {.want = on_want, .unwant = on_unwant};
+
+    model = directory_model_new(&callbacks, NULL);
+    buf_init(&trace, 65536);
+}
+
+static void
+teardown(void)
+{
+    directory_model_free(model);
+    buf_done(&trace);
+}
+
+TestSuite(directory_model, .init = setup, .fini = teardown);
+
+Test(directory_model, a_named_stream_is_wanted_whether_it_exists_or_not)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/b")}, 1);
+    expect("+default/a/b>r.1|");
+    LIST(&here, 1, "a/b", "a/c");
+    tell(&here, LISTING_DELETED, "a/b", 2);
+    directory_model_sweep(model, 2 + DIRECTORY_GONE_MS);
+    expect("");
+    cr_expect_not(directory_model_has_patterns(model, &here));
+    set_routes(NULL, 0);
+    expect("-default/a/b>r|");
+    cr_expect_eq(directory_model_streams(model), 0);
+}
+
+Test(directory_model, a_pattern_wants_what_exists_and_what_is_made)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    expect("");
+    cr_expect(directory_model_has_patterns(model, &here));
+    cr_expect_not(directory_model_has_patterns(model, &there));
+    LIST(&here, 1, "a/1", "b/1", "a/1/x");
+    expect("+default/a/1>r.1|");
+    tell(&here, LISTING_CREATED, "a/2", 2);
+    tell(&here, LISTING_CREATED, "b/2", 2);
+    expect("+default/a/2>r.1!|");
+    tell(&here, LISTING_CLOSED, "a/2", 3);
+    expect("");
+    cr_expect_eq(directory_model_streams(model), 2);
+}
+
+Test(directory_model, servers_do_not_see_each_others_streams)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*"), make_route("s", &there, 1, "a/*")}, 2);
+    LIST(&here, 1, "a/1");
+    LIST(&there, 1, "a/1", "a/2");
+    expect("+default/a/1>r.1|+there/a/1>s.1|+there/a/2>s.1|");
+    LIST(&here, 2, "a/3");
+    expect("+default/a/3>r.1|");
+    directory_model_sweep(model, 2 + DIRECTORY_GONE_MS);
+    expect("-default/a/1>r|");
+}
+
+Test(directory_model, what_is_gone_is_let_go_of_after_its_session_could_see_it)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    LIST(&here, 1, "a/1");
+    buf_reset(&trace);
+    tell(&here, LISTING_DELETED, "a/1", 1000);
+    directory_model_sweep(model, 1000 + DIRECTORY_GONE_MS - 1);
+    expect("");
+    directory_model_sweep(model, 1000 + DIRECTORY_GONE_MS);
+    expect("-default/a/1>r|");
+    tell(&here, LISTING_CREATED, "a/1", 90000);
+    expect("+default/a/1>r.1!|");
+}
+
+Test(directory_model, what_is_made_anew_at_once_stays_with_its_session)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    LIST(&here, 1, "a/1");
+    buf_reset(&trace);
+    tell(&here, LISTING_DELETED, "a/1", 1000);
+    tell(&here, LISTING_CREATED, "a/1", 1001);
+    directory_model_sweep(model, 1000 + 2 * DIRECTORY_GONE_MS);
+    expect("");
+}
+
+Test(directory_model, a_listing_says_what_is_gone_as_well)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    LIST(&here, 1, "a/1", "a/2");
+    buf_reset(&trace);
+    LIST(&here, 1000, "a/2");
+    directory_model_sweep(model, 1000 + DIRECTORY_GONE_MS);
+    expect("-default/a/1>r|");
+}
+
+Test(directory_model, a_stream_may_belong_to_several_routes)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*"), make_route("s", &here, 1, "**")}, 2);
+    LIST(&here, 1, "a/1", "b");
+    expect("+default/a/1>r.1|+default/a/1>s.1|+default/b>s.1|");
+}
+
+Test(directory_model, routes_that_change_change_what_is_wanted)
+{
+    Route *kept = make_route("kept", &here, 1, "**");
+
+    set_routes((Route *[]){route_ref(kept), make_route("r", &here, 1, "a/*")}, 2);
+    LIST(&here, 1, "a/1", "b");
+    buf_reset(&trace);
+    /* Another version of r: told again.  The other one is as it was. */
+    set_routes((Route *[]){route_ref(kept), make_route("r", &here, 2, "*")}, 2);
+    expect("-default/a/1>r|+default/b>r.2|");
+    set_routes((Route *[]){route_ref(kept), make_route("r", &here, 3, "*")}, 2);
+    expect("+default/b>r.3|");
+    set_routes((Route *[]){route_ref(kept)}, 1);
+    expect("-default/b>r|");
+    set_routes((Route *[]){make_route("kept", &there, 2, "**")}, 1);
+    expect("-default/a/1>kept|-default/b>kept|");
+    cr_expect_eq(directory_model_streams(model), 0);
+    route_unref(kept);
+}
+
+Test(directory_model, a_stream_that_nobody_knows_may_be_deleted)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    tell(&here, LISTING_DELETED, "a/1", 1);
+    tell(&here, LISTING_CLOSED, "a/2", 1);
+    expect("+default/a/2>r.1|");
+    cr_expect_eq(directory_model_refused(model), 0);
+}
