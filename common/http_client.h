@@ -50,6 +50,7 @@ typedef struct HttpResult {
                    ERR_LIMIT */
     int64_t retry_after_ms; /* from Retry-After, 0 when absent */
     bool timed_out;         /* idle_ms_max or total_ms_max struck */
+    bool connected;         /* somebody listens there; TLS may have failed all the same */
 } HttpResult;
 
 typedef struct HttpCallbacks {

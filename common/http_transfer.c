@@ -66,8 +66,13 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
 {
     HttpHead head;
     Str retry_after;
+    curl_off_t connect_us = 0;
+    long system_error = 0;
 
     *out = (HttpResult){.status = transfer->head.status, .timed_out = transfer->timed_out};
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &system_error);
+    out->connected = transfer->head.done || connect_us > 0;
     http_head_view(&transfer->head, &head);
     if (transfer->head.done && http_head_get(&head, "retry-after", &retry_after)) {
         out->retry_after_ms = http_retry_after_ms(retry_after, clock_wall_ms());
@@ -77,9 +82,13 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
     } else if (code == CURLE_COULDNT_CONNECT && transfer->refused) {
         (void)error_set(&out->err, ERR_CONFIG, "the host has an address that is not allowed");
     } else if (code != CURLE_OK) {
-        (void)error_set(&out->err, error_code_of(code), "%s",
+        (void)error_set(&out->err, error_code_of(code), "%s%s%s",
                         transfer->curl_error[0] != '\0' ? transfer->curl_error
-                                                        : curl_easy_strerror(code));
+                                                        : curl_easy_strerror(code),
+                        code == CURLE_COULDNT_CONNECT && system_error != 0 ? ": " : "",
+                        code == CURLE_COULDNT_CONNECT && system_error != 0
+                            ? strerror((int)system_error)
+                            : "");
     } else if (!transfer->head.done) {
         /* To libcurl a connection that ends within the head is a short response. */
         (void)error_set(&out->err, ERR_RETRY, "the connection ended within the response's head");

@@ -4,21 +4,13 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "common/ds_proto.h"
-#include "common/http_client.h"
-#include "syncd/startup.h"
+#include "syncd/check_postgres.h"
+#include "syncd/error_class.h"
+#include "syncd/servers.h"
 #include "syncd/status.h"
 
 #define CHECK_MS_MAX  15000
 #define URL_BYTES_MAX 8192
-
-typedef struct Check {
-    Loop *loop;
-    unsigned open; /* ends that have not answered */
-    bool postgres_ok;
-    bool source_ok;
-    Startup *startup;
-} Check;
 
 static bool
 check_file(const char *setting, const char *path, Error *err)
@@ -36,6 +28,31 @@ check_settings(const SyncdConfig *config, Error *err)
            check_file("SYNCD_DS_KEY_FILE", config->key_file, err);
 }
 
+/* ---- --check ---- */
+
+typedef struct Check Check;
+
+/* A stream server, or its admin listener. */
+typedef struct CheckServer {
+    Check *check;
+    const Server *server;
+    bool is_admin;
+    bool has_stream; /* asked for is one of SYNCD_STREAMS, else a name that may not exist */
+} CheckServer;
+
+struct Check {
+    Loop *loop;
+    LoopTimer *deadline;
+    CheckPostgres *postgres;
+    Servers *servers;
+    CheckServer ends[2 * SERVERS_MAX];
+    size_t end_count;
+    unsigned open; /* ends that have not answered, Postgres among them */
+    bool postgres_done;
+    bool postgres_ok;
+    bool source_ok;
+};
+
 static void
 check_end_done(Check *check)
 {
@@ -45,76 +62,132 @@ check_end_done(Check *check)
 }
 
 static void
-check_on_startup(void *arg, const StartupResult *result)
+check_on_postgres(void *arg, bool ok)
 {
     Check *check = arg;
 
-    check->postgres_ok = result->ok;
-    if (result->ok) {
-        printf("postgres: ok, schema version %d\n", result->schema_version);
-    } else {
-        printf("postgres: %s%s%s\n", result->err.text,
-               result->err.sqlstate[0] != '\0' ? ", SQLSTATE " : "", result->err.sqlstate);
-    }
+    check->postgres_done = true;
+    check->postgres_ok = ok;
     check_end_done(check);
+}
+
+static void
+check_on_deadline(void *arg)
+{
+    Check *check = arg;
+
+    if (!check->postgres_done) {
+        printf("postgres: no answer within %d s\n", CHECK_MS_MAX / 1000);
+    }
+    loop_stop(check->loop); /* requests have the same limit, and said so themselves */
+}
+
+static const char *
+mend_of(const CheckServer *end, int status)
+{
+    switch (error_class_of_status(status)) {
+    case ERROR_CLASS_SOURCE_REFUSED:
+        return "it does not accept our credentials; renew the token in its file";
+    case ERROR_CLASS_SOURCE_RETRY:
+        return "it or a proxy before it is not well";
+    default:
+        return end->is_admin ? "correct SYNCD_ADMIN_URLS"
+                             : "is this a stream server? correct its URL";
+    }
+}
+
+static const char *
+mend_of_failure(const CheckServer *end, const HttpResult *result)
+{
+    const char *url = end->is_admin ? end->server->admin_url : end->server->url;
+    bool tls = str_starts(str_c(url), STR("https:"));
+
+    if (result->err.code == ERR_CONFIG) {
+        return ": correct its URL, SYNCD_DS_CA_FILE or the client certificate";
+    }
+    if (result->connected && tls) {
+        return ": if it asks for a certificate, it must trust that of SYNCD_DS_CERT_FILE";
+    }
+    return result->connected ? ": is this a stream server? correct its URL" : "";
 }
 
 static void
 check_on_done(void *arg, const HttpResult *result)
 {
-    Check *check = arg;
+    CheckServer *end = arg;
+    Check *check = end->check;
+    bool missing = result->ok && result->status == 404 && !end->is_admin;
 
-    check->source_ok = result->ok && (result->status == 200 || result->status == 404);
+    printf("%s %s: ", end->is_admin ? "admin listener of" : "stream server", end->server->name);
     if (!result->ok) {
-        printf("stream server: %s\n", result->err.text);
-    } else if (result->status == 200) {
-        printf("stream server: ok\n");
-    } else if (result->status == 404) {
-        printf("stream server: ok, but the first stream does not exist yet\n");
+        printf("%s%s\n", result->err.text, mend_of_failure(end, result));
+    } else if (result->status == 200 || missing) {
+        printf("ok%s\n", missing && end->has_stream ? ", but the first stream does not exist yet" : "");
+        check_end_done(check);
+        return;
     } else {
-        printf("stream server: it answers %d\n", result->status);
+        printf("it answers %d: %s\n", result->status, mend_of(end, result->status));
     }
+    check->source_ok = false;
     check_end_done(check);
 }
 
-static bool
-check_url(const SyncdConfig *config, Buf *url, Error *err)
+static void
+check_ask(Check *check, const CheckServer *end, const char *method, const char *url)
 {
-    const char *name = config->stream_count > 0 ? config->streams[0] : "syncd-check";
+    static const HttpCallbacks callbacks = {.on_done = check_on_done};
+    CheckServer *own = &check->ends[check->end_count++];
 
-    return buf_printf(url, err, "%s%s/", config->servers.servers[0].url, DS_STREAM_ROOT) &&
-           http_url_encode(url, str_c(name), "/", err);
+    *own = *end;
+    check->open++;
+    (void)http_start(end->is_admin ? end->server->admin_client : end->server->client,
+                     &(HttpRequest){.method = method, .url = url, .total_ms_max = CHECK_MS_MAX},
+                     &callbacks, own); /* it ends in check_on_done */
+}
+
+static void
+check_servers(Check *check, const SyncdConfig *config)
+{
+    for (size_t i = 0; i < config->servers.count; i++) {
+        const Server *server = servers_at(check->servers, i);
+        CheckServer end = {
+            .check = check, .server = server, .has_stream = i == 0 && config->stream_count > 0};
+        char *url =
+            server_stream_url(server, str_c(end.has_stream ? config->streams[0] : "syncd-check"));
+
+        check_ask(check, &end, "HEAD", url);
+        free(url);
+        if (server->admin_url != NULL) {
+            Buf admin;
+            Error err;
+
+            buf_init(&admin, URL_BYTES_MAX);
+            bool built = buf_printf(&admin, &err, "%s/admin/streams?limit=1", server->admin_url);
+            DS_ASSERT(built); /* the settings are bounded */
+            end.is_admin = true;
+            check_ask(check, &end, "GET", buf_cstr(&admin));
+            buf_done(&admin);
+        }
+    }
 }
 
 ExitCode
 check_run(SyncdConfig *config)
 {
-    static const HttpCallbacks callbacks = {.on_done = check_on_done};
-    Check check = {.loop = loop_new(), .open = 2};
-    HttpClient *client =
-        http_client_new(check.loop, &(HttpClientConfig){
-                                        .user_agent = "syncd/" DS_VERSION,
-                                        .ca_file = config->ca_file,
-                                        .cert_file = config->cert_file,
-                                        .key_file = config->key_file,
-                                        .bearer = &config->servers.servers[0].token,
-                                    });
-    Error err;
-    Buf url;
+    Check check = {.loop = loop_new(), .open = 1, .source_ok = true};
 
-    config->migrate = false;
-    buf_init(&url, URL_BYTES_MAX);
-    bool built = check_url(config, &url, &err);
-    DS_ASSERT(built); /* the name is bounded */
-    check.startup = startup_new(check.loop, config, 1, check_on_startup, &check);
-    (void)http_start(
-        client,
-        &(HttpRequest){.method = "HEAD", .url = buf_cstr(&url), .total_ms_max = CHECK_MS_MAX},
-        &callbacks, &check); /* it ends in check_on_done */
+    check.deadline = timer_new(check.loop, check_on_deadline, &check);
+    check.servers = servers_new(check.loop, &(ServersConfig){.list = &config->servers,
+                                                             .ca_file = config->ca_file,
+                                                             .cert_file = config->cert_file,
+                                                             .key_file = config->key_file});
+    check.postgres = check_postgres_new(check.loop, config, check_on_postgres, &check);
+    check_servers(&check, config);
+    timer_start(check.deadline, CHECK_MS_MAX + 1000);
     loop_run(check.loop);
-    startup_free(check.startup);
-    http_client_free(client);
-    buf_done(&url);
+    check_postgres_free(check.postgres);
+    servers_free(check.servers);
+    timer_free(check.deadline);
     loop_free(check.loop);
     if (!check.postgres_ok) {
         return EXIT_POSTGRES;

@@ -124,7 +124,7 @@ program_start_parts(Program *program)
         program->watchdog = timer_new(program->loop, program_on_watchdog, program);
         timer_repeat(program->watchdog, watchdog_ms);
     }
-    program->startup = startup_new(program->loop, &program->config, 0, program_on_startup, program);
+    program->startup = startup_new(program->loop, &program->config, program_on_startup, program);
     notify_send("READY=1");
 }
 

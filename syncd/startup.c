@@ -18,8 +18,6 @@ struct Startup {
     Migrate *migrate;
     LoopTimer *retry;
     Backoff backoff;
-    unsigned tries_max;
-    unsigned tries;
 };
 
 static void
@@ -33,12 +31,6 @@ startup_finish(Startup *startup, const StartupResult *result)
 static void
 startup_retry(Startup *startup, EventId event, const Error *err, const char *next)
 {
-    if (startup->tries_max > 0 && startup->tries >= startup->tries_max) {
-        StartupResult result = {.err = *err};
-
-        startup_finish(startup, &result);
-        return;
-    }
     int64_t delay_ms = backoff_next_ms(&startup->backoff, 0);
     bool act = event == EVENT_POSTGRES_SCHEMA || event == EVENT_POSTGRES_REFUSED;
     log_write(act ? LOG_ERROR : LOG_WARN, &scope, event,
@@ -108,18 +100,16 @@ startup_try(void *arg)
 {
     Startup *startup = arg;
 
-    startup->tries++;
     pg_connect(startup->pg, startup_connected, startup);
 }
 
 Startup *
-startup_new(Loop *loop, SyncdConfig *config, unsigned tries_max, StartupFn fn, void *arg)
+startup_new(Loop *loop, SyncdConfig *config, StartupFn fn, void *arg)
 {
     Startup *startup = mem_zalloc(sizeof(*startup));
 
     startup->loop = loop;
     startup->config = config;
-    startup->tries_max = tries_max;
     startup->fn = fn;
     startup->arg = arg;
     startup->pg = pg_new(loop, &(PgConfig){

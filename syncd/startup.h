@@ -18,6 +18,7 @@ typedef struct StartupResult {
 
 typedef void (*StartupFn)(void *arg, const StartupResult *result);
 
-/* config: its connection string is read anew when the login is refused.  tries_max: 0 = until it is done.  fn is called once, from the loop. */
-Startup *startup_new(Loop *loop, SyncdConfig *config, unsigned tries_max, StartupFn fn, void *arg);
+/* config: its connection string is read anew when the login is refused.  Tries until it is done or
+ * no retry can mend it; fn is called once, from the loop. */
+Startup *startup_new(Loop *loop, SyncdConfig *config, StartupFn fn, void *arg);
 void startup_free(Startup *startup); /* accepts NULL; legal inside fn */
