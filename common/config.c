@@ -540,6 +540,18 @@ flag_take_value(const Loader *loader, Flag *flag, int *at, Error *err)
     return true;
 }
 
+/* Most often a value without its flag: it may be a connection string. */
+static bool
+unexpected_argument(Str arg, Error *err)
+{
+    char *shown = secret_redact_url(arg);
+
+    (void)error_set(err, ERR_CONFIG, "unexpected argument \"%.*s\"; see --help", NAME_BYTES_SHOWN,
+                    shown);
+    free(shown);
+    return false;
+}
+
 /* Walked twice: --config must be known before the environment, the others come after it. */
 static bool
 load_flags(Loader *loader, bool file_only, Error *err)
@@ -552,8 +564,7 @@ load_flags(Loader *loader, bool file_only, Error *err)
             arg = STR("--h");
         }
         if (!str_starts(arg, STR("--")) || arg.len == 2) {
-            return error_set(err, ERR_CONFIG, "unexpected argument \"%.*s\"; see --help",
-                             STR_ARG(str_head(arg, NAME_BYTES_SHOWN)));
+            return unexpected_argument(arg, err);
         }
         flag.has_value = str_cut(str_skip(arg, 2), '=', &flag.name, &flag.value);
         if (!flag.has_value && standard_switch(loader->load, flag.name)) {

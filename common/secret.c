@@ -63,6 +63,14 @@ read_whole(int fd, char *data, size_t size, size_t *out_len)
     return true;
 }
 
+/* Whoever puts the secret itself where its file belongs must not find it in the log. */
+static const char *
+path_for_people(const char *path)
+{
+    return strchr(path, '/') != NULL && strstr(path, "://") == NULL ? path
+                                                                    : "(a name without a folder)";
+}
+
 bool
 secret_read_file(Secret *secret, const char *path, Error *err)
 {
@@ -73,11 +81,13 @@ secret_read_file(Secret *secret, const char *path, Error *err)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || !read_whole(fd, data, size, &len)) {
-        error_set(err, ERR_CONFIG, "cannot read the secret file %s: %s", path, strerror(errno));
+        error_set(err, ERR_CONFIG, "cannot read the secret file %s: %s", path_for_people(path),
+                  strerror(errno));
         goto done;
     }
     if (len > SECRET_FILE_BYTES_MAX) {
-        error_set(err, ERR_CONFIG, "the secret file %s is longer than %d bytes", path,
+        error_set(err, ERR_CONFIG, "the secret file %s is longer than %d bytes",
+                  path_for_people(path),
                   SECRET_FILE_BYTES_MAX);
         goto done;
     }
@@ -85,11 +95,12 @@ secret_read_file(Secret *secret, const char *path, Error *err)
         len--;
     }
     if (len == 0) {
-        error_set(err, ERR_CONFIG, "the secret file %s is empty", path);
+        error_set(err, ERR_CONFIG, "the secret file %s is empty", path_for_people(path));
         goto done;
     }
     if (memchr(data, '\0', len) != NULL) {
-        error_set(err, ERR_CONFIG, "the secret file %s has a NUL byte in it", path);
+        error_set(err, ERR_CONFIG, "the secret file %s has a NUL byte in it",
+                  path_for_people(path));
         goto done;
     }
     secret_set(secret, str_n(data, len));
@@ -102,6 +113,20 @@ done:
     explicit_bzero(data, size);
     free(data);
     return ok;
+}
+
+void
+secret_mask(const Secret *secret, char *text, size_t len)
+{
+    size_t size = strlen(secret_reveal(secret));
+    char *found = text;
+
+    if (size == 0 || len < size) {
+        return;
+    }
+    while ((found = memmem(found, len - (size_t)(found - text), secret->text, size)) != NULL) {
+        memset(found, '*', size);
+    }
 }
 
 /* ---- redaction ---- */
@@ -175,7 +200,8 @@ find_any(Str s, const char *set)
 /*
  * Where the user:password@ part of what follows "://" ends (the place of its '@'), or rest.len.
  * A password may hold an unencoded '/' or '@' by mistake: when what stands behind the first colon
- * is no port, everything up to the last '@' counts as password.  Hiding too much is the safe side.
+ * is no port, or there is one '@' already, everything up to the last '@' counts as password.
+ * Hiding too much is the safe side.
  */
 static size_t
 find_userinfo_end(Str rest)
@@ -185,7 +211,9 @@ find_userinfo_end(Str rest)
     size_t colon = 0;
 
     if (at < authority) {
-        return at;
+        bool has_password = str_find(str_head(rest, at), ':', &colon);
+
+        return has_password ? find_last(rest, '@') : at;
     }
     if (rest.len > 0 && rest.ptr[0] != '[' && str_find(str_head(rest, authority), ':', &colon) &&
         !is_port(str_slice(rest, colon + 1, authority))) {

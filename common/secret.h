@@ -21,5 +21,7 @@ bool secret_is_set(const Secret *secret);
 const char *secret_reveal(const Secret *secret); /* borrowed; "" when unset */
 /* The file's content without trailing newlines.  ERR_CONFIG names the file, never the content. */
 DS_MUST_CHECK bool secret_read_file(Secret *secret, const char *path, Error *err);
+/* Overwrites it with '*' wherever it stands in what somebody else said. */
+void secret_mask(const Secret *secret, char *text, size_t len);
 /* A connection string or URL with its password replaced by "***"; free() it. */
 char *secret_redact_url(Str url);

@@ -149,10 +149,12 @@ status_code(int status)
     }
 }
 
-/* What the server says about it: problem+json's detail or title, or the start of a text. */
+/* What the server says about it: problem+json's detail or title, or the start of a text.  One that
+ * repeats what it was asked may show our token. */
 static void
-reply_detail(const CallReply *reply, Buf *out)
+reply_detail(const Call *call, CallReply *reply, Buf *out)
 {
+    secret_mask(&call->token, reply->body.data, reply->body.len);
     json_t *problem = json_loadb(reply->body.data, reply->body.len, 0, NULL);
     const char *detail = json_string_value(json_object_get(problem, "detail"));
     Error full = {0};
@@ -175,18 +177,19 @@ reply_detail(const CallReply *reply, Buf *out)
 }
 
 static bool
-reply_error(Call *call, const HttpRequest *request, const CallReply *reply, Error *err)
+reply_error(Call *call, const HttpRequest *request, CallReply *reply, Error *err)
 {
     char *url = secret_redact_url(str_c(request->url));
-    Str location = call_reply_header(reply, "Location");
+    char *location = str_dup(call_reply_header(reply, "Location"));
     Buf detail;
 
     buf_init(&detail, DETAIL_BYTES_MAX);
     if (reply->status < 400) {
-        error_set(err, ERR_PROTOCOL, "%s %s: redirected to \"%.*s\", which is not followed",
-                  request->method, url, STR_ARG(str_head(location, 200)));
+        secret_mask(&call->token, location, strlen(location));
+        error_set(err, ERR_PROTOCOL, "%s %s: redirected to \"%.200s\", which is not followed",
+                  request->method, url, location);
     } else {
-        reply_detail(reply, &detail);
+        reply_detail(call, reply, &detail);
         error_set(err, status_code(reply->status), "%s %s: %d%s", request->method, url,
                   reply->status, buf_cstr(&detail));
     }
@@ -196,6 +199,7 @@ reply_error(Call *call, const HttpRequest *request, const CallReply *reply, Erro
         err->code = ERR_CONFLICT;
     }
     buf_done(&detail);
+    free(location);
     free(url);
     return false;
 }

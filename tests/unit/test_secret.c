@@ -101,6 +101,8 @@ Test(secret, urls_lose_their_password)
         {"http://127.0.0.1:4437/v1/stream/user@example",
          "http://127.0.0.1:4437/v1/stream/user@example"},
         {"http://host/x?token=abc#frag", "http://host/x?token=***#frag"},
+        {"postgresql://u:a@b/c@host/db", "postgresql://u:***@host/db"},
+        {"http://user@host/stream/user@example", "http://user@host/stream/user@example"},
         {"host=h password=pw dbname=d", "host=h password=*** dbname=d"},
         {"host=h password = 'p w\\' x' dbname=d", "host=h password = *** dbname=d"},
         {"PASSWORD=pw", "PASSWORD=***"},
@@ -133,4 +135,21 @@ Test(secret, redaction_stays_in_bounds_on_every_truncation)
         cr_expect(strlen(shown) <= i * 4 + 3);
         free(shown);
     }
+}
+
+Test(secret, a_mask_covers_every_place_and_nothing_else)
+{
+    Secret secret = {0};
+    char text[] = "tok to tok-toktok, and t";
+    char cut[] = "tok";
+
+    secret_mask(&secret, text, strlen(text));
+    cr_expect_str_eq(text, "tok to tok-toktok, and t");
+    secret_set(&secret, STR("tok"));
+    secret_mask(&secret, text, strlen(text));
+    cr_expect_str_eq(text, "*** to ***-******, and t");
+    secret_mask(&secret, cut, 2);
+    cr_expect_str_eq(cut, "tok");
+    secret_mask(&secret, NULL, 0);
+    secret_done(&secret);
 }
