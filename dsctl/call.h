@@ -80,7 +80,8 @@ const char *call_rows_get(const CallRows *rows, int row, int column);
 
 DS_MUST_CHECK bool call_pg(Call *call, const char *sql, const PgParam *params, size_t count,
                            CallRows *out, Error *err);
-/* The report is complete also when this fails because of what it says. */
-DS_MUST_CHECK bool call_migrate(Call *call, const MigrateOptions *options, SchemaReport *out,
-                                Error *err);
+/* The report is complete also when this fails because of what it says; on_applied hears of each
+ * migration that this call did, which another process may have begun or ended. */
+DS_MUST_CHECK bool call_migrate(Call *call, int64_t lock_ms_max, MigrateAppliedFn on_applied,
+                                void *arg, SchemaReport *out, Error *err);
 DS_MUST_CHECK bool call_schema_check(Call *call, SchemaReport *out, Error *err);

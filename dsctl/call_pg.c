@@ -11,6 +11,8 @@ typedef struct Statement {
     Error err;
     CallRows rows;
     SchemaReport report;
+    MigrateAppliedFn on_applied;
+    void *applied_arg;
 } Statement;
 
 void
@@ -154,16 +156,26 @@ take_report(const Statement *statement, SchemaReport *out, Error *err)
     return false;
 }
 
-bool
-call_migrate(Call *call, const MigrateOptions *options, SchemaReport *out, Error *err)
+static void
+on_migration(void *arg, int version, const char *name)
 {
-    Statement statement = {.call = call};
+    Statement *statement = arg;
+
+    statement->on_applied(statement->applied_arg, version, name);
+}
+
+bool
+call_migrate(Call *call, int64_t lock_ms_max, MigrateAppliedFn on_applied, void *arg,
+             SchemaReport *out, Error *err)
+{
+    MigrateOptions options = {.lock_ms_max = lock_ms_max, .on_applied = on_migration};
+    Statement statement = {.call = call, .on_applied = on_applied, .applied_arg = arg};
 
     if (!call_pg_connect(call, err)) {
         return false;
     }
     call_begin_wait(call);
-    Migrate *migrate = migrate_start(call->pg, options, on_schema_report, &statement);
+    Migrate *migrate = migrate_start(call->pg, &options, on_schema_report, &statement);
     /* No time limit: cutting a long migration off half-way only makes it start again. */
     bool ok = call_wait(call, 0, err);
     if (!ok) {

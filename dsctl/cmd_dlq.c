@@ -13,35 +13,44 @@
 
 static int64_t arg_limit = 100;
 static int64_t arg_generation;
+static const char *arg_route;
 static bool arg_payload;
 
 static const Field fields[] = {
-    {"stream", FIELD_TEXT},  {"generation", FIELD_INTEGER}, {"seq", FIELD_INTEGER},
-    {"offset", FIELD_TEXT},  {"reason", FIELD_TEXT},        {"sqlstate", FIELD_TEXT},
-    {"message", FIELD_TEXT}, {"bytes", FIELD_INTEGER},      {"created_at", FIELD_TEXT},
-    {"payload", FIELD_SKIP},
+    {"stream", FIELD_TEXT},     {"route", FIELD_TEXT},   {"generation", FIELD_INTEGER},
+    {"seq", FIELD_INTEGER},     {"offset", FIELD_TEXT},  {"reason", FIELD_TEXT},
+    {"sqlstate", FIELD_TEXT},   {"message", FIELD_TEXT}, {"bytes", FIELD_INTEGER},
+    {"created_at", FIELD_TEXT}, {"payload", FIELD_SKIP},
 };
 #define LIST_FIELDS   (DS_COUNT(fields) - 1)
 #define PAYLOAD_FIELD ((int)LIST_FIELDS)
 
 static const Option ls_options[] = {
     OPT_INT('n', "limit", &arg_limit, "COUNT", 1, 1000000, "at most so many, newest first (100)"),
+    OPT_STRING('r', "route", &arg_route, "NAME", "only those of this route"),
     OPT_END(),
 };
 
 static const OutputColumn ls_columns[] = {
-    {"stream", "STREAM", COLUMN_TEXT, NULL},      {"generation", "GEN", COLUMN_NUMBER, NULL},
-    {"seq", "SEQ", COLUMN_NUMBER, NULL},          {"reason", "REASON", COLUMN_TEXT, NULL},
-    {"sqlstate", "SQLSTATE", COLUMN_TEXT, NULL},  {"bytes", "BYTES", COLUMN_NUMBER, NULL},
-    {"created_at", "CREATED", COLUMN_TEXT, NULL}, {"message", "MESSAGE", COLUMN_TEXT, NULL},
-    {"offset", NULL, COLUMN_TEXT, NULL},          {NULL, NULL, COLUMN_TEXT, NULL},
+    {"stream", "STREAM", COLUMN_TEXT, NULL},
+    {"generation", "GEN", COLUMN_NUMBER, NULL},
+    {"seq", "SEQ", COLUMN_NUMBER, NULL},
+    {"reason", "REASON", COLUMN_TEXT, NULL},
+    {"sqlstate", "SQLSTATE", COLUMN_TEXT, NULL},
+    {"bytes", "BYTES", COLUMN_NUMBER, NULL},
+    {"created_at", "CREATED", COLUMN_TEXT, NULL},
+    {"message", "MESSAGE", COLUMN_TEXT, NULL},
+    {"route", "ROUTE", COLUMN_TEXT, NULL},
+    {"offset", NULL, COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static bool
 run_ls(Call *call, const CliCall *cli, Error *err)
 {
     char limit[NUMBER_BYTES];
-    PgParam params[] = {{.value = cli->count > 0 ? cli->args[0] : NULL}, {.value = limit}};
+    PgParam params[] = {
+        {.value = cli->count > 0 ? cli->args[0] : NULL}, {.value = limit}, {.value = arg_route}};
     CallRows rows = {0};
     json_t *out = json_array();
     bool ok = false;
@@ -74,17 +83,25 @@ cmd_ls(const CliCall *cli)
 
 static const Option show_options[] = {
     OPT_INT('g', "generation", &arg_generation, "N", 1, INT32_MAX, "generation (the newest)"),
+    OPT_STRING('r', "route", &arg_route, "NAME", "of this route"),
     OPT_FLAG(0, "payload", &arg_payload, "print nothing but the message, byte for byte"),
     OPT_END(),
 };
 
 static const OutputColumn show_columns[] = {
-    {"stream", "stream", COLUMN_TEXT, NULL},   {"generation", "generation", COLUMN_NUMBER, NULL},
-    {"seq", "seq", COLUMN_NUMBER, NULL},       {"offset", "offset", COLUMN_TEXT, NULL},
-    {"reason", "reason", COLUMN_TEXT, NULL},   {"sqlstate", "sqlstate", COLUMN_TEXT, NULL},
-    {"message", "message", COLUMN_TEXT, NULL}, {"created_at", "created", COLUMN_TEXT, NULL},
-    {"bytes", "bytes", COLUMN_NUMBER, NULL},   {"payload", "payload", COLUMN_TEXT, NULL},
-    {"payload_hex", NULL, COLUMN_TEXT, NULL},  {NULL, NULL, COLUMN_TEXT, NULL},
+    {"stream", "stream", COLUMN_TEXT, NULL},
+    {"route", "route", COLUMN_TEXT, NULL},
+    {"generation", "generation", COLUMN_NUMBER, NULL},
+    {"seq", "seq", COLUMN_NUMBER, NULL},
+    {"offset", "offset", COLUMN_TEXT, NULL},
+    {"reason", "reason", COLUMN_TEXT, NULL},
+    {"sqlstate", "sqlstate", COLUMN_TEXT, NULL},
+    {"message", "message", COLUMN_TEXT, NULL},
+    {"created_at", "created", COLUMN_TEXT, NULL},
+    {"bytes", "bytes", COLUMN_NUMBER, NULL},
+    {"payload", "payload", COLUMN_TEXT, NULL},
+    {"payload_hex", NULL, COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static bool
@@ -132,7 +149,8 @@ static bool
 run_show(Call *call, const CliCall *cli, Error *err)
 {
     char generation[NUMBER_BYTES];
-    PgParam params[] = {{.value = cli->args[0]}, {.value = cli->args[1]}, {.value = NULL}};
+    PgParam params[] = {
+        {.value = cli->args[0]}, {.value = cli->args[1]}, {.value = NULL}, {.value = arg_route}};
     CallRows rows = {0};
     int64_t seq = 0;
     bool ok = false;

@@ -15,54 +15,37 @@
 
 static bool arg_no_head;
 static int64_t arg_lag_max = -1;
+static const char *arg_route;
 
 static const Option status_options[] = {
     OPT_FLAG(0, "no-head", &arg_no_head, "do not ask the stream server for the tails"),
     OPT_INT(0, "max-lag", &arg_lag_max, "COUNT", 0, INT64_MAX,
             "status 9 when a stream is further behind than this, or by an unknown count"),
+    OPT_STRING('r', "route", &arg_route, "NAME", "only the streams of this route"),
     OPT_END(),
 };
 
 static const Field fields[] = {
-    {"name", FIELD_TEXT},
-    {"source", FIELD_TEXT},
-    {"content_type", FIELD_TEXT},
-    {"state", FIELD_TEXT},
-    {"reason", FIELD_TEXT},
-    {"offset", FIELD_TEXT},
-    {"skip", FIELD_INTEGER},
-    {"next_seq", FIELD_INTEGER},
-    {"generation", FIELD_INTEGER},
-    {"epoch", FIELD_INTEGER},
-    {"closed", FIELD_BOOL},
-    {"owner", FIELD_TEXT},
-    {"dead_letters", FIELD_INTEGER},
-    {"updated_at", FIELD_TEXT},
+    {"name", FIELD_TEXT},          {"source", FIELD_TEXT},          {"route", FIELD_TEXT},
+    {"content_type", FIELD_TEXT},  {"state", FIELD_TEXT},           {"reason", FIELD_TEXT},
+    {"offset", FIELD_TEXT},        {"skip", FIELD_INTEGER},         {"next_seq", FIELD_INTEGER},
+    {"generation", FIELD_INTEGER}, {"epoch", FIELD_INTEGER},        {"closed", FIELD_BOOL},
+    {"owner", FIELD_TEXT},         {"dead_letters", FIELD_INTEGER}, {"updated_at", FIELD_TEXT},
     {"age_ms", FIELD_INTEGER},
 };
 
 static const OutputColumn columns[] = {
-    {"name", "STREAM", COLUMN_TEXT, NULL},
-    {"state", "STATE", COLUMN_TEXT, NULL},
-    {"offset", "OFFSET", COLUMN_TEXT, NULL},
-    {"rows", "ROWS", COLUMN_NUMBER, NULL},
-    {"dead_letters", "DEAD", COLUMN_NUMBER, NULL},
-    {"lag", "LAG", COLUMN_NUMBER, "lag_state"},
-    {"age_ms", "COMMITTED", COLUMN_AGE, NULL},
-    {"owner", "OWNER", COLUMN_TEXT, NULL},
-    {"reason", "REASON", COLUMN_TEXT, NULL},
-    {"source", NULL, COLUMN_TEXT, NULL},
-    {"content_type", NULL, COLUMN_TEXT, NULL},
-    {"bytes", NULL, COLUMN_NUMBER, NULL},
-    {"head_offset", NULL, COLUMN_TEXT, NULL},
-    {"lag_state", NULL, COLUMN_TEXT, NULL},
-    {"skip", NULL, COLUMN_NUMBER, NULL},
-    {"next_seq", NULL, COLUMN_NUMBER, NULL},
-    {"generation", NULL, COLUMN_NUMBER, NULL},
-    {"epoch", NULL, COLUMN_NUMBER, NULL},
-    {"closed", NULL, COLUMN_TEXT, NULL},
-    {"updated_at", NULL, COLUMN_TEXT, NULL},
-    {NULL, NULL, COLUMN_TEXT, NULL},
+    {"name", "STREAM", COLUMN_TEXT, NULL},         {"state", "STATE", COLUMN_TEXT, NULL},
+    {"offset", "OFFSET", COLUMN_TEXT, NULL},       {"rows", "ROWS", COLUMN_NUMBER, NULL},
+    {"dead_letters", "DEAD", COLUMN_NUMBER, NULL}, {"lag", "LAG", COLUMN_NUMBER, "lag_state"},
+    {"age_ms", "COMMITTED", COLUMN_AGE, NULL},     {"owner", "OWNER", COLUMN_TEXT, NULL},
+    {"reason", "REASON", COLUMN_TEXT, NULL},       {"route", "ROUTE", COLUMN_TEXT, NULL},
+    {"source", NULL, COLUMN_TEXT, NULL},           {"content_type", NULL, COLUMN_TEXT, NULL},
+    {"bytes", NULL, COLUMN_NUMBER, NULL},          {"head_offset", NULL, COLUMN_TEXT, NULL},
+    {"lag_state", NULL, COLUMN_TEXT, NULL},        {"skip", NULL, COLUMN_NUMBER, NULL},
+    {"next_seq", NULL, COLUMN_NUMBER, NULL},       {"generation", NULL, COLUMN_NUMBER, NULL},
+    {"epoch", NULL, COLUMN_NUMBER, NULL},          {"closed", NULL, COLUMN_TEXT, NULL},
+    {"updated_at", NULL, COLUMN_TEXT, NULL},       {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static const char details[] = "ROWS counts messages that are rows (next_seq less dead letters); "
@@ -210,7 +193,7 @@ run_status(Call *call, const CliCall *cli, Error *err)
     Status status = {.call = call};
     CallRows rows = {0};
     json_t *out = json_array();
-    PgParam names = {.value = NULL};
+    PgParam params[] = {{.value = NULL}, {.value = arg_route}};
     bool ok = false;
     Buf array;
 
@@ -218,8 +201,9 @@ run_status(Call *call, const CliCall *cli, Error *err)
     if (!names_array(cli, &array, err)) {
         goto done;
     }
-    names.value = cli->count > 0 ? buf_cstr(&array) : NULL;
-    if (!call_pg(call, sql_sync_status, &names, 1, &rows, err) || !check_names(cli, &rows, err)) {
+    params[0].value = cli->count > 0 ? buf_cstr(&array) : NULL;
+    if (!call_pg(call, sql_sync_status, params, DS_COUNT(params), &rows, err) ||
+        !check_names(cli, &rows, err)) {
         goto done;
     }
     for (int i = 0; i < rows.rows; i++) {

@@ -5,6 +5,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/route_spec.h"
 #include "sql/queries.h"
 #include "syncd/error_class.h"
 #include "syncd/writer_internal.h"
@@ -242,8 +243,10 @@ number_text(char *out, size_t size, int64_t number)
 static void
 job_start_load(Writer *writer, Lane *lane)
 {
-    PgParam params[3] = {
-        {.value = lane->source.ptr}, {.value = lane->name.ptr}, {.value = lane->owner.ptr}};
+    PgParam params[4] = {{.value = lane->source.ptr},
+                         {.value = lane->name.ptr},
+                         {.value = lane->owner.ptr},
+                         {.value = ROUTE_DEFAULT_NAME}};
 
     lane->loaded = false;
     pg_query(writer->pg, sql_load_checkpoint, params, DS_COUNT(params), writer_on_reply, writer);
@@ -320,8 +323,8 @@ job_loaded(Lane *lane)
 static bool
 job_failed(Writer *writer, Lane *lane, const PgReply *reply)
 {
-    if (error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))->action !=
-        ERROR_ACTION_DEAD_LETTER) {
+    if (error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))
+            ->action != ERROR_ACTION_DEAD_LETTER) {
         lane_want(writer, lane, writer->job);
         if (reply->error_class == PG_ERROR_CONNECTION) {
             writer_lost(writer, reply);

@@ -1,7 +1,8 @@
--- $1 source, $2 name, $3 owner.  Loading is the fence: whoever held an older epoch can commit no more.
+-- $1 source, $2 name, $3 owner, $4 route.  Loading is the fence: whoever held an older epoch can commit
+-- no more.
 WITH known AS (
-    INSERT INTO ds_sync.stream AS s (source, name) VALUES ($1::text, $2::text)
-    ON CONFLICT (source, name) DO UPDATE SET name = excluded.name
+    INSERT INTO ds_sync.stream AS s (source, name, route) VALUES ($1::text, $2::text, $4::text)
+    ON CONFLICT (source, name, route) DO UPDATE SET name = excluded.name
     RETURNING s.stream_id
 )
 INSERT INTO ds_sync.stream_offset AS o (stream_id, epoch, owner)

@@ -1,6 +1,7 @@
--- $1: names to show, or NULL for all.  Dead letters are counted for these streams only.
+-- $1: names to show, or NULL for all; $2: a route, or NULL for all.  Dead letters are counted for these streams only.
 SELECT s.name,
        s.source,
+       s.route,
        s.content_type,
        s.state,
        s.reason,
@@ -16,5 +17,5 @@ SELECT s.name,
        round(extract(epoch FROM clock_timestamp() - o.updated_at) * 1000)::bigint AS age_ms
 FROM ds_sync.stream s
 LEFT JOIN ds_sync.stream_offset o USING (stream_id)
-WHERE $1::text[] IS NULL OR s.name = ANY ($1::text[])
-ORDER BY s.source, s.name
+WHERE ($1::text[] IS NULL OR s.name = ANY ($1::text[])) AND ($2::text IS NULL OR s.route = $2::text)
+ORDER BY s.source, s.name, s.route

@@ -418,20 +418,26 @@ def test_wrong_command_lines_end_with_2_and_name_the_mend(dsctl):
 
 # --- the schema ---
 
+MIGRATIONS = sorted(path.stem for path in (ds.ROOT / "sql/migrations").glob("*.sql"))
+
+
 def test_migrate_is_done_once_and_status_follows(db):
-    assert db("db", "status", status=CONFLICT) == "1\tschema\tpending\t-\t-\n"
+    names = [(int(number), name) for number, name in (stem.split("_", 1) for stem in MIGRATIONS)]
+    assert db("db", "status", status=CONFLICT) == "".join(f"{number}\t{name}\tpending\t-\t-\n"
+                                                          for number, name in names)
     assert db("db", "migrate").startswith("1\tschema\tapplied")
     assert "nothing to do" in db.run("db", "migrate")[2]
     rows = db.json("db", "status")["migrations"]
-    assert [(row["version"], row["state"], row["applied_by"]) for row in rows] == [(1, "applied", "postgres")]
+    assert [(row["version"], row["name"], row["state"], row["applied_by"]) for row in rows] == \
+        [(number, name, "applied", "postgres") for number, name in names]
 
 
 def test_two_who_migrate_at_once_do_it_once(db):
     started = [db.start("db", "migrate") for _ in range(4)]
     outputs = [process.communicate(timeout=ds.HANG_SECONDS) for process in started]
     assert [process.returncode for process in started] == [OK] * 4, outputs
-    assert sorted(stdout for stdout, _ in outputs)[:3] == [b""] * 3
-    assert sum(stdout.startswith(b"1\tschema\tapplied") for stdout, _ in outputs) == 1
+    done = sorted(line.split(b"\t")[0] for stdout, _ in outputs for line in stdout.splitlines())
+    assert done == sorted(str(at + 1).encode() for at in range(len(MIGRATIONS)))
 
 
 def test_a_lock_that_is_held_gives_up_in_time(db, database):
@@ -456,13 +462,15 @@ def test_a_migration_that_fails_leaves_nothing(db, database):
 def test_a_newer_schema_is_used_while_it_says_that_it_is_compatible(db, database):
     db("db", "migrate")
     cursor = database[1].cursor()
-    cursor.execute("INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (2, 1, 'expand')")
-    assert len(db.json("db", "status")["migrations"]) == 2
+    ours = len(MIGRATIONS)
+    add = "INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (%s, %s, %s)"
+    cursor.execute(add, (ours + 1, ours, "expand"))
+    assert len(db.json("db", "status")["migrations"]) == ours + 1
     db("db", "migrate")
-    cursor.execute("INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (3, 2, 'contract')")
+    cursor.execute(add, (ours + 2, ours + 1, "contract"))
     for words in (("db", "migrate"), ("db", "status")):
         status, _, stderr = db.run(*words)
-        assert status == CONFLICT and "upgrade" in stderr and "version 2 or newer" in stderr
+        assert status == CONFLICT and "upgrade" in stderr and f"version {ours + 1} or newer" in stderr
 
 
 def test_rights_that_are_missing_are_a_matter_of_credentials(db, database):
@@ -591,7 +599,7 @@ def test_version_help_and_completion_need_no_server():
     plain = Dsctl()
     assert re.fullmatch(r"dsctl \d+\.\d+\.\d+\n", plain("version"))
     assert plain("--version") == plain("version")
-    assert plain.json("version")["database_schema"] == 1
+    assert plain.json("version")["database_schema"] == len(MIGRATIONS)
     assert "exit status:" in plain("--help")
     assert "usage: dsctl stream tail STREAM" in plain("help", "stream", "tail")
     for shell in ("bash", "zsh", "fish"):
