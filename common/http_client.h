@@ -3,7 +3,8 @@
  * common/http_client.h -- HTTP requests on the loop, by libcurl's multi socket interface.
  *
  * For long SSE reads and for short calls alike.  Redirects are never followed (a redirect is the
- * caller's error to report), proxies come from curl's environment, TLS verification is on.
+ * caller's error to report), proxies come from curl's environment, TLS verification is on, and over
+ * TLS requests share connections by HTTP/2 where the server offers it.
  * Callbacks come from the loop; inside any of them http_transfer_cancel is legal.  Connections are
  * pooled.
  */

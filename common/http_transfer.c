@@ -82,13 +82,11 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
     } else if (code == CURLE_COULDNT_CONNECT && transfer->refused) {
         (void)error_set(&out->err, ERR_CONFIG, "the host has an address that is not allowed");
     } else if (code != CURLE_OK) {
-        (void)error_set(&out->err, error_code_of(code), "%s%s%s",
-                        transfer->curl_error[0] != '\0' ? transfer->curl_error
-                                                        : curl_easy_strerror(code),
-                        code == CURLE_COULDNT_CONNECT && system_error != 0 ? ": " : "",
-                        code == CURLE_COULDNT_CONNECT && system_error != 0
-                            ? strerror((int)system_error)
-                            : "");
+        (void)error_set(
+            &out->err, error_code_of(code), "%s%s%s",
+            transfer->curl_error[0] != '\0' ? transfer->curl_error : curl_easy_strerror(code),
+            code == CURLE_COULDNT_CONNECT && system_error != 0 ? ": " : "",
+            code == CURLE_COULDNT_CONNECT && system_error != 0 ? strerror((int)system_error) : "");
     } else if (!transfer->head.done) {
         /* To libcurl a connection that ends within the head is a short response. */
         (void)error_set(&out->err, ERR_RETRY, "the connection ended within the response's head");
@@ -395,6 +393,10 @@ set_options(HttpTransfer *transfer, const HttpRequest *request, Error *err)
     set_fixed_options(transfer);
     if (request->allow != NULL) {
         set_guard(transfer);
+    } else if (str_starts_nocase(str_c(request->url), STR("https:"))) {
+        /* HTTP/2 is agreed upon in the handshake: who comes meanwhile waits for it, else a crowd
+         * that starts at once gets a connection each. */
+        (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
     }
     if ((code = curl_easy_setopt(easy, CURLOPT_URL, request->url)) != CURLE_OK ||
         (code = curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https")) != CURLE_OK ||
