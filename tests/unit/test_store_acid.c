@@ -666,14 +666,16 @@ Test(store_acid, a_database_that_another_program_locks_refuses_and_recovers)
 
 Test(store_acid, damaged_payload_is_refused_and_the_good_before_it_is_served)
 {
+    static const char copy_of_the_next[] =
+        "UPDATE append SET bytes = (SELECT bytes FROM append WHERE position = 8), "
+        "crc32c = (SELECT crc32c FROM append WHERE position = 8) WHERE position = 4";
     static const char *const damage[] = {
         "UPDATE append SET bytes = X'6c6f7365' WHERE position = 4",
         "UPDATE append SET crc32c = crc32c + 1 WHERE position = 4",
         "UPDATE append SET ends = X'010000000400' WHERE position = 4",
         "UPDATE append SET bytes_before = 5 WHERE position = 4",
         "UPDATE append SET position = 5 WHERE position = 4",
-        "UPDATE append SET bytes = (SELECT bytes FROM append WHERE position = 8), crc32c = "
-        "(SELECT crc32c FROM append WHERE position = 8) WHERE position = 4",
+        copy_of_the_next,
         "DELETE FROM append WHERE position = 4",
     };
     ShardStream *stream = create(1, "a", STR("text/plain"));

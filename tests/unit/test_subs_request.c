@@ -22,7 +22,8 @@ expect_create(const char *body, const char *code)
     }
 }
 
-#define HOOK "\"webhook\":{\"url\":\"https://example.com/h\"}"
+#define OTHER_HOOK "\"webhook\":{\"url\":\"https://example.com/i\"}"
+#define HOOK       "\"webhook\":{\"url\":\"https://example.com/h\"}"
 
 Test(subs_request, a_definition_is_taken_whole_or_refused)
 {
@@ -98,8 +99,7 @@ Test(subs_request, the_hash_is_of_the_meaning_and_not_of_the_text)
         "{\"type\":\"webhook\",\"streams\":[\"x\",\"y\"],\"pattern\":\"z\"," HOOK "}",
         "{\"type\":\"webhook\",\"streams\":[\"x\",\"y\"],\"lease_ttl_ms\":30001," HOOK "}",
         "{\"type\":\"webhook\",\"streams\":[\"x\",\"y\"],\"description\":\"\"," HOOK "}",
-        "{\"type\":\"webhook\",\"streams\":[\"x\",\"y\"],\"webhook\":{\"url\":"
-        "\"https://example.com/i\"}}",
+        "{\"type\":\"webhook\",\"streams\":[\"x\",\"y\"]," OTHER_HOOK "}",
         "{\"type\":\"pull-wake\",\"streams\":[\"x\",\"y\"],\"wake_stream\":\"w\"}",
     };
 
