@@ -396,7 +396,7 @@ session_read_ended(Session *session)
     const SourceEnd *end = &session->end;
     const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
 
-    session->reached = end->kind != SOURCE_END_RETRY;
+    session->reached = end->kind != SOURCE_END_RETRY && end->kind != SOURCE_END_AUTH;
     if (end->open_ms >= HEALTHY_MS) {
         backoff_reset(&session->backoff);
     }

@@ -262,6 +262,6 @@ supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
         *out_why = "every stream that is not closed is stopped, failed or fenced";
         return false;
     }
-    *out_why = reached ? "ok" : "the stream server does not answer";
+    *out_why = reached ? "ok" : "the stream server does not answer, or refuses us";
     return reached;
 }

@@ -18,6 +18,7 @@ class FakeServer:
         self.faults = collections.deque()      # names of methods below, without "fault_"
         self.requests = []                     # (method, target) as they came
         self.closed = False
+        self.token = None                      # who does not show it gets 401
         self.changed = threading.Condition()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -93,10 +94,17 @@ class FakeServer:
         line = file.readline().decode()
         if not line:
             return False
-        while file.readline() not in (b"\r\n", b""):
-            pass
+        fields = {}
+        for field in iter(file.readline, b"\r\n"):
+            if not field:
+                return False
+            name, _, value = field.decode().partition(":")
+            fields[name.lower()] = value.strip()
         method, target, _ = line.split()
         self.requests.append((method, target))
+        if self.token and fields.get("authorization") != f"Bearer {self.token}":
+            self._reply(connection, 401, {}, b"" if method != "HEAD" else None)
+            return True
         query = dict(pair.split("=", 1) for pair in target.partition("?")[2].split("&") if "=" in pair)
         if method == "HEAD":
             return self._head(connection)
