@@ -49,7 +49,9 @@ struct HttpTransfer {
     HttpAllowFn allow;
     bool refused; /* by it, at least one address */
 
-    HttpHeadStore head;
+    HttpHeadStore *head; /* until its last line was told: a long read does not need it any more */
+    int status;          /* 0 before that */
+    int64_t retry_after_ms;
     bool paused;      /* the caller wants no bytes */
     bool curl_paused; /* libcurl was told so, and must be told to go on */
     size_t turn_bytes;
@@ -61,7 +63,7 @@ struct HttpTransfer {
     int64_t last_byte_ms;
     curl_off_t uploaded; /* bytes, when last looked at */
 
-    Error failure; /* ours; outranks libcurl's account */
+    Error *failure; /* ours, or NULL; outranks libcurl's account */
     bool timed_out;
     char curl_error[CURL_ERROR_SIZE];
 };

@@ -11,6 +11,25 @@
 
 /* ---- the end ---- */
 
+static void
+head_free(HttpTransfer *transfer)
+{
+    if (transfer->head != NULL) {
+        buf_done(&transfer->head->bytes);
+        free(transfer->head);
+        transfer->head = NULL;
+    }
+}
+
+static void
+transfer_fail(HttpTransfer *transfer, const Error *err)
+{
+    if (transfer->failure == NULL) {
+        transfer->failure = mem_alloc(sizeof(*transfer->failure));
+    }
+    *transfer->failure = *err;
+}
+
 /* A header line may hold a token. */
 static void
 headers_free(struct curl_slist *list)
@@ -38,7 +57,8 @@ http_transfer_dispose(HttpTransfer *transfer)
     headers_free(transfer->headers);
     timer_free(transfer->timer);
     transfer->timer = NULL;
-    buf_done(&transfer->head.bytes);
+    head_free(transfer);
+    free(transfer->failure);
     loop_defer_free(client->loop, transfer);
 }
 
@@ -64,21 +84,17 @@ error_code_of(CURLcode code)
 static void
 result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
 {
-    HttpHead head;
-    Str retry_after;
     curl_off_t connect_us = 0;
     long system_error = 0;
 
-    *out = (HttpResult){.status = transfer->head.status, .timed_out = transfer->timed_out};
+    *out = (HttpResult){.status = transfer->status,
+                        .retry_after_ms = transfer->retry_after_ms,
+                        .timed_out = transfer->timed_out};
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &system_error);
-    out->connected = transfer->head.done || connect_us > 0;
-    http_head_view(&transfer->head, &head);
-    if (transfer->head.done && http_head_get(&head, "retry-after", &retry_after)) {
-        out->retry_after_ms = http_retry_after_ms(retry_after, clock_wall_ms());
-    }
-    if (transfer->failure.code != ERR_NONE) {
-        out->err = transfer->failure;
+    out->connected = transfer->status != 0 || connect_us > 0;
+    if (transfer->failure != NULL) {
+        out->err = *transfer->failure;
     } else if (code == CURLE_COULDNT_CONNECT && transfer->refused) {
         (void)error_set(&out->err, ERR_CONFIG, "the host has an address that is not allowed");
     } else if (code != CURLE_OK) {
@@ -87,7 +103,7 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
             transfer->curl_error[0] != '\0' ? transfer->curl_error : curl_easy_strerror(code),
             code == CURLE_COULDNT_CONNECT && system_error != 0 ? ": " : "",
             code == CURLE_COULDNT_CONNECT && system_error != 0 ? strerror((int)system_error) : "");
-    } else if (!transfer->head.done) {
+    } else if (transfer->status == 0) {
         /* To libcurl a connection that ends within the head is a short response. */
         (void)error_set(&out->err, ERR_RETRY, "the connection ended within the response's head");
     } else {
@@ -111,27 +127,46 @@ http_transfer_finish(HttpTransfer *transfer, CURLcode code)
 
 /* ---- libcurl's callbacks ---- */
 
+/* The head is complete: what is asked for later is kept, the rest told and forgotten. */
+static void
+transfer_tell_head(HttpTransfer *transfer)
+{
+    HttpHead head;
+    Str retry_after;
+
+    http_head_view(transfer->head, &head);
+    transfer->status = head.status;
+    if (http_head_get(&head, "retry-after", &retry_after)) {
+        transfer->retry_after_ms = http_retry_after_ms(retry_after, clock_wall_ms());
+    }
+    if (transfer->callbacks.on_head != NULL) {
+        transfer->callbacks.on_head(transfer->arg, &head);
+    }
+    head_free(transfer);
+}
+
 static size_t
 on_header(char *data, size_t size, size_t count, void *arg)
 {
     HttpTransfer *transfer = arg;
     long status = 0;
     bool complete;
+    Error err;
 
     if (transfer->state == HTTP_TRANSFER_ENDED) {
         return 0;
     }
     transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
+    if (transfer->head == NULL) {
+        return size * count; /* a trailer */
+    }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (!http_head_add(&transfer->head, str_n(data, size * count), (int)status, &complete,
-                       &transfer->failure)) {
+    if (!http_head_add(transfer->head, str_n(data, size * count), (int)status, &complete, &err)) {
+        transfer_fail(transfer, &err);
         return 0;
     }
-    if (complete && transfer->callbacks.on_head != NULL) {
-        HttpHead head;
-
-        http_head_view(&transfer->head, &head);
-        transfer->callbacks.on_head(transfer->arg, &head);
+    if (complete) {
+        transfer_tell_head(transfer);
     }
     return transfer->state == HTTP_TRANSFER_ENDED ? 0 : size * count;
 }
@@ -218,20 +253,22 @@ on_time(void *arg)
 {
     HttpTransfer *transfer = arg;
     int64_t now = loop_now_ms(transfer->client->loop);
+    Error err;
 
     transfer_note_upload(transfer);
     if (transfer->total_ms_max > 0 && now - transfer->started_ms >= transfer->total_ms_max) {
-        (void)error_set(&transfer->failure, ERR_RETRY, "the exchange took longer than %lld ms",
+        (void)error_set(&err, ERR_RETRY, "the exchange took longer than %lld ms",
                         (long long)transfer->total_ms_max);
     } else if (transfer->idle_ms_max > 0 && !transfer->paused &&
                now - transfer->last_byte_ms >= transfer->idle_ms_max) {
-        (void)error_set(&transfer->failure, ERR_RETRY, "no byte came for %lld ms",
+        (void)error_set(&err, ERR_RETRY, "no byte came for %lld ms",
                         (long long)transfer->idle_ms_max);
     } else {
         transfer_arm(transfer);
         return;
     }
     transfer->timed_out = true;
+    transfer_fail(transfer, &err);
     http_transfer_finish(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 
@@ -285,19 +322,30 @@ headers_have(const HttpRequest *request, Str name)
 }
 
 static bool
+request_has_body(const HttpRequest *request)
+{
+    Str method = str_c(request->method);
+
+    return request->body.len > 0 || request->has_body || str_eq(method, STR("POST")) ||
+           str_eq(method, STR("PUT")) || str_eq(method, STR("PATCH"));
+}
+
+static bool
 set_headers(HttpTransfer *transfer, const HttpRequest *request, Error *err)
 {
+    bool has_body = request_has_body(request);
+
     for (size_t i = 0; request->headers != NULL && request->headers[i] != NULL; i++) {
         if (!headers_add(transfer, request->headers[i], err)) {
             return false;
         }
     }
     /* libcurl's own additions: a form's media type, and a wait of a second before large bodies. */
-    if (!headers_have(request, STR("Content-Type")) &&
+    if (has_body && !headers_have(request, STR("Content-Type")) &&
         !headers_add(transfer, "Content-Type:", err)) {
         return false;
     }
-    if (!headers_add(transfer, "Expect:", err)) {
+    if (has_body && !headers_add(transfer, "Expect:", err)) {
         return false;
     }
     return headers_have(request, STR("Authorization")) || headers_add_bearer(transfer, err);
@@ -313,15 +361,12 @@ url_is_http(const char *url)
 static CURLcode
 set_method(CURL *easy, const HttpRequest *request)
 {
-    Str method = str_c(request->method);
-    bool expects_body =
-        str_eq(method, STR("POST")) || str_eq(method, STR("PUT")) || str_eq(method, STR("PATCH"));
     CURLcode code;
 
-    if (str_eq(method, STR("HEAD"))) {
+    if (strcmp(request->method, "HEAD") == 0) {
         return curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     }
-    if (request->body.len > 0 || request->has_body || expects_body) {
+    if (request_has_body(request)) {
         /* The size first: the bytes are copied by it. */
         code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
         if (code == CURLE_OK) {
@@ -331,6 +376,9 @@ set_method(CURL *easy, const HttpRequest *request)
         if (code != CURLE_OK) {
             return code;
         }
+    }
+    if (strcmp(request->method, "GET") == 0 && !request_has_body(request)) {
+        return CURLE_OK; /* what libcurl does by itself */
     }
     return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
 }
@@ -422,7 +470,7 @@ on_begin(void *arg)
         return; /* cancelled meanwhile */
     }
     transfer->state = HTTP_TRANSFER_ACTIVE;
-    if (transfer->failure.code != ERR_NONE) {
+    if (transfer->failure != NULL) {
         http_transfer_finish(transfer, CURLE_FAILED_INIT);
         return;
     }
@@ -441,6 +489,7 @@ http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *
            void *arg)
 {
     HttpTransfer *transfer = mem_zalloc(sizeof(*transfer));
+    Error err = {0};
 
     DS_ASSERT(!client->closing);
     transfer->client = client;
@@ -450,12 +499,14 @@ http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *
     transfer->idle_ms_max = request->idle_ms_max;
     transfer->total_ms_max = request->total_ms_max;
     transfer->timer = timer_new(client->loop, on_time, transfer);
-    buf_init(&transfer->head.bytes, HTTP_CLIENT_HEAD_BYTES_MAX);
+    transfer->head = mem_zalloc(sizeof(*transfer->head));
+    buf_init(&transfer->head->bytes, HTTP_CLIENT_HEAD_BYTES_MAX);
     LIST_INSERT_HEAD(&client->transfers, transfer, link);
     transfer->easy = curl_easy_init();
     DS_ASSERT(transfer->easy != NULL);
-    if (!set_options(transfer, request, &transfer->failure)) {
-        DS_ASSERT(transfer->failure.code != ERR_NONE);
+    if (!set_options(transfer, request, &err)) {
+        DS_ASSERT(err.code != ERR_NONE);
+        transfer_fail(transfer, &err);
     }
     loop_defer(client->loop, on_begin, transfer);
     return transfer;

@@ -73,6 +73,15 @@ event_clear(SseParser *parser)
 }
 
 void
+sse_rest(SseParser *parser)
+{
+    DS_ASSERT(!parser->in_callback);
+    buf_shrink(&parser->text, 0);
+    buf_shrink(&parser->name, 0);
+    buf_shrink(&parser->id, 0);
+}
+
+void
 sse_reset(SseParser *parser)
 {
     DS_ASSERT(!parser->in_callback);

@@ -27,6 +27,10 @@ SseParser *sse_new(size_t event_bytes_max, SseEventFn on_event, void *arg);
 void sse_free(SseParser *parser);  /* accepts NULL; not from inside on_event */
 void sse_reset(SseParser *parser); /* as new, for the next connection; not from inside on_event */
 
+/* Gives back memory that is not in use, when no event is expected soon; not from inside on_event.
+ */
+void sse_rest(SseParser *parser);
+
 /* ERR_LIMIT once the lines of an event (line ends and comments aside) outgrow event_bytes_max, and
  * whatever on_event said; then only sse_reset and sse_free are legal.  How the bytes are cut into
  * feeds changes nothing.  Not from inside on_event. */

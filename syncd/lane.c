@@ -25,6 +25,7 @@ lane_done(Lane *lane)
     lane_clear(lane);
     buf_done(&lane->reason);
     buf_done(&lane->content_type);
+    poison_window_done(&lane->window);
 }
 
 void

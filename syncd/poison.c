@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/poison.h"
 
+#include "common/mem.h"
 #include "common/parse.h"
 
 static const struct {
@@ -56,6 +57,13 @@ poison_judge(unsigned json_traits)
     return POISON_NONE;
 }
 
+void
+poison_window_done(PoisonWindow *window)
+{
+    free(window->seqs);
+    *window = (PoisonWindow){0};
+}
+
 bool
 poison_window_add(PoisonWindow *window, int64_t seq)
 {
@@ -77,6 +85,9 @@ poison_window_add(PoisonWindow *window, int64_t seq)
     }
     if (near == POISON_LETTERS_MAX) {
         return false;
+    }
+    if (window->seqs == NULL) {
+        window->seqs = mem_array(POISON_LETTERS_MAX, sizeof(*window->seqs));
     }
     window->seqs[window->count < POISON_LETTERS_MAX ? window->count++ : oldest] = seq;
     return true;

@@ -37,11 +37,14 @@ PoisonReason poison_judge(unsigned json_traits);
 #define POISON_LETTERS_MAX     100
 #define POISON_WINDOW_MESSAGES 10000
 
-/* Zeroed at first.  Remembers the newest dead letters by their seq. */
+/* Zeroed at first.  Remembers the newest dead letters by their seq; a stream without any, as nearly
+ * all are, has no memory for them. */
 typedef struct PoisonWindow {
-    int64_t seqs[POISON_LETTERS_MAX];
+    int64_t *seqs; /* POISON_LETTERS_MAX, or NULL */
     size_t count;
 } PoisonWindow;
+
+void poison_window_done(PoisonWindow *window); /* forgets them all */
 
 /* False when the letter would be one too many; then nothing is remembered.  A seq that is known was
  * counted before (its batch is tried again) and is allowed.  Any order. */

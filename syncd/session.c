@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/session.h"
 
-#include <bsd/string.h>
-
 #include "common/backoff.h"
 #include "common/clock.h"
 #include "common/ds_proto.h"
@@ -11,13 +9,15 @@
 #include "common/mem.h"
 #include "syncd/error_class.h"
 
-#define PROBE_MS_MAX        15000
-#define PROTOCOL_ERRORS_MAX 10   /* in a row, without the position moving */
-#define CYCLE_MS_MIN        1000 /* a read that ends sooner and brings nothing counts as a failure */
-#define HEALTHY_MS          10000 /* a read that lasted this long ends a row of failures */
-#define AWAIT_MS_MAX        5000  /* between two looks for a stream that does not exist yet */
-#define LETTERS_LOG_MS      10000 /* between two lines about dead letters of a stream */
-#define BACKOFF_SHOWN       3     /* failures in a row before ds_sync.stream says "backoff" */
+#define PROBE_MS_MAX           15000
+#define PROTOCOL_ERRORS_MAX    10 /* in a row, without the position moving */
+#define CYCLE_MS_MIN           1000 /* a read that ends sooner and brings nothing counts as a failure */
+#define HEALTHY_MS             10000 /* a read that lasted this long ends a row of failures */
+#define AWAIT_MS_MAX           5000  /* between two looks for a stream that does not exist yet */
+#define LETTERS_LOG_MS         10000 /* between two lines about dead letters of a stream */
+#define BACKOFF_SHOWN          3     /* failures in a row before ds_sync.stream says "backoff" */
+#define REASON_BYTES_MAX       511
+#define CONTENT_TYPE_BYTES_MAX 127
 
 static const LogScope scope = {.name = "syncd.session"};
 
@@ -49,10 +49,11 @@ struct Session {
     bool scheduled;
     char *name;
 
-    SourceEnd end;
-    SessionProbe probe;
+    /* What the events are about, only while they wait. */
+    SourceEnd *end;
+    SessionProbe *probe;
     LaneTrouble trouble;
-    Error trouble_err;
+    Error *trouble_err;
 
     bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
     bool generation_after; /* DRAIN: then begin a new generation */
@@ -61,8 +62,8 @@ struct Session {
     bool reached;
     unsigned protocol_errors;
     Str told_state; /* in ds_sync.stream, as far as we asked */
-    char reason[512];
-    char content_type[128];
+    char *reason;   /* NULL: "" */
+    char *content_type;
     uint64_t rows;
     uint64_t letters;
     uint64_t letters_logged;
@@ -99,31 +100,39 @@ session_enter(Session *session, SessionState state)
     session->state = state;
 }
 
-/* A peer may have put any bytes into what we show; Postgres takes UTF-8 only. */
+/* For people: what is too long is cut.  A peer may have put any bytes into what we show; Postgres
+ * takes UTF-8 only. */
 static void
-make_utf8(char *text)
+replace_text(char **text, Str by, size_t bytes_max)
 {
-    if (str_is_utf8(str_c(text))) {
-        return;
+    char *copy = str_dup(str_head(by, bytes_max));
+
+    if (!str_is_utf8(str_c(copy))) {
+        for (char *c = copy; *c != '\0'; c++) {
+            *c = (*c & 0x80) != 0 ? '?' : *c;
+        }
     }
-    for (char *c = text; *c != '\0'; c++) {
-        *c = (*c & 0x80) != 0 ? '?' : *c;
-    }
+    free(*text);
+    *text = copy;
+}
+
+static const char *
+text_or_empty(const char *text)
+{
+    return text == NULL ? "" : text;
 }
 
 /* What ds_sync.stream says; only when it changes. */
 static void
 session_tell(Session *session, Str state, const char *reason)
 {
-    if (str_eq(session->told_state, state) && strcmp(session->reason, reason) == 0) {
+    if (str_eq(session->told_state, state) && strcmp(text_or_empty(session->reason), reason) == 0) {
         return;
     }
     session->told_state = state;
-    (void)strlcpy(session->reason, reason, sizeof(session->reason)); /* for people: may be cut */
-    make_utf8(session->reason);
-    make_utf8(session->content_type);
+    replace_text(&session->reason, str_c(reason), REASON_BYTES_MAX);
     writer_set_state(session->writer, &session->lane, state, str_c(session->reason),
-                     str_c(session->content_type));
+                     str_c(text_or_empty(session->content_type)));
 }
 
 static void
@@ -134,21 +143,38 @@ session_account(Session *session)
 }
 
 static void
-session_stop_reading(Session *session)
-{
-    source_close(session->source);
-    budget_forget(session->shared->budget, &session->budget);
-    timer_stop(session->timer);
-    session->events &= ~(EVENT_BIT_PROBED | EVENT_BIT_END | EVENT_BIT_TIMER);
-}
-
-/* --- callbacks: they only record what happened --- */
-
-static void
 session_on_timer(void *arg)
 {
     session_raise(arg, EVENT_BIT_TIMER);
 }
+
+/* Only those that wait have a timer. */
+static void
+session_start_timer(Session *session, int64_t delay_ms)
+{
+    if (session->timer == NULL) {
+        session->timer = timer_new(session->shared->loop, session_on_timer, session);
+    }
+    timer_start(session->timer, delay_ms);
+}
+
+static void
+session_stop_timer(Session *session)
+{
+    timer_free(session->timer);
+    session->timer = NULL;
+}
+
+static void
+session_stop_reading(Session *session)
+{
+    source_close(session->source);
+    budget_forget(session->shared->budget, &session->budget);
+    session_stop_timer(session);
+    session->events &= ~(EVENT_BIT_PROBED | EVENT_BIT_END | EVENT_BIT_TIMER);
+}
+
+/* --- callbacks: they only record what happened --- */
 
 static void
 source_on_probe(void *arg, const SourceProbe *probe)
@@ -156,12 +182,13 @@ source_on_probe(void *arg, const SourceProbe *probe)
     Session *session = arg;
 
     session->reached = true;
-    memcpy(session->probe.next_offset, probe->next_offset.ptr, probe->next_offset.len);
-    session->probe.next_offset[probe->next_offset.len] = '\0';
-    session->probe.closed = probe->closed;
-    size_t length = DS_MIN(probe->content_type.len, sizeof(session->content_type) - 1);
-    memcpy(session->content_type, probe->content_type.ptr, length);
-    session->content_type[length] = '\0';
+    if (session->probe == NULL) {
+        session->probe = mem_zalloc(sizeof(*session->probe));
+    }
+    memcpy(session->probe->next_offset, probe->next_offset.ptr, probe->next_offset.len);
+    session->probe->next_offset[probe->next_offset.len] = '\0';
+    session->probe->closed = probe->closed;
+    replace_text(&session->content_type, probe->content_type, CONTENT_TYPE_BYTES_MAX);
     session_raise(session, EVENT_BIT_PROBED);
 }
 
@@ -183,7 +210,10 @@ source_on_end(void *arg, const SourceEnd *end)
 {
     Session *session = arg;
 
-    session->end = *end;
+    if (session->end == NULL) {
+        session->end = mem_alloc(sizeof(*session->end));
+    }
+    *session->end = *end;
     session_raise(session, EVENT_BIT_END);
 }
 
@@ -235,7 +265,10 @@ lane_on_trouble(void *arg, LaneTrouble trouble, const Error *err)
     Session *session = arg;
 
     session->trouble = trouble;
-    session->trouble_err = *err;
+    if (session->trouble_err == NULL) {
+        session->trouble_err = mem_alloc(sizeof(*session->trouble_err));
+    }
+    *session->trouble_err = *err;
     session_raise(session, EVENT_BIT_TROUBLE);
 }
 
@@ -334,7 +367,7 @@ session_await(Session *session)
     }
     session_enter(session, SESSION_WAITING);
     session_tell(session, STR("waiting"), why);
-    timer_start(session->timer, delay_ms);
+    session_start_timer(session, delay_ms);
 }
 
 static void
@@ -371,7 +404,7 @@ session_back_off(Session *session, EventId event, const Error *err, int64_t floo
             session_tell(session, STR("backoff"), err->text);
         }
     }
-    timer_start(session->timer, delay_ms);
+    session_start_timer(session, delay_ms);
 }
 
 static void
@@ -393,7 +426,7 @@ session_protocol_error(Session *session, const SourceEnd *end)
 static void
 session_read_ended(Session *session)
 {
-    const SourceEnd *end = &session->end;
+    const SourceEnd *end = session->end;
     const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
 
     session->reached = end->kind != SOURCE_END_RETRY && end->kind != SOURCE_END_AUTH;
@@ -454,7 +487,7 @@ static void
 session_probed(Session *session)
 {
     const Checkpoint *checkpoint = &session->lane.checkpoint;
-    const SessionProbe *probe = &session->probe;
+    const SessionProbe *probe = session->probe;
     const char *ours = source_position(session->source)->offset;
     Offset own;
     bool has_eras = offset_parse(str_c(probe->next_offset), &own);
@@ -517,7 +550,7 @@ session_is_over(const Session *session)
 static void
 session_in_trouble(Session *session)
 {
-    const Error *err = &session->trouble_err;
+    const Error *err = session->trouble_err;
 
     session_stop_reading(session);
     session->events &= ~EVENT_BIT_LOADED;
@@ -530,7 +563,7 @@ session_in_trouble(Session *session)
     switch (session->trouble) {
     case LANE_FENCED:
         session_enter(session, SESSION_FENCED);
-        (void)strlcpy(session->reason, err->text, sizeof(session->reason));
+        replace_text(&session->reason, str_c(err->text), REASON_BYTES_MAX);
         log_warn(&scope, EVENT_STREAM_FENCED, SESSION_FIELDS(session),
                  "%s; this instance writes nothing of the stream any more", err->text);
         break;
@@ -597,6 +630,7 @@ session_stop(Session *session)
 static void
 session_timer_fired(Session *session)
 {
+    session_stop_timer(session);
     if (session->state == SESSION_BACKOFF && session->load_after) {
         session->load_after = false;
         session_load(session);
@@ -621,14 +655,21 @@ session_postgres_down(Session *session)
     return true;
 }
 
+/* What the events told is acted on; an idle session holds nothing of it. */
 static void
-session_step(void *arg)
+session_forget_news(Session *session)
 {
-    Session *session = arg;
-    unsigned events = session->events;
+    free(session->end);
+    free(session->probe);
+    free(session->trouble_err);
+    session->end = NULL;
+    session->probe = NULL;
+    session->trouble_err = NULL;
+}
 
-    session->scheduled = false;
-    session->events = 0;
+static void
+session_act(Session *session, unsigned events)
+{
     if (events & EVENT_BIT_TROUBLE) {
         session_in_trouble(session);
         events &= EVENT_BIT_STOP;
@@ -655,6 +696,20 @@ session_step(void *arg)
     }
     if ((events & EVENT_BIT_WRITTEN) && session->state == SESSION_DRAIN) {
         session_drained(session);
+    }
+}
+
+static void
+session_step(void *arg)
+{
+    Session *session = arg;
+    unsigned events = session->events;
+
+    session->scheduled = false;
+    session->events = 0;
+    session_act(session, events);
+    if (session->events == 0) {
+        session_forget_news(session);
     }
 }
 
@@ -691,7 +746,6 @@ session_new(const SessionShared *shared, const char *name, Writer *writer)
         },
         &source_callbacks, session);
     free(url);
-    session->timer = timer_new(shared->loop, session_on_timer, session);
     backoff_init(&session->backoff, config->timeouts.backoff_base_ms,
                  config->timeouts.backoff_max_ms);
     writer_attach(writer, &session->lane);
@@ -708,6 +762,9 @@ session_free(Session *session)
     timer_free(session->timer);
     session->lane.in_flight = false; /* the writer is gone, or about to be */
     lane_done(&session->lane);
+    session_forget_news(session);
+    free(session->reason);
+    free(session->content_type);
     free(session->name);
     free(session);
 }
@@ -739,7 +796,7 @@ session_view(const Session *session)
         .name = session->name,
         .state = session->state,
         .state_word = session_state_word(session->state),
-        .reason = session->reason,
+        .reason = text_or_empty(session->reason),
         .checkpoint = &session->lane.checkpoint,
         .rows = session->rows,
         .letters = session->letters,

@@ -47,6 +47,13 @@ source_forget_unit(Source *source)
     source->unit = NULL;
 }
 
+static void
+source_forget_failure(Source *source)
+{
+    free(source->failure);
+    source->failure = NULL;
+}
+
 void
 source_close(Source *source)
 {
@@ -55,6 +62,7 @@ source_close(Source *source)
         source->transfer = NULL;
     }
     source_forget_unit(source);
+    source_forget_failure(source);
     source->mode = SOURCE_NONE;
     source->paused = false;
     source->up_to_date = false;
@@ -214,8 +222,9 @@ source_head_judge(Source *source, const HttpHead *head)
         source->answered = true;
         return true;
     }
-    source->failure.kind = end_of_status(head->status);
-    (void)error_set(&source->failure.err, ERR_RETRY, "the server answers %d%s", head->status,
+    source->failure = mem_zalloc(sizeof(*source->failure));
+    source->failure->kind = end_of_status(head->status);
+    (void)error_set(&source->failure->err, ERR_RETRY, "the server answers %d%s", head->status,
                     head->status >= 300 && head->status < 400
                         ? ", a redirect; DS_SERVER_URL must name "
                           "the server itself"
@@ -279,7 +288,7 @@ source_start(Source *source, const char *method, Str query, const HttpCallbacks 
     DS_ASSERT(built);
     source->answered = false;
     source->moved = false;
-    source->failure = (SourceEnd){.kind = SOURCE_END_CYCLE};
+    source_forget_failure(source);
     source->opened_ms = clock_mono_ms();
     source->transfer = http_start(source->config.client,
                                   &(HttpRequest){
@@ -312,15 +321,21 @@ source_probed(Source *source)
     source->transfer = NULL;
     source->mode = SOURCE_NONE;
     source->callbacks->on_probe(source->arg, &probe);
+    buf_reset(&source->content_type);
+    buf_shrink(&source->content_type, 0);
 }
 
 void
 source_on_done(void *arg, const HttpResult *result)
 {
     Source *source = arg;
-    SourceEnd end = source->failure;
+    SourceEnd end = {.kind = SOURCE_END_CYCLE};
 
     source->transfer = NULL;
+    if (source->failure != NULL) {
+        end = *source->failure;
+        source_forget_failure(source);
+    }
     end.retry_after_ms = result->retry_after_ms;
     if (source->mode == SOURCE_SSE && source->closed) {
         end.kind = SOURCE_END_CLOSED; /* all was said, however the connection ends */

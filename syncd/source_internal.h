@@ -42,9 +42,9 @@ struct Source {
 
     int64_t opened_ms;
     bool moved;
-    bool answered;     /* a head with a status to read on */
-    SourceEnd failure; /* of the head or the body; kind CYCLE: none */
-    Buf decoded;       /* base64 */
+    bool answered;      /* a head with a status to read on */
+    SourceEnd *failure; /* what the head says; NULL: nothing bad */
+    Buf decoded;        /* base64 */
 
     /* Of a poll's head, or of a HEAD. */
     char next_offset[OFFSET_BYTES_MAX + 1];

@@ -34,7 +34,7 @@ poll_on_body(void *arg, Str bytes)
     Source *source = arg;
     Error err;
 
-    if (source->failure.kind != SOURCE_END_CYCLE) {
+    if (source->failure != NULL) {
         return; /* the body of an error */
     }
     Unit *unit = source_unit(source);

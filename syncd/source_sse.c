@@ -95,10 +95,15 @@ sse_on_body(void *arg, Str bytes)
     Source *source = arg;
     Error err;
 
-    if (source->failure.kind != SOURCE_END_CYCLE) {
+    if (source->failure != NULL) {
         return; /* the body of an error */
     }
     if (sse_feed(source->sse, bytes, &err)) {
+        if (source->up_to_date) {
+            sse_rest(source->sse);
+            buf_reset(&source->decoded);
+            buf_shrink(&source->decoded, 0);
+        }
         return;
     }
     switch (err.code) {

@@ -283,6 +283,8 @@ job_start_state(Writer *writer, Lane *lane)
     number_text(id, sizeof(id), lane->checkpoint.stream_id);
     number_text(epoch, sizeof(epoch), lane->checkpoint.epoch);
     pg_query(writer->pg, sql_set_state, params, DS_COUNT(params), writer_on_reply, writer);
+    buf_done(&lane->reason); /* sent, and rarely needed again */
+    buf_done(&lane->content_type);
 }
 
 static void

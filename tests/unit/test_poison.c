@@ -33,6 +33,7 @@ Test(poison, a_hundred_letters_within_ten_thousand_messages_are_allowed_and_no_m
     }
     cr_expect_not(poison_window_add(&window, 9999));
     cr_expect_not(poison_window_add(&window, 9999), "a refused letter was remembered");
+    poison_window_done(&window);
 }
 
 Test(poison, letters_that_are_far_enough_apart_never_end)
@@ -43,6 +44,7 @@ Test(poison, letters_that_are_far_enough_apart_never_end)
         cr_assert(poison_window_add(&window, seq * 100), "letter %lld", (long long)seq);
     }
     cr_expect_not(poison_window_add(&window, 4999 * 100 - 50));
+    poison_window_done(&window);
 }
 
 Test(poison, a_letter_that_is_tried_again_counts_once)
@@ -55,6 +57,7 @@ Test(poison, a_letter_that_is_tried_again_counts_once)
         }
     }
     cr_expect_not(poison_window_add(&window, POISON_LETTERS_MAX));
+    poison_window_done(&window);
 }
 
 Test(poison, letters_count_in_any_order)
@@ -68,6 +71,7 @@ Test(poison, letters_count_in_any_order)
     cr_expect_not(poison_window_add(&window, 500));
     cr_expect_not(poison_window_add(&window, 10000), "all of them are within 10,000 of it");
     cr_expect(poison_window_add(&window, 10001), "the first of them is now far enough away");
+    poison_window_done(&window);
 }
 
 Test(poison, the_line_of_copy_is_read_wherever_it_stands_in_the_context)

@@ -26,7 +26,7 @@ record(void *arg, const SseEvent *event, Error *err)
     return true;
 }
 
-/* Whole, cut at every point, and byte by byte. */
+/* Whole, cut at every point, and byte by byte with rests. */
 static void
 expect_events(Str wire, const char *trace)
 {
@@ -46,8 +46,10 @@ expect_events(Str wire, const char *trace)
 
     for (size_t i = 0; i < wire.len; i++) {
         cr_assert(sse_feed(parser, str_n(wire.ptr + i, 1), &err), "%s", err.text);
+        sse_rest(parser);
     }
-    cr_expect_str_eq(rec.trace, trace, "%s, not %s: byte by byte", rec.trace, trace);
+    cr_expect_str_eq(rec.trace, trace, "%s, not %s: byte by byte, resting in between", rec.trace,
+                     trace);
     sse_free(parser);
 }
 
