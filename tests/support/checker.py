@@ -38,8 +38,11 @@ def value_of(text):
 
 
 class StreamChecker:
-    def __init__(self, server, name, is_json=True, generation=1):
+    """producer: who filled the stream (load.Producer); its acknowledged requests must be there."""
+
+    def __init__(self, server, name, is_json=True, generation=1, producer=None):
         self.server = server
+        self.producer = producer
         self.name = name
         self.is_json = is_json
         self.generation = generation
@@ -70,8 +73,17 @@ class StreamChecker:
                 return content, offset
 
     def read_stream(self):
+        acknowledged = self.producer and self.producer.acknowledged
+        known = len(self.content)
         more, self.offset = self._read_from(self.offset)
         self.content += more
+        wrong = self.producer and self.producer.wrong(self.content, acknowledged, known)
+        if wrong:
+            self.note(f"the stream is not what was sent: {wrong}")
+
+    def forget(self, next_seq):
+        """Postgres lost what it had from next_seq on, and says so: a failover to a standby behind."""
+        self.good = min(self.good, next_seq)
 
     def check(self, connection, everything=False):
         """True when nothing was found this time; what was found is in self.findings."""

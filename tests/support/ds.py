@@ -228,7 +228,8 @@ def postgres_client(name):
 
 
 class Postgres:
-    """A private server: initdb, start, and stop; a database of one's own with create_database."""
+    """A private server: initdb, start, and stop; a database of one's own with create_database.  With
+    standby_of another one, it is made as a copy that follows it, until promote."""
 
     SETTINGS = {
         "wal_level": "logical", "track_commit_timestamp": "on", "max_replication_slots": "10",
@@ -236,23 +237,30 @@ class Postgres:
         "max_connections": "100",
     }
 
-    def __init__(self, folder, port=None, settings=None):
-        self.folder = Path(folder) / "postgres"
+    def __init__(self, folder, port=None, settings=None, name="postgres", environment=None,
+                 standby_of=None):
+        self.name = name
+        self.folder = Path(folder) / name
         self.port = port or free_port()
         self.user = postgres_user()
         self.process = None
         self.started = False
         self.settings = {**self.SETTINGS, **(settings or {})}
+        self.environment = environment
         self.folder.mkdir()
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
-        self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                  "--locale=C.UTF-8", "--no-sync")
+        if standby_of:
+            self._run("pg_basebackup", "-D", self.folder / "data", "-d", standby_of.url(), "-R",
+                      "-X", "stream", "-c", "fast", "--no-sync")
+        else:
+            self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                      "--locale=C.UTF-8", "--no-sync")
 
     def _run(self, name, *arguments):
         options = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} \
             if self.user else {}
-        done = subprocess.run([postgres_folder() / name, *arguments], cwd=self.folder, **options,
+        done = subprocess.run([postgres_client(name), *arguments], cwd=self.folder, **options,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
             raise StackError(f"{name} failed:\n{done.stdout}")
@@ -273,9 +281,10 @@ class Postgres:
 
     def _launch(self):
         options = [word for key, value in self.settings.items() for word in ("-c", f"{key}={value}")]
-        self.process = Process("postgres", [postgres_folder() / "postgres", "-D", self.folder / "data",
-                                            "-p", self.port, "-k", self.folder, *options],
-                               self.folder.parent, user=self.user, stop_signal=signal.SIGINT)
+        self.process = Process(self.name, [postgres_folder() / "postgres", "-D", self.folder / "data",
+                                           "-p", self.port, "-k", self.folder, *options],
+                               self.folder.parent, self.environment, user=self.user,
+                               stop_signal=signal.SIGINT)
 
     def wait_ready(self):
         ready = [postgres_client("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
@@ -297,8 +306,18 @@ class Postgres:
         connection.close()
         return self.url(name)
 
+    def promote(self):
+        connection = self.connect()
+        connection.cursor().execute("SELECT pg_promote(true, %s)", (HANG_SECONDS,))
+        connection.close()
+
     def stop(self):
         return self.process.stop() if self.process else 0
+
+    def crash(self):
+        """An immediate shutdown: nothing is written any more, and the next start recovers."""
+        self.process.signal(signal.SIGQUIT)
+        self.process.wait()
 
     def kill(self):
         """SIGKILL to the postmaster; its children notice and leave."""
