@@ -3,11 +3,14 @@
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: help build run test test-full bench lint fuzz clean deps deps-run deps-test deps-full
+.PHONY: help build run test test-full bench fault lint fuzz clean deps deps-run deps-test deps-full
 
 # Seconds per fuzzer for `make fuzz`.
 FUZZ_SECONDS ?= 60
 export FUZZ_SECONDS
+
+# Faults for `make fault`.
+FAULTS ?= 200
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +30,13 @@ test-full: deps-full ## all stages: also clang, thread sanitizer, fuzzers, thous
 
 bench: deps-full build ## compare against peers, printed as ratios
 	@exec bench/run
+
+fault: deps-run  ## FAULTS (200) faults while 50 streams are loaded; SEED, ONLY to play them again
+	cmake --preset release
+	cmake --build build/release
+	cmake --preset fault
+	cmake --build build/fault
+	@exec tests/fault/run --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 lint: deps-full  ## layers, format, function size, docs that follow the code
 	@exec tests/lint --full
