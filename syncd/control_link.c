@@ -6,6 +6,7 @@
 #include "common/backoff.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "syncd/error_class.h"
 
 #define CONNECT_MS_MAX 10000
 
@@ -128,6 +129,11 @@ link_connected(void *arg, const PgReply *reply)
     ControlLink *link = arg;
 
     if (!reply->ok) {
+        if (link->config.on_refused != NULL &&
+            error_class_of_postgres(reply->error_class, reply->err.sqlstate) ==
+                ERROR_CLASS_POSTGRES_REFUSED) {
+            link->config.on_refused(link->config.arg);
+        }
         link_down(link, reply);
         return;
     }

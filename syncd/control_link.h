@@ -18,6 +18,8 @@ typedef struct ControlLink ControlLink;
 
 typedef struct ControlLinkConfig {
     const Secret *postgres_url; /* borrowed */
+    void (*on_refused)(void *arg); /* the login was: the secret may be read anew; may be NULL */
+    void *arg;
     const char *application_name;
     int64_t command_ms_max; /* no answer for this long: the connection is given up */
     int64_t backoff_base_ms;

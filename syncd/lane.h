@@ -36,6 +36,7 @@ typedef struct LaneCallbacks {
     /* The part in flight, if any, was given back before. */
     void (*on_trouble)(void *arg, LaneTrouble trouble, const Error *err);
     void (*on_down)(void *arg); /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
+    void (*on_released)(void *arg); /* of a lane that leaves: nothing of it is in flight any more */
 } LaneCallbacks;
 
 #define LANE_WANTS_LOAD       DS_BIT(0)
@@ -51,10 +52,13 @@ typedef struct Lane {
     Str name;   /* of the stream; borrowed from the session */
     Str source; /* name of the server */
     Str owner;  /* this instance */
+    Str route;  /* the name of what it is loaded by */
+    int64_t lease_epoch; /* of its work partition: what it loads with */
     Checkpoint checkpoint;
     bool loaded; /* the checkpoint is ours: rows may be written */
     bool is_ready;
     bool in_flight; /* a part of it is in the writer's transaction */
+    bool leaving;   /* nothing more of it is written */
     unsigned wants; /* LANE_WANTS_* */
     Str state;      /* for LANE_WANTS_STATE: static words */
     Buf reason;

@@ -49,6 +49,18 @@ program_stop(Program *program)
 }
 
 static void
+program_on_refused(void *arg, const Error *err)
+{
+    Program *program = arg;
+
+    log_error(&scope, EVENT_LEASE_REFUSED, LOG_FIELDS(), "%s", err->text);
+    program->exit_code = EXIT_POSTGRES;
+    if (!program->stopping) {
+        program_stop(program);
+    }
+}
+
+static void
 program_on_signal(void *arg)
 {
     Program *program = arg;
@@ -139,6 +151,7 @@ program_run(Program *program)
     program->metrics = metrics_new();
     stats_init(&program->stats, program->metrics);
     program->supervisor = supervisor_new(program->loop, &program->config, &program->stats);
+    supervisor_on_refused(program->supervisor, program_on_refused, program);
     if (strcmp(program->config.listen, "off") != 0) {
         program->status = status_new(program->loop,
                                      &(StatusConfig){

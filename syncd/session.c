@@ -3,7 +3,6 @@
 
 #include "common/backoff.h"
 #include "common/clock.h"
-#include "common/ds_proto.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -30,6 +29,7 @@ static const LogScope scope = {.name = "syncd.session"};
 #define EVENT_BIT_DOWN    DS_BIT(5) /* Postgres is out of reach */
 #define EVENT_BIT_TIMER   DS_BIT(6)
 #define EVENT_BIT_STOP    DS_BIT(7)
+#define EVENT_BIT_REVOKE  DS_BIT(8)
 
 typedef struct SessionProbe {
     char next_offset[OFFSET_BYTES_MAX + 1];
@@ -47,7 +47,8 @@ struct Session {
     SessionState state;
     unsigned events;
     bool scheduled;
-    char *name;
+    void *owner;
+    Str name;
 
     /* What the events are about, only while they wait. */
     SourceEnd *end;
@@ -59,6 +60,8 @@ struct Session {
     bool generation_after; /* DRAIN: then begin a new generation */
     bool was_gone;         /* 404 after success, waiting for it to be made anew */
     bool ending;
+    bool revoked; /* ending, and nothing more is written */
+    bool freed;   /* while a step was scheduled */
     bool reached;
     unsigned protocol_errors;
     Str told_state; /* in ds_sync.stream, as far as we asked */
@@ -276,6 +279,12 @@ static void
 lane_on_down(void *arg)
 {
     session_raise(arg, EVENT_BIT_DOWN);
+}
+
+static void
+lane_on_released(void *arg)
+{
+    session_raise(arg, EVENT_BIT_WRITTEN);
 }
 
 /* --- decisions --- */
@@ -565,7 +574,12 @@ session_in_trouble(Session *session)
         session_enter(session, SESSION_FENCED);
         replace_text(&session->reason, str_c(err->text), REASON_BYTES_MAX);
         log_warn(&scope, EVENT_STREAM_FENCED, SESSION_FIELDS(session),
-                 "%s; this instance writes nothing of the stream any more", err->text);
+                 "%s; this instance writes nothing of the stream until it holds its partition "
+                 "again",
+                 err->text);
+        if (!session->ending) {
+            session->shared->on_fenced(session->owner);
+        }
         break;
     case LANE_MOVED:
         log_warn(&scope, EVENT_STREAM_MOVED, SESSION_FIELDS(session), "%s; loading it again",
@@ -582,21 +596,18 @@ session_in_trouble(Session *session)
         session_back_off(session, EVENT_NONE, err, 0);
         break;
     }
-    if (session->ending) {
-        session_raise(session, EVENT_BIT_STOP);
-    }
 }
 
 /* Reading is over: once all is written, what it was over for. */
 static void
 session_drained(Session *session)
 {
-    if (!lane_is_empty(&session->lane) || session->lane.in_flight) {
+    if (session->lane.in_flight || (!session->revoked && !lane_is_empty(&session->lane))) {
         return;
     }
     if (session->ending) {
         session_enter(session, SESSION_ENDED);
-        session->shared->on_ended(session->shared->arg);
+        session->shared->on_ended(session->owner);
     } else if (session->generation_after) {
         session->generation_after = false;
         session_enter(session, SESSION_LOAD);
@@ -621,10 +632,12 @@ session_stop(Session *session)
     }
     if (session->state == SESSION_DRAIN) {
         session_drained(session);
-        return;
+    } else if (session->lane.in_flight) {
+        writer_leave(session->writer, &session->lane); /* and again when it is back */
+    } else {
+        session_enter(session, SESSION_ENDED);
+        session->shared->on_ended(session->owner);
     }
-    session_enter(session, SESSION_ENDED);
-    session->shared->on_ended(session->shared->arg);
 }
 
 static void
@@ -638,6 +651,8 @@ session_timer_fired(Session *session)
         session_probe(session);
     }
 }
+
+#define EVENTS_OF_END (EVENT_BIT_STOP | EVENT_BIT_REVOKE)
 
 /* Postgres is out of reach for long: keep no connection, and begin from what it says then.  False
  * when that changes nothing here. */
@@ -672,12 +687,16 @@ session_act(Session *session, unsigned events)
 {
     if (events & EVENT_BIT_TROUBLE) {
         session_in_trouble(session);
-        events &= EVENT_BIT_STOP;
+        events &= EVENTS_OF_END;
     }
     if ((events & EVENT_BIT_DOWN) && session_postgres_down(session)) {
-        events &= EVENT_BIT_STOP;
+        events &= EVENTS_OF_END;
     }
-    if (events & EVENT_BIT_STOP) {
+    if ((events & EVENT_BIT_REVOKE) && !session->revoked) {
+        session->revoked = true;
+        writer_leave(session->writer, &session->lane);
+    }
+    if ((events & EVENTS_OF_END) || session->ending) {
         session->ending = true;
         session_stop(session);
         return;
@@ -706,6 +725,10 @@ session_step(void *arg)
     unsigned events = session->events;
 
     session->scheduled = false;
+    if (session->freed) {
+        loop_defer_free(session->shared->loop, session);
+        return;
+    }
     session->events = 0;
     session_act(session, events);
     if (session->events == 0) {
@@ -716,36 +739,38 @@ session_step(void *arg)
 /* --- life --- */
 
 Session *
-session_new(const SessionShared *shared, const char *name, Writer *writer)
+session_new(const SessionShared *shared, const SessionConfig *own, Writer *writer)
 {
     static const LaneCallbacks lane_callbacks = {.on_loaded = lane_on_loaded,
                                                  .on_committed = lane_on_committed,
                                                  .on_trouble = lane_on_trouble,
-                                                 .on_down = lane_on_down};
+                                                 .on_down = lane_on_down,
+                                                 .on_released = lane_on_released};
     static const SourceCallbacks source_callbacks = {
         .on_probe = source_on_probe, .on_unit = source_on_unit, .on_end = source_on_end};
     const SyncdConfig *config = shared->config;
     Session *session = mem_zalloc(sizeof(*session));
-    char *url = server_stream_url(shared->server, str_c(name));
 
     session->shared = shared;
     session->writer = writer;
-    session->name = mem_strdup(name);
+    session->owner = own->owner;
+    session->name = own->key->name;
     session->told_state = STR_EMPTY;
     session->budget.arg = session;
-    lane_init(&session->lane, str_c(shared->server->name), str_c(session->name),
-              str_c(config->instance), &lane_callbacks, session);
+    lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
+              &lane_callbacks, session);
+    session->lane.route = own->key->route;
+    session->lane.lease_epoch = own->lease_epoch;
     session->source = source_new(
         &(SourceConfig){
-            .url = url,
-            .client = shared->server->client,
+            .url = own->plan->url,
+            .client = own->plan->route->server->client,
             .idle_ms_max = config->timeouts.idle_ms,
             .request_ms_max = DS_MIN(config->timeouts.idle_ms, (int64_t)PROBE_MS_MAX),
             .limits = {.bytes_max = (size_t)config->limits.event_bytes,
                        .message_bytes_max = (size_t)config->limits.message_bytes},
         },
         &source_callbacks, session);
-    free(url);
     backoff_init(&session->backoff, config->timeouts.backoff_base_ms,
                  config->timeouts.backoff_max_ms);
     writer_attach(writer, &session->lane);
@@ -758,15 +783,25 @@ session_free(Session *session)
     if (session == NULL) {
         return;
     }
+    budget_forget(session->shared->budget, &session->budget);
     source_free(session->source);
     timer_free(session->timer);
-    session->lane.in_flight = false; /* the writer is gone, or about to be */
+    if (session->state == SESSION_ENDED) {
+        writer_detach(session->writer, &session->lane);
+    }
+    session->lane.in_flight = false; /* else the writer is gone */
+    lane_clear(&session->lane);
+    session_account(session);
     lane_done(&session->lane);
     session_forget_news(session);
     free(session->reason);
     free(session->content_type);
-    free(session->name);
-    free(session);
+    session->reason = NULL;
+    session->content_type = NULL;
+    session->freed = true;
+    if (!session->scheduled) {
+        loop_defer_free(session->shared->loop, session);
+    }
 }
 
 void
@@ -782,6 +817,12 @@ session_end(Session *session)
 }
 
 void
+session_revoke(Session *session)
+{
+    session_raise(session, EVENT_BIT_REVOKE);
+}
+
+void
 session_resume(void *arg)
 {
     Session *session = arg;
@@ -793,7 +834,7 @@ SessionView
 session_view(const Session *session)
 {
     return (SessionView){
-        .name = session->name,
+        .name = session->name.ptr,
         .state = session->state,
         .state_word = session_state_word(session->state),
         .reason = text_or_empty(session->reason),

@@ -4,8 +4,8 @@
  *
  * Load the checkpoint (which fences whoever held it), probe the stream, read and hand over; after
  * an error back off and probe again.  A connection that the server ends in order is opened again
- * from memory; Postgres is read only after an error of its side.  Sessions live as long as the
- * program.
+ * from memory; Postgres is read only after an error of its side.  A session works under one lease of
+ * its stream's partition; it is ended with it, and another one begins under the next.
  */
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "syncd/session_state.h"
 #include "syncd/source.h"
 #include "syncd/stats.h"
+#include "syncd/stream_plan.h"
 #include "syncd/syncd_config.h"
 #include "syncd/writer.h"
 
@@ -22,19 +23,32 @@ typedef struct Session Session;
 /* What all sessions share; borrowed. */
 typedef struct SessionShared {
     Loop *loop;
-    const Server *server;
     Budget *budget;
     const SyncdConfig *config;
     const Stats *stats;
     void (*on_refused)(void *arg); /* the server refused our credentials: read them again */
-    void (*on_ended)(void *arg);   /* a session reached SESSION_ENDED */
     void *arg;
+    /* Of one session, with the owner that it was made with. */
+    void (*on_ended)(void *owner);  /* it reached SESSION_ENDED and may be freed */
+    void (*on_fenced)(void *owner); /* a later epoch holds the stream, and nobody has ended this */
 } SessionShared;
 
-Session *session_new(const SessionShared *shared, const char *name, Writer *writer);
-void session_free(Session *session); /* accepts NULL; after the loop has stopped */
+typedef struct SessionConfig {
+    const StreamKey *key;   /* these two are borrowed and outlive the session */
+    const StreamPlan *plan;
+    int64_t lease_epoch;    /* of the stream's work partition */
+    void *owner;
+} SessionConfig;
+
+Session *session_new(const SessionShared *shared, const SessionConfig *config, Writer *writer);
+/* Accepts NULL.  In SESSION_ENDED, also from on_ended; in any other state after its writer is gone.
+ */
+void session_free(Session *session);
 void session_start(Session *session);
-void session_end(Session *session); /* stops reading, writes what is gathered, then SESSION_ENDED */
+/* Both stop reading and lead to SESSION_ENDED: session_end writes what is gathered before, and
+ * session_revoke writes nothing more, only what is in flight may still succeed. */
+void session_end(Session *session);
+void session_revoke(Session *session);
 
 /* For /status and /readyz. */
 typedef struct SessionView {

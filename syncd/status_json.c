@@ -44,11 +44,16 @@ status_json(const Supervisor *supervisor, const char *instance, Buf *out, Error 
 {
     const char *why;
     bool ready = supervisor_is_ready(supervisor, &why);
+    FleetView fleet = supervisor_fleet(supervisor);
 
     if (!buf_printf(out, err, "{\"version\":\"%s\",\"instance\":", DS_VERSION) ||
         !json_escape(str_c(instance), out, err) ||
         !buf_printf(out, err, ",\"ready\":%s", ready ? "true" : "false") ||
-        !text_member(out, "readiness", why, err) || !buf_append(out, STR(",\"streams\":["), err)) {
+        !text_member(out, "readiness", why, err) ||
+        !buf_printf(out, err,
+                    ",\"fleet\":{\"instances\":%u,\"partitions_held\":%u,\"streams_wanted\":%zu}"
+                    ",\"streams\":[",
+                    fleet.instances, fleet.held, fleet.wanted)) {
         return false;
     }
     for (size_t i = 0; i < supervisor_count(supervisor); i++) {

@@ -6,6 +6,7 @@
 #include "common/ds_proto.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "syncd/lease_rules.h"
 
 #define FIELD(member) offsetof(SyncdConfig, member)
 #define MIB           (INT64_C(1) << 20)
@@ -181,6 +182,15 @@ static const Setting settings[] = {
      .max = 3600000,
      .bare_unit_ms = 1000,
      .help = "After SIGTERM, how long what is gathered may take to be committed."},
+    {.name = "SYNCD_LEASE",
+     .type = SETTING_DURATION,
+     .field = FIELD(timeouts.lease_ms),
+     .fallback = "15s",
+     .min = LEASE_MS_MIN,
+     .max = LEASE_MS_MAX,
+     .bare_unit_ms = 1000,
+     .help = "How long work partitions stay with an instance that is no longer heard of; the same "
+             "for all instances."},
     {.name = "SYNCD_ON_RECREATE",
      .type = SETTING_CHOICE,
      .field = FIELD(on_recreate),

@@ -29,6 +29,7 @@ typedef struct SyncdTimeouts {
     int64_t backoff_max_ms;
     int64_t patience_ms; /* Postgres out of reach this long: reading stops */
     int64_t stop_ms;     /* after SIGTERM, for what is gathered */
+    int64_t lease_ms;    /* of a work partition */
 } SyncdTimeouts;
 
 typedef struct SyncdConfig {

@@ -5,7 +5,6 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/route_spec.h"
 #include "sql/queries.h"
 #include "syncd/error_class.h"
 #include "syncd/writer_internal.h"
@@ -121,6 +120,9 @@ writer_command_started(Writer *writer)
 static void
 lane_want(Writer *writer, Lane *lane, unsigned want)
 {
+    if (lane->leaving) {
+        return;
+    }
     if (lane->wants == 0) {
         TAILQ_INSERT_TAIL(&writer->jobs, lane, job_link);
     }
@@ -157,7 +159,7 @@ writer_reply_lost(Writer *writer, const char *what)
     PgReply reply = {.error_class = PG_ERROR_CONNECTION};
 
     (void)error_set(&reply.err, ERR_RETRY, "%s", what);
-    if (writer->state == WRITER_JOB) {
+    if (writer->state == WRITER_JOB && writer->job_lane != NULL) {
         lane_want(writer, writer->job_lane, writer->job);
     }
     writer_lost(writer, &reply);
@@ -243,11 +245,13 @@ number_text(char *out, size_t size, int64_t number)
 static void
 job_start_load(Writer *writer, Lane *lane)
 {
-    PgParam params[4] = {{.value = lane->source.ptr},
-                         {.value = lane->name.ptr},
-                         {.value = lane->owner.ptr},
-                         {.value = ROUTE_DEFAULT_NAME}};
+    char epoch[24];
+    PgParam params[5] = {
+        {.value = lane->source.ptr}, {.value = lane->name.ptr}, {.value = lane->owner.ptr},
+        {.value = lane->route.ptr},  {.value = epoch},
+    };
 
+    number_text(epoch, sizeof(epoch), lane->lease_epoch);
     lane->loaded = false;
     pg_query(writer->pg, sql_load_checkpoint, params, DS_COUNT(params), writer_on_reply, writer);
 }
@@ -321,13 +325,16 @@ job_loaded(Lane *lane)
     lane->callbacks->on_loaded(lane->arg);
 }
 
-/* False: the connection is in trouble and the job is wanted again. */
+/* False: the connection is in trouble and the job is wanted again; lane is NULL when it is not any
+ * more. */
 static bool
 job_failed(Writer *writer, Lane *lane, const PgReply *reply)
 {
     if (error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))
             ->action != ERROR_ACTION_DEAD_LETTER) {
-        lane_want(writer, lane, writer->job);
+        if (lane != NULL) {
+            lane_want(writer, lane, writer->job);
+        }
         if (reply->error_class == PG_ERROR_CONNECTION) {
             writer_lost(writer, reply);
         } else {
@@ -335,8 +342,26 @@ job_failed(Writer *writer, Lane *lane, const PgReply *reply)
         }
         return false;
     }
-    writer_trouble(writer, lane, LANE_REFUSED, &reply->err);
+    if (lane != NULL) {
+        writer_trouble(writer, lane, LANE_REFUSED, &reply->err);
+    }
     return true;
+}
+
+/* No row: the position is not ours to load, or not the one that we knew. */
+static void
+job_missed(Writer *writer, Lane *lane, unsigned job)
+{
+    Error err;
+
+    if (job == LANE_WANTS_GENERATION) {
+        /* An answer of ours was lost, or we are fenced: loading tells. */
+        lane_want(writer, lane, LANE_WANTS_LOAD);
+        return;
+    }
+    (void)error_set(&err, ERR_CONFLICT, "fenced: a later epoch than %lld has taken over",
+                    (long long)lane->lease_epoch);
+    writer_trouble(writer, lane, LANE_FENCED, &err);
 }
 
 static void
@@ -357,13 +382,11 @@ job_reply(Writer *writer, const PgReply *reply)
     writer_succeeded(writer);
     writer_enter(writer, WRITER_IDLE);
     writer_schedule(writer);
-    if (job == LANE_WANTS_STATE) {
+    if (job == LANE_WANTS_STATE || lane == NULL) {
         return;
     }
     if (reply->rows == 0) {
-        /* A generation that is not the one we knew: an answer of ours was lost, or we are fenced.
-         */
-        lane_want(writer, lane, LANE_WANTS_LOAD);
+        job_missed(writer, lane, job);
         return;
     }
     if (!checkpoint_read(reply, 0, &checkpoint, &err)) {
@@ -426,10 +449,44 @@ writer_attach(Writer *writer, Lane *lane)
     TAILQ_INSERT_TAIL(&writer->lanes, lane, all_link);
 }
 
+static void
+lane_unready(Writer *writer, Lane *lane)
+{
+    if (lane->is_ready) {
+        lane->is_ready = false;
+        TAILQ_REMOVE(&writer->ready, lane, ready_link);
+    }
+    if (lane->wants != 0) {
+        lane->wants = 0;
+        TAILQ_REMOVE(&writer->jobs, lane, job_link);
+    }
+}
+
+void
+writer_leave(Writer *writer, Lane *lane)
+{
+    lane->leaving = true;
+    lane_unready(writer, lane);
+    if (!lane->in_flight) {
+        lane->callbacks->on_released(lane->arg);
+    }
+}
+
+void
+writer_detach(Writer *writer, Lane *lane)
+{
+    DS_ASSERT(!lane->in_flight);
+    lane_unready(writer, lane);
+    if (writer->job_lane == lane) {
+        writer->job_lane = NULL; /* nobody wants the answer any more */
+    }
+    TAILQ_REMOVE(&writer->lanes, lane, all_link);
+}
+
 void
 writer_lane_filled(Writer *writer, Lane *lane)
 {
-    if (!lane->is_ready && !lane->in_flight && lane->loaded && !lane_is_empty(lane)) {
+    if (!lane->leaving && !lane->is_ready && !lane->in_flight && lane->loaded && !lane_is_empty(lane)) {
         lane->is_ready = true;
         TAILQ_INSERT_TAIL(&writer->ready, lane, ready_link);
         writer_schedule(writer);
@@ -527,6 +584,12 @@ writer_new(Loop *loop, const WriterConfig *config)
     TAILQ_INIT(&writer->lanes);
     TAILQ_INIT(&writer->ready);
     TAILQ_INIT(&writer->jobs);
+    /* Who sleeps inside a transaction loses it before its lease, and with it the locks. */
+    int length = snprintf(writer->begin_sql, sizeof(writer->begin_sql),
+                          "%s; SET LOCAL idle_in_transaction_session_timeout = '%lldms'",
+                          sql_begin_write,
+                          (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
+    DS_ASSERT(length < (int)sizeof(writer->begin_sql));
     transaction_init(&writer->transaction);
     buf_init(&writer->scratch, 1u << 20);
     return writer;

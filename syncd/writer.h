@@ -29,6 +29,7 @@ typedef struct WriterConfig {
     int64_t backoff_base_ms;
     int64_t backoff_max_ms;
     int64_t patience_ms; /* Postgres out of reach this long: lanes are told */
+    int64_t lease_ms;    /* a transaction may idle for a third of it, and 5 s at most */
     const Stats *stats;
 } WriterConfig;
 
@@ -36,8 +37,11 @@ Writer *writer_new(Loop *loop, const WriterConfig *config);
 void writer_free(Writer *writer); /* accepts NULL; closes the connection; lanes are the caller's */
 void writer_start(Writer *writer);
 
-/* Lanes stay attached until the writer is freed. */
 void writer_attach(Writer *writer, Lane *lane);
+/* Writes nothing of the lane any more, but for what is in flight: on_released comes when that is
+ * done, and at once when there is none. */
+void writer_leave(Writer *writer, Lane *lane);
+void writer_detach(Writer *writer, Lane *lane); /* not while in flight; no callback comes any more */
 void writer_push(Writer *writer, Lane *lane, Unit *unit); /* into its queue; steals the unit */
 void writer_lane_filled(Writer *writer, Lane *lane);      /* its queue has something */
 void writer_load(Writer *writer, Lane *lane);             /* fence and read; ends in on_loaded */

@@ -14,6 +14,8 @@
 #define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
 #define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before savepoints are used */
 #define WRITER_SLICE_ROWS     1000  /* of a COPY; the next ones are encoded while it is under way */
+#define WRITER_BEGIN_SIZE     256
+#define WRITER_IDLE_MS_MAX    5000 /* of a transaction, between two statements */
 #define WRITER_RANGES_MAX     64    /* depth of the search: rows_max is far below 2^64 */
 
 typedef enum WriterState {
@@ -68,6 +70,7 @@ struct Writer {
     unsigned job; /* LANE_WANTS_* that runs */
     Transaction transaction;
     int64_t begun_ns;
+    char begin_sql[WRITER_BEGIN_SIZE];
     Buf scratch;
 
     /* How the next transactions are made, after trouble. */

@@ -75,8 +75,13 @@ writer_compose(Writer *writer)
 void
 writer_release(Writer *writer, const Part *part)
 {
-    part->lane->in_flight = false;
-    writer_lane_filled(writer, part->lane);
+    Lane *lane = part->lane;
+
+    lane->in_flight = false;
+    writer_lane_filled(writer, lane);
+    if (lane->leaving) {
+        lane->callbacks->on_released(lane->arg);
+    }
 }
 
 /* Nothing of it was committed: it is composed again. */
@@ -227,7 +232,7 @@ writer_begin(Writer *writer)
     writer->rows_sent = 0;
     if (writer->force_long || !transaction_is_small(transaction) ||
         !transaction_encode_small(transaction, &err)) {
-        writer_send(writer, WRITER_BEGIN, sql_begin_write);
+        writer_send(writer, WRITER_BEGIN, writer->begin_sql);
         writer_begin_rows(writer);
         return;
     }

@@ -115,7 +115,8 @@ class FakeServer:
 
     def _head(self, connection):
         self._reply(connection, 200, {"Content-Type": self.content_type,
-                                      "Stream-Next-Offset": self.offset(len(self.events))}, None)
+                                      "Stream-Next-Offset": self.offset(len(self.events)),
+                                      **({"Stream-Closed": "true"} if self.closed else {})}, None)
         return True
 
     @staticmethod
