@@ -71,7 +71,7 @@ bench_init(Bench *bench)
     *bench = (Bench){.loop = loop_new(), .metrics = metrics_new()};
     bench_config(&bench->config);
     stats_init(&bench->stats, bench->metrics);
-    bench->startup = startup_new(bench->loop, &bench->config, 0, on_startup, bench);
+    bench->startup = startup_new(bench->loop, &bench->config, on_startup, bench);
     loop_run(bench->loop);
     startup_free(bench->startup);
     bench->servers = servers_new(bench->loop, &(ServersConfig){.list = &bench->config.servers});
