@@ -38,6 +38,7 @@ typedef struct CheckServer {
     const Server *server;
     bool is_admin;
     bool has_stream; /* asked for is one of SYNCD_STREAMS, else a name that may not exist */
+    char finding[768]; /* shown when all have answered, in the order of the settings */
 } CheckServer;
 
 struct Check {
@@ -79,7 +80,7 @@ check_on_deadline(void *arg)
     if (!check->postgres_done) {
         printf("postgres: no answer within %d s\n", CHECK_MS_MAX / 1000);
     }
-    loop_stop(check->loop); /* requests have the same limit, and said so themselves */
+    loop_stop(check->loop); /* requests have the same limit, and are over */
 }
 
 static const char *
@@ -118,17 +119,19 @@ check_on_done(void *arg, const HttpResult *result)
     Check *check = end->check;
     bool missing = result->ok && result->status == 404 && !end->is_admin;
 
-    printf("%s %s: ", end->is_admin ? "admin listener of" : "stream server", end->server->name);
-    if (!result->ok) {
-        printf("%s%s\n", result->err.text, mend_of_failure(end, result));
-    } else if (result->status == 200 || missing) {
-        printf("ok%s\n", missing && end->has_stream ? ", but the first stream does not exist yet" : "");
-        check_end_done(check);
-        return;
+    bool good = missing || (result->ok && result->status == 200);
+
+    if (good) {
+        (void)snprintf(end->finding, sizeof(end->finding), "ok%s",
+                       missing && end->has_stream ? ", but the first stream does not exist yet" : "");
+    } else if (result->ok) {
+        (void)snprintf(end->finding, sizeof(end->finding), "it answers %d: %s", result->status,
+                       mend_of(end, result->status));
     } else {
-        printf("it answers %d: %s\n", result->status, mend_of(end, result->status));
+        (void)snprintf(end->finding, sizeof(end->finding), "%s%s", result->err.text,
+                       mend_of_failure(end, result));
     }
-    check->source_ok = false;
+    check->source_ok = check->source_ok && good;
     check_end_done(check);
 }
 
@@ -171,6 +174,17 @@ check_servers(Check *check, const SyncdConfig *config)
     }
 }
 
+static void
+check_show(const Check *check)
+{
+    for (size_t i = 0; i < check->end_count; i++) {
+        const CheckServer *end = &check->ends[i];
+
+        printf("%s %s: %s\n", end->is_admin ? "admin listener of" : "stream server",
+               end->server->name, end->finding);
+    }
+}
+
 ExitCode
 check_run(SyncdConfig *config)
 {
@@ -185,6 +199,7 @@ check_run(SyncdConfig *config)
     check_servers(&check, config);
     timer_start(check.deadline, CHECK_MS_MAX + 1000);
     loop_run(check.loop);
+    check_show(&check);
     check_postgres_free(check.postgres);
     servers_free(check.servers);
     timer_free(check.deadline);

@@ -6,6 +6,8 @@ DS_DOCS=write writes the tables of metrics instead of comparing them.
 import os
 import re
 import subprocess
+import textwrap
+from pathlib import Path
 
 import ds
 import pytest
@@ -75,12 +77,11 @@ def test_every_field_that_the_source_reads_or_writes_is_on_the_page_and_no_other
     assert listed - used == set(), "only in docs/server.md"
 
 
-def tour():
+def tour(text):
     """[(command, expected output)] of the page's console blocks."""
-    text = (ds.ROOT / "docs/server.md").read_text()
     steps = []
-    for block in re.findall(r"^```console\n(.*?)^```$", text, re.M | re.S):
-        for line in block.splitlines():
+    for block in re.findall(r"^ *```console\n(.*?)^ *```$", text, re.M | re.S):
+        for line in textwrap.dedent(block).splitlines():
             if line.startswith("$ "):
                 steps.append((line[2:], []))
             else:
@@ -88,15 +89,67 @@ def tour():
     return steps
 
 
-def test_the_tour_of_the_page_goes_as_it_says(server):
-    steps = tour()
-    assert len(steps) > 15
-    script = "\n".join(f"{command}\nprintf '\\n<<%s>>\\n' {at}" for at, (command, _) in enumerate(steps))
+def pattern(line):
+    """`...` stands for anything within a line, alone for any lines."""
+    return r"[\s\S]*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*")
+
+
+def go(steps, environment):
+    """Runs the commands in one shell and compares what each says."""
+    script = "trap 'kill $(jobs -p) 2> /dev/null; wait' EXIT\n" + "\n".join(
+        f"{command}\nprintf '\\n<<%s>>\\n' {at}" for at, (command, _) in enumerate(steps))
     done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=ds.HANG_SECONDS,
-                          env={**os.environ, "U": f"{server.url}/v1/stream", "ADMIN": server.admin_url})
+                          timeout=2 * ds.HANG_SECONDS, env=environment)
     rest = done.stdout.replace("\r", "")
     for at, (command, expected) in enumerate(steps):
         got, _, rest = rest.partition(f"\n<<{at}>>\n")
-        pattern = r"\n".join(re.escape(line).replace(r"\.\.\.", ".*") for line in expected)
-        assert re.fullmatch(pattern, got.strip("\n")), f"$ {command}\n{got}"
+        wanted = r"\n".join(pattern(line) for line in expected)
+        assert re.fullmatch(wanted, got.strip("\n")), f"$ {command}\n{got}"
+
+
+def test_the_tour_of_the_page_goes_as_it_says(server):
+    steps = tour((ds.ROOT / "docs/server.md").read_text())
+    assert len(steps) > 15
+    go(steps, {**os.environ, "U": f"{server.url}/v1/stream", "ADMIN": server.admin_url})
+
+
+# ---- docs/syncd.md, followed from the install to the upgrade ----
+
+@pytest.fixture
+def roles(postgres_server):
+    """The page makes roles, which belong to all databases."""
+    yield
+    cursor = postgres_server.connect().cursor()
+    cursor.execute("SELECT rolname FROM pg_roles WHERE rolname IN ('syncd', 'ops')")
+    for name, in cursor.fetchall():
+        cursor.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def page(roles, folder, database, server):
+    """The page with the places of this test; its settings are in the folder."""
+    listen = f"127.0.0.1:{ds.free_port()}"
+    (folder / "etc").mkdir()
+    text = (ds.ROOT / "docs/syncd.md").read_text()
+    for theirs, ours in (("/etc/ds-sync/", f"{folder}/etc/"), ("http://127.0.0.1:4437", server.url),
+                         ("127.0.0.1:4438", listen), ("http://127.0.0.1:4439", server.admin_url),
+                         ("@db/app", database[0].rpartition("postgres")[2])):
+        text = text.replace(theirs, ours)
+    settings = re.search(r"^ +DS_SERVER_URL=.*?(?=\n\n)", text, re.M | re.S)[0]
+    (folder / "etc/syncd.conf").write_text(textwrap.dedent(settings) + f"\nSYNCD_LISTEN={listen}\n")
+    yield text
+    # What the roles own and may do goes with the database's objects, before the roles themselves.
+    for name in ("syncd", "ops"):
+        cursor = database[1].cursor()
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+        if cursor.fetchone():
+            cursor.execute(f"DROP OWNED BY {name}")
+
+
+def test_the_page_of_syncd_can_be_followed(page, database, postgres_server, server):
+    steps = tour(page)
+    assert len(steps) > 20
+    programs = str(Path(ds.program("dsctl")).parent.resolve())
+    go(steps, {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "DS_SERVER_URL": server.url,
+               "PGHOST": "127.0.0.1", "PGPORT": str(postgres_server.port), "PGUSER": "ops",
+               "PGDATABASE": database[0].rpartition("/")[2]})
