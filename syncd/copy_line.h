@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syncd/copy_line.h -- the line of a row in the text that COPY reads (copy_events.sql and
- * copy_chunks.sql).
+ * syncd/copy_line.h -- the line of a row in the text that COPY reads (sink->copy_sql).
  *
- * Pure.  ERR_LIMIT when out, or scratch, cannot take it; out may then end in a piece of the line.
+ * Pure.  Whatever fails, out may end in a piece of the line.  ERR_LIMIT: out, or scratch, cannot
+ * take it.  ERR_INPUT with an SQLSTATE: no column can hold a value, the row is at fault.
  */
 #pragma once
 
 #include "common/buf.h"
+#include "syncd/sink.h"
 
 /* Where a row belongs: its first columns. */
 typedef struct RowPlace {
-    Str stream_name;
+    Str stream_name; /* with the sink's prefix */
     int64_t generation;
     int64_t seq;
     Str offset;
 } RowPlace;
 
-/* The message is valid JSON that jsonb takes.  scratch is overwritten. */
-DS_MUST_CHECK bool copy_line_event(Buf *out, const RowPlace *place, Str message, Buf *scratch,
-                                   Error *err);
-DS_MUST_CHECK bool copy_line_chunk(Buf *out, const RowPlace *place, Str bytes, Error *err);
+/* The item is a message that passed sink_judge, or a chunk.  scratch is overwritten. */
+DS_MUST_CHECK bool copy_line(Buf *out, const Sink *sink, const RowPlace *place, Str item,
+                             Buf *scratch, Error *err);

@@ -9,14 +9,24 @@
 #define CONTENT_TYPE_BYTES_MAX 256
 
 void
-lane_init(Lane *lane, Str source, Str name, Str owner, const LaneCallbacks *callbacks, void *arg)
+lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink, const LaneCallbacks *callbacks,
+          void *arg)
 {
-    *lane =
-        (Lane){.callbacks = callbacks, .arg = arg, .name = name, .source = source, .owner = owner};
+    size_t prefix = strlen(sink->name_prefix);
+
+    *lane = (Lane){.callbacks = callbacks,
+                   .arg = arg,
+                   .name = name,
+                   .source = source,
+                   .owner = owner,
+                   .sink = sink_ref(sink),
+                   .row_name = mem_zalloc(prefix + name.len + 1)};
+    memcpy(lane->row_name, sink->name_prefix, prefix);
+    memcpy(lane->row_name + prefix, name.ptr, name.len);
     buf_init(&lane->reason, REASON_BYTES_MAX);
     buf_init(&lane->content_type, CONTENT_TYPE_BYTES_MAX);
     STAILQ_INIT(&lane->units);
-    STAILQ_INIT(&lane->faults);
+    TAILQ_INIT(&lane->faults);
 }
 
 void
@@ -25,21 +35,25 @@ lane_done(Lane *lane)
     lane_clear(lane);
     buf_done(&lane->reason);
     buf_done(&lane->content_type);
-    poison_window_done(&lane->window);
+    sink_unref(lane->sink);
+    free(lane->row_name);
 }
 
 void
 lane_push(Lane *lane, Unit *unit, bool has_to_wait)
 {
+    Sink *sink = sink_of_kind(lane->sink, unit->kind);
     RowPlace first = {
-        .stream_name = lane->name,
+        .stream_name = str_c(lane->row_name),
         .generation = lane->checkpoint.generation,
         .seq = lane_is_empty(lane) ? lane->checkpoint.next_seq : lane->units_seq,
         .offset = str_c(unit->start.offset),
     };
 
+    DS_ASSERT(sink != NULL);
+    unit_judge(unit, sink);
     if (has_to_wait) {
-        unit_prepare(unit, &first);
+        unit_prepare(unit, sink, &first);
     }
     lane->units_seq = first.seq + unit_steps(unit);
     lane->units_bytes += unit_memory(unit);
@@ -61,8 +75,8 @@ lane_forget_faults(Lane *lane, int64_t below)
 {
     RowFault *fault;
 
-    while ((fault = STAILQ_FIRST(&lane->faults)) != NULL && fault->seq < below) {
-        STAILQ_REMOVE_HEAD(&lane->faults, link);
+    while ((fault = TAILQ_FIRST(&lane->faults)) != NULL && fault->seq < below) {
+        TAILQ_REMOVE(&lane->faults, fault, link);
         free(fault);
     }
 }
@@ -84,10 +98,10 @@ lane_is_empty(const Lane *lane)
     return STAILQ_EMPTY(&lane->units);
 }
 
-UnitKind
-lane_kind(const Lane *lane)
+Sink *
+lane_sink(const Lane *lane)
 {
-    return STAILQ_FIRST(&lane->units)->kind;
+    return sink_of_kind(lane->sink, STAILQ_FIRST(&lane->units)->kind);
 }
 
 /* Where the stream stands when `items` of the unit are done. */
@@ -106,12 +120,18 @@ unit_position(const Unit *unit, size_t items, Position *out)
     position_set(out, str_c(unit->start.offset), skip);
 }
 
+/* The next message of a part is a dead letter; false: it may not be. */
+static bool
+part_allows_letter(const Part *part, PoisonWindow *window, size_t items_before)
+{
+    return part->lane->sink->on_error == ROUTE_ERROR_DEAD_LETTER &&
+           poison_window_add(window, part->lane->items_done + (int64_t)items_before);
+}
+
 /* Takes items of one unit while there is room.  False when something stopped it before the end. */
 static bool
 part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *limits)
 {
-    int64_t seq_first = part->lane->checkpoint.next_seq;
-
     for (size_t i = first; i < unit->count; i++) {
         size_t len = unit->items[i].len;
 
@@ -120,8 +140,8 @@ part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *lim
             return false;
         }
         if (unit->items[i].poison != POISON_NONE) {
-            if (!poison_window_add(&part->lane->window, seq_first + part->steps)) {
-                part->too_poisonous = true;
+            if (!part_allows_letter(part, &part->window, part->items)) {
+                part->blocked = true;
                 return false;
             }
             part->letters++;
@@ -141,11 +161,14 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
     const Unit *last = NULL; /* the unit that part->items_rest belongs to */
     const Unit *unit;
 
-    *out = (Part){.lane = lane, .end = lane->checkpoint.position, .items_rest = first};
+    *out = (Part){.lane = lane,
+                  .end = lane->checkpoint.position,
+                  .items_rest = first,
+                  .window = lane->window};
     if (lane_is_empty(lane) || limits->rows_max == 0) {
         return false;
     }
-    UnitKind kind = lane_kind(lane);
+    UnitKind kind = STAILQ_FIRST(&lane->units)->kind;
     STAILQ_FOREACH (unit, &lane->units, link) {
         if (unit->kind != kind) {
             break;
@@ -177,6 +200,8 @@ part_committed(const Part *part)
         lane_pop(lane);
     }
     lane->head_items = part->items_rest;
+    lane->items_done += (int64_t)part->items;
+    lane->window = part->window;
     lane->checkpoint.position = part->end;
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
@@ -185,34 +210,69 @@ part_committed(const Part *part)
     lane_forget_faults(lane, lane->checkpoint.next_seq);
 }
 
-bool
-lane_mark_fault(Lane *lane, Unit *unit, size_t item, int64_t seq, const Error *err)
+void
+part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Error *err)
 {
-    RowFault *fault;
-    RowFault *before = NULL;
-    RowFault *next;
+    Lane *lane = part->lane;
+    RowFault *fault = mem_zalloc(sizeof(*fault));
+    RowFault *before;
 
-    if (!poison_window_add(&lane->window, seq)) {
-        return false;
-    }
-    fault = mem_zalloc(sizeof(*fault));
+    DS_ASSERT(unit->items[item].poison == POISON_NONE);
+    part->letters++;
     fault->seq = seq;
     (void)strlcpy(fault->sqlstate, err->sqlstate, sizeof(fault->sqlstate));
     (void)strlcpy(fault->message, err->text,
                   sizeof(fault->message)); /* text for people: may be cut */
     unit->items[item].poison = POISON_ROW_FAULT;
-    STAILQ_FOREACH (next, &lane->faults, link) {
-        if (next->seq > seq) {
-            break;
-        }
-        before = next;
+    before = TAILQ_LAST(&lane->faults, RowFaults);
+    while (before != NULL && before->seq > seq) {
+        before = TAILQ_PREV(before, RowFaults, link);
     }
     if (before == NULL) {
-        STAILQ_INSERT_HEAD(&lane->faults, fault, link);
+        TAILQ_INSERT_HEAD(&lane->faults, fault, link);
     } else {
-        STAILQ_INSERT_AFTER(&lane->faults, before, fault, link);
+        TAILQ_INSERT_AFTER(&lane->faults, before, fault, link);
     }
+}
+
+bool
+part_recount(Part *part)
+{
+    PoisonWindow window = part->lane->window;
+
+    for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+        if (at.unit->items[at.item].poison != POISON_NONE &&
+            !part_allows_letter(part, &window, part->items - at.left)) {
+            return false;
+        }
+    }
+    part->window = window;
     return true;
+}
+
+void
+lane_blocked(const Lane *lane, Error *out)
+{
+    const Unit *unit = STAILQ_FIRST(&lane->units);
+    int64_t seq = lane->checkpoint.next_seq;
+    PoisonReason reason = (PoisonReason)unit->items[lane->head_items].poison;
+    const RowFault *fault = lane_find_fault(lane, seq);
+    const char *sqlstate = fault != NULL ? fault->sqlstate : poison_sqlstate(reason);
+    const char *message = fault != NULL ? fault->message : poison_message(reason);
+
+    if (lane->sink->on_error == ROUTE_ERROR_STOP) {
+        (void)error_set(out, ERR_INPUT,
+                        "the message of seq %lld cannot be loaded, and the route's on_error is "
+                        "stop: %s",
+                        (long long)seq, message);
+    } else {
+        (void)error_set(
+            out, ERR_LIMIT,
+            "more than %d of %d messages are dead letters, so the table or the route is "
+            "at fault; nothing from seq %lld on is loaded, which was refused, too: %s",
+            POISON_LETTERS_MAX, POISON_WINDOW_MESSAGES, (long long)seq, message);
+    }
+    (void)strlcpy(out->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(out->sqlstate));
 }
 
 const RowFault *
@@ -220,7 +280,7 @@ lane_find_fault(const Lane *lane, int64_t seq)
 {
     const RowFault *fault;
 
-    STAILQ_FOREACH (fault, &lane->faults, link) {
+    TAILQ_FOREACH (fault, &lane->faults, link) {
         if (fault->seq == seq) {
             return fault;
         }

@@ -16,7 +16,7 @@ typedef STAILQ_HEAD(UnitQueue, Unit) UnitQueue;
 
 /* A row that Postgres refused, by its seq; the item is marked POISON_ROW_FAULT. */
 typedef struct RowFault {
-    STAILQ_ENTRY(RowFault) link;
+    TAILQ_ENTRY(RowFault) link;
     int64_t seq;
     char sqlstate[6];
     char message[512];
@@ -49,7 +49,9 @@ typedef struct Lane {
     TAILQ_ENTRY(Lane) all_link;
     const LaneCallbacks *callbacks;
     void *arg;
-    Str name;   /* of the stream; borrowed from the session */
+    Str name;       /* of the stream; borrowed from the session */
+    char *row_name; /* as the rows have it: with the sink's prefix */
+    Sink *sink;
     Str source; /* name of the server */
     Str owner;  /* this instance */
     Str route;  /* the name of what it is loaded by */
@@ -65,20 +67,23 @@ typedef struct Lane {
     Buf content_type;
     UnitQueue units;
     size_t units_bytes;
-    int64_t units_seq; /* behind the last unit */
-    size_t head_items; /* items of the first unit that are committed */
-    STAILQ_HEAD(, RowFault) faults;
-    PoisonWindow window;
+    int64_t units_seq;                      /* behind the last unit */
+    size_t head_items;                      /* items of the first unit that are committed */
+    int64_t items_done;                     /* all that were ever committed */
+    TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
+    PoisonWindow window;                    /* as of the last commit */
     unsigned clashes;  /* rows that were there already, since the last commit */
     unsigned failures; /* unknown errors since the last commit */
 } Lane;
 
-void lane_init(Lane *lane, Str source, Str name, Str owner, const LaneCallbacks *callbacks,
-               void *arg);
+/* Takes a reference to the sink. */
+void lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink,
+               const LaneCallbacks *callbacks, void *arg);
 void lane_done(Lane *lane);
 
-/* Steals the unit.  One that has to wait is prepared for COPY meanwhile: its messages have their
- * numbers already. */
+/* Steals the unit, which must be of a kind that the sink takes, and marks what the sink cannot
+ * hold. One that has to wait is prepared for COPY meanwhile: its messages have their numbers
+ * already. */
 void lane_push(Lane *lane, Unit *unit, bool has_to_wait);
 void lane_clear(Lane *lane); /* drops the queue; not while in flight */
 bool lane_is_empty(const Lane *lane);
@@ -97,20 +102,25 @@ typedef struct Part {
     size_t items;   /* rows and dead letters */
     size_t letters; /* dead letters among them */
     size_t bytes;
-    size_t units_whole; /* units that are done with it */
-    size_t items_rest;  /* of the unit behind those, items that are done */
-    bool too_poisonous; /* cut before a dead letter that would be one too many */
+    size_t units_whole;  /* units that are done with it */
+    size_t items_rest;   /* of the unit behind those, items that are done */
+    bool blocked;        /* cut before a message that may not become a dead letter */
+    PoisonWindow window; /* with its letters */
 } Part;
 
-/* False when there is nothing to write; then only too_poisonous may be set. */
+/* False when there is nothing to write; then only blocked may be set, and lane_blocked says why. */
 bool part_compose(Lane *lane, const PartLimits *limits, Part *out);
 /* Postgres has it: moves the checkpoint and frees what is done. */
 void part_committed(const Part *part);
-UnitKind lane_kind(const Lane *lane); /* of its first unit; the lane is not empty */
+Sink *lane_sink(const Lane *lane); /* of its first unit; the lane is not empty */
 
-/* Marks the item with that seq as refused; it must be in the queue.  False: one too many. */
-DS_MUST_CHECK bool lane_mark_fault(Lane *lane, Unit *unit, size_t item, int64_t seq,
-                                   const Error *err);
+/* The item with that seq was refused, or is at fault: notes it, marks the item and counts it. */
+void part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Error *err);
+/* Counts the letters of a part anew, after faults were marked.  False: it must be composed again,
+ * since it now holds one that may not become a dead letter. */
+bool part_recount(Part *part);
+/* Why its first message blocks the lane. */
+void lane_blocked(const Lane *lane, Error *out);
 const RowFault *lane_find_fault(const Lane *lane, int64_t seq); /* NULL when none */
 
 /* Walks the items of a part. */

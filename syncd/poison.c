@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/poison.h"
 
-#include "common/mem.h"
 #include "common/parse.h"
 
 static const struct {
@@ -57,39 +56,35 @@ poison_judge(unsigned json_traits)
     return POISON_NONE;
 }
 
-void
-poison_window_done(PoisonWindow *window)
+static void
+window_clear(PoisonWindow *window, int64_t number)
 {
-    free(window->seqs);
-    *window = (PoisonWindow){0};
+    uint64_t at = (uint64_t)number % POISON_WINDOW_MESSAGES;
+
+    window->bits[at / 64] &= ~(UINT64_C(1) << (at % 64));
 }
 
 bool
-poison_window_add(PoisonWindow *window, int64_t seq)
+poison_window_add(PoisonWindow *window, int64_t number)
 {
-    size_t near = 0;
-    size_t oldest = 0;
+    uint64_t at = (uint64_t)number % POISON_WINDOW_MESSAGES;
+    int count = 0;
 
-    for (size_t i = 0; i < window->count; i++) {
-        int64_t distance = seq - window->seqs[i];
-
-        if (distance == 0) {
-            return true;
-        }
-        if (distance < POISON_WINDOW_MESSAGES && distance > -POISON_WINDOW_MESSAGES) {
-            near++;
-        }
-        if (window->seqs[i] < window->seqs[oldest]) {
-            oldest = i;
-        }
+    DS_ASSERT(number >= window->newest);
+    if (number - window->newest >= POISON_WINDOW_MESSAGES) {
+        *window = (PoisonWindow){.newest = number};
     }
-    if (near == POISON_LETTERS_MAX) {
+    while (window->newest < number) {
+        window_clear(window, ++window->newest);
+    }
+    window->bits[at / 64] |= UINT64_C(1) << (at % 64);
+    for (size_t i = 0; i < DS_COUNT(window->bits); i++) {
+        count += __builtin_popcountll(window->bits[i]);
+    }
+    if (count > POISON_LETTERS_MAX) {
+        window_clear(window, number);
         return false;
     }
-    if (window->seqs == NULL) {
-        window->seqs = mem_array(POISON_LETTERS_MAX, sizeof(*window->seqs));
-    }
-    window->seqs[window->count < POISON_LETTERS_MAX ? window->count++ : oldest] = seq;
     return true;
 }
 

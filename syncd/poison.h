@@ -5,7 +5,7 @@
  * One bad value would abort the transaction of all, so each message is judged by what the JSON
  * scanner saw.  What passes and is refused all the same (a CHECK of the operator, a trigger) comes
  * back as a row fault.  Either way the message goes to ds_sync.dead_letter in the transaction that
- * moves the offset past it; too many of them stop the stream.  Pure.
+ * moves the offset past it; a stream of which hardly anything can be loaded stops.  Pure.
  */
 #pragma once
 
@@ -33,22 +33,20 @@ const char *poison_message(PoisonReason reason);
 /* Of what the scanner saw and the payload's type cannot hold. */
 PoisonReason poison_judge(unsigned json_traits);
 
-/* A stream may have this many dead letters within so many messages (1 % of them), and no more. */
-#define POISON_LETTERS_MAX     100
-#define POISON_WINDOW_MESSAGES 10000
+/* A stream may have this many dead letters (three quarters) among so many messages in a row, and
+ * no more: what refuses nearly all of them is the table or the route, not the messages. */
+#define POISON_LETTERS_MAX     192
+#define POISON_WINDOW_MESSAGES 256
 
-/* Zeroed at first.  Remembers the newest dead letters by their seq; a stream without any, as nearly
- * all are, has no memory for them. */
+/* Zeroed at first.  Which of the newest messages are dead letters. */
 typedef struct PoisonWindow {
-    int64_t *seqs; /* POISON_LETTERS_MAX, or NULL */
-    size_t count;
+    int64_t newest;
+    uint64_t bits[POISON_WINDOW_MESSAGES / 64]; /* by number modulo POISON_WINDOW_MESSAGES */
 } PoisonWindow;
 
-void poison_window_done(PoisonWindow *window); /* forgets them all */
-
-/* False when the letter would be one too many; then nothing is remembered.  A seq that is known was
- * counted before (its batch is tried again) and is allowed.  Any order. */
-DS_MUST_CHECK bool poison_window_add(PoisonWindow *window, int64_t seq);
+/* A message becomes a dead letter; numbers count messages and only rise.  False when it would be
+ * one too many; then nothing is remembered. */
+DS_MUST_CHECK bool poison_window_add(PoisonWindow *window, int64_t number);
 
 /* The line that COPY was at, from an error's CONTEXT ("COPY t, line 3, column c: ..."), first = 1.
  * False when there is none, or it is in another language. */

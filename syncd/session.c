@@ -491,6 +491,27 @@ session_read_ended(Session *session)
     }
 }
 
+/* It is the stream that we know. */
+static void
+session_read(Session *session)
+{
+    const Sink *sink = session->lane.sink;
+    Error err;
+
+    source_set_content_type(session->source, str_c(session->content_type));
+    if (sink_of_kind(session->lane.sink, source_unit_kind(session->source)) == NULL) {
+        (void)error_set(&err, ERR_CONFIG, "%s; its content type is %s", sink_refusal(sink),
+                        session->content_type);
+        session_fail(session, &err);
+        return;
+    }
+    session->was_gone = false;
+    session_enter(session, SESSION_STREAM);
+    session_tell(session, STR("running"), "");
+    log_info(&scope, SESSION_FIELDS(session), "reading");
+    session_open(session);
+}
+
 /* The server says what the stream is and where it ends: is it still the one that we know? */
 static void
 session_probed(Session *session)
@@ -524,12 +545,7 @@ session_probed(Session *session)
         (void)error_set(&err, ERR_GONE, "the stream was gone (404) and is there again");
         session_gone(session, &err);
     } else {
-        source_set_content_type(session->source, str_c(session->content_type));
-        session->was_gone = false;
-        session_enter(session, SESSION_STREAM);
-        session_tell(session, STR("running"), "");
-        log_info(&scope, SESSION_FIELDS(session), "reading");
-        session_open(session);
+        session_read(session);
     }
 }
 
@@ -758,7 +774,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     session->told_state = STR_EMPTY;
     session->budget.arg = session;
     lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
-              &lane_callbacks, session);
+              sink_default_events(), &lane_callbacks, session);
     session->lane.route = own->key->route;
     session->lane.lease_epoch = own->lease_epoch;
     session->source = source_new(

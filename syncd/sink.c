@@ -4,6 +4,7 @@
 #include <bsd/string.h>
 
 #include "common/mem.h"
+#include "syncd/event_map.h"
 #include "syncd/sink_sql.h"
 
 #define TABLE_BYTES_MAX 512 /* two identifiers of 63 bytes, each byte quoted */
@@ -438,39 +439,78 @@ row_fault(Error *err, const char *sqlstate, const char *what)
     return false;
 }
 
-bool
-sink_string_text(Str json, Buf *scratch, Error *err)
+static void
+event_texts(const Sink *sink, Str message, SinkText *out)
 {
-    buf_reset(scratch);
-    if (!json_unescape(json, scratch, err)) {
-        return err->code == ERR_INPUT
-                   ? row_fault(err, "22P02", "the text for a column holds half of a surrogate pair")
-                   : false;
+    EventColumns found = event_columns(message);
+    const Str texts[SINK_EVENT_COLUMNS] = {found.key, found.type, found.operation};
+    size_t at = 0;
+
+    for (size_t i = 0; i < SINK_EVENT_COLUMNS; i++) {
+        if (sink->has_event[i]) {
+            out[at++] = (SinkText){
+                .text = texts[i], .is_null = texts[i].ptr == NULL, .is_json_string = true};
+        }
     }
-    return memchr(buf_str(scratch).ptr, '\0', scratch->len) == NULL ||
-           row_fault(err, "22P05", "the text for a column holds \\u0000");
+}
+
+static bool
+mapped_texts(const Sink *sink, Str message, SinkText *out, Error *err)
+{
+    JsonValue values[JSON_POINTERS_MAX];
+    char what[256];
+
+    json_pointers_get(sink->pointers, message, values);
+    for (size_t i = 0; i < sink->mapped_count; i++) {
+        const SinkValue *column = &sink->values[sink->mapped_first + i];
+        bool is_null = values[i].text.ptr == NULL || values[i].type == JSON_TYPE_NULL;
+
+        if (is_null && column->required) {
+            (void)snprintf(what, sizeof(what), /* text for people: may be cut */
+                           "column %s is required, and the message has no value for it",
+                           column->column);
+            return row_fault(err, "23502", what);
+        }
+        out[sink->mapped_first + i] =
+            (SinkText){.text = values[i].text,
+                       .is_null = is_null,
+                       .is_json_string = values[i].type == JSON_TYPE_STRING};
+    }
+    return true;
 }
 
 bool
-sink_mapped_text(const Sink *sink, size_t mapped, const JsonValue *value, Buf *scratch, Str *out,
-                 bool *out_null, Error *err)
+sink_texts(const Sink *sink, Str item, SinkText *out, Error *err)
 {
-    const SinkValue *column = &sink->values[sink->mapped_first + mapped];
-    char what[256];
-
-    *out_null = value->text.ptr == NULL || value->type == JSON_TYPE_NULL;
-    if (*out_null && column->required) {
-        (void)snprintf(what, sizeof(what), /* text for people: may be cut */
-                       "column %s is required, and the message has no value for it",
-                       column->column);
-        return row_fault(err, "23502", what);
+    if (sink->mapped_first > 0) {
+        event_texts(sink, item, out);
     }
-    *out = value->text;
-    if (!*out_null && value->type == JSON_TYPE_STRING) {
-        if (!sink_string_text(value->text, scratch, err)) {
-            return error_wrap(err, "column %s", column->column);
+    out[sink->value_count - 1] =
+        (SinkText){.text = item, .is_bytes = sink->payload == ROUTE_PAYLOAD_BYTEA};
+    return sink->mapped_count == 0 || mapped_texts(sink, item, out, err);
+}
+
+bool
+sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch, Str *out,
+            Error *err)
+{
+    DS_ASSERT(!text->is_null);
+    if (!text->is_json_string) {
+        *out = text->text;
+        return true;
+    }
+    buf_reset(scratch);
+    if (!json_unescape(text->text, scratch, err)) {
+        if (err->code == ERR_INPUT) {
+            (void)row_fault(err, "22P02", "its text holds half of a surrogate pair");
+            return error_wrap(err, "column %s", sink->values[value].column);
         }
-        *out = buf_str(scratch);
+        return false;
+    }
+    *out = buf_str(scratch);
+    if (memchr(out->ptr, '\0', out->len) != NULL) {
+        (void)row_fault(err, "22P05", "its text holds \\u0000");
+        return error_wrap(err, "column %s", sink->values[value].column);
     }
     return true;
 }

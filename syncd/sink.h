@@ -89,10 +89,18 @@ PoisonReason sink_judge(const Sink *sink, unsigned json_traits);
 /* What keeps a chunk out. */
 PoisonReason sink_judge_chunk(const Sink *sink, Str bytes);
 
-/* The text of a mapped column: a string without its quotes and escapes, anything else as it lies.
- * *out_null: absent or null.  Else *out is a part of the message, or of scratch.  ERR_INPUT with
- * an SQLSTATE: the row is at fault. */
-DS_MUST_CHECK bool sink_mapped_text(const Sink *sink, size_t mapped, const JsonValue *value,
-                                    Buf *scratch, Str *out, bool *out_null, Error *err);
-/* The text of a JSON string for a column of text; with an SQLSTATE as above. */
-DS_MUST_CHECK bool sink_string_text(Str json, Buf *scratch, Error *err);
+/* What goes into one of sink->values: a part of the message, or of the chunk. */
+typedef struct SinkText {
+    Str text;
+    bool is_null;
+    bool is_json_string; /* in quotes and escapes that the column does not get */
+    bool is_bytes;       /* of a bytea column */
+} SinkText;
+
+/* Of a message that is valid JSON, or of a chunk; out has room for value_count of them.
+ * ERR_INPUT with an SQLSTATE: the row is at fault. */
+DS_MUST_CHECK bool sink_texts(const Sink *sink, Str item, SinkText *out, Error *err);
+/* The text of sink->values[value], not null: as it lies, or decoded into scratch.  Errors as
+ * above, and ERR_LIMIT when scratch cannot take it. */
+DS_MUST_CHECK bool sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch,
+                               Str *out, Error *err);

@@ -94,6 +94,12 @@ source_set_content_type(Source *source, Str content_type)
     }
 }
 
+UnitKind
+source_unit_kind(const Source *source)
+{
+    return source->content == SOURCE_JSON ? UNIT_JSON : UNIT_BYTES;
+}
+
 bool
 source_is_up_to_date(const Source *source)
 {
@@ -130,10 +136,9 @@ Unit *
 source_unit(Source *source)
 {
     if (source->unit == NULL) {
-        UnitKind kind = source->content == SOURCE_JSON ? UNIT_JSON : UNIT_BYTES;
-
-        source->unit = unit_new(kind, str_c(source->position.offset),
+        source->unit = unit_new(source_unit_kind(source), str_c(source->position.offset),
                                 source->position.skip - source->drop, &source->config.limits);
+        source->unit->is_text = source->content == SOURCE_TEXT;
     }
     return source->unit;
 }

@@ -66,6 +66,7 @@ void source_free(Source *source); /* accepts NULL */
 void source_probe(Source *source);                              /* HEAD */
 void source_seek(Source *source, const Position *position);     /* where the next open begins */
 void source_set_content_type(Source *source, Str content_type); /* decides how it is read */
+UnitKind source_unit_kind(const Source *source);                /* as the content type says */
 void source_open(Source *source);
 void source_close(Source *source); /* no callback comes; the place is kept, half a unit is not */
 

@@ -28,6 +28,24 @@ poll_on_head(void *arg, const HttpHead *head)
     }
 }
 
+/* A piece of a reply ends between two characters: what has begun goes into the next one. */
+static void
+source_poll_deliver_piece(Source *source, Unit *unit)
+{
+    Position position = source->position;
+    char tail[3];
+    size_t tail_len = unit_take_tail(unit, tail);
+    int64_t skip = unit->start.skip + (int64_t)unit->data.len;
+    int64_t nothing = 0;
+    Error err;
+
+    source_deliver(source, str_c(position.offset), skip, false);
+    if (tail_len > 0 &&
+        !unit_add_bytes(source_unit(source), str_n(tail, tail_len), &nothing, &err)) {
+        source_fail(source, SOURCE_END_PROTOCOL, &err);
+    }
+}
+
 static void
 poll_on_body(void *arg, Str bytes)
 {
@@ -44,10 +62,7 @@ poll_on_body(void *arg, Str bytes)
         return;
     }
     if (unit->data.len >= UNIT_CHUNK_BYTES_MAX) {
-        Position position = source->position;
-        int64_t skip = unit->start.skip + (int64_t)unit->data.len;
-
-        source_deliver(source, str_c(position.offset), skip, false);
+        source_poll_deliver_piece(source, unit);
     }
 }
 

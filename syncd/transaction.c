@@ -2,7 +2,6 @@
 #include "syncd/transaction.h"
 
 #include "common/mem.h"
-#include "syncd/event_map.h"
 
 #define ROWS_FIRST      256
 #define BUFFER_KEEP_MAX (16u << 20) /* memory kept between transactions, per buffer */
@@ -48,14 +47,14 @@ transaction_reset(Transaction *transaction)
     transaction->part_count = 0;
     transaction->items = 0;
     transaction->letters = 0;
+    transaction->marked = false;
     transaction->bytes = 0;
     transaction_first_slice(transaction);
     arrays_reset(transaction, 0);
 }
 
 bool
-transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits,
-                bool *out_too_poisonous)
+transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits, bool *out_blocked)
 {
     PartLimits left = {
         .rows_max = limits->rows_max - DS_MIN(transaction->items, limits->rows_max),
@@ -63,18 +62,18 @@ transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits,
     };
     Part *part = &transaction->parts[transaction->part_count];
 
-    *out_too_poisonous = false;
+    *out_blocked = false;
     if (transaction->part_count == TRANSACTION_PARTS_MAX || lane_is_empty(lane) ||
         (transaction->part_count > 0 &&
-         (left.bytes_max == 0 || lane_kind(lane) != transaction->kind))) {
+         (left.bytes_max == 0 || lane_sink(lane) != transaction->sink))) {
         return false;
     }
-    UnitKind kind = lane_kind(lane);
+    const Sink *sink = lane_sink(lane);
     if (!part_compose(lane, &left, part)) {
-        *out_too_poisonous = part->too_poisonous;
+        *out_blocked = part->blocked;
         return false;
     }
-    transaction->kind = kind;
+    transaction->sink = sink;
     transaction->part_count++;
     transaction->items += part->items;
     transaction->letters += part->letters;
@@ -141,16 +140,10 @@ add_text(Buf *array, Str text, Error *err)
     return (!first || buf_append_char(array, '{', err)) && pg_array_append(array, text, first, err);
 }
 
-/* A JSON string as it stands becomes its text; without one, NULL. */
 static bool
-add_json_text(Transaction *transaction, Buf *array, Str json, Error *err)
+add_null(Buf *array, Error *err)
 {
-    if (json.ptr == NULL) {
-        return buf_append(array, array->len == 0 ? STR("{NULL") : STR(",NULL"), err);
-    }
-    buf_reset(&transaction->scratch);
-    return json_unescape(json, &transaction->scratch, err) &&
-           add_text(array, buf_str(&transaction->scratch), err);
+    return buf_append(array, array->len == 0 ? STR("{NULL") : STR(",NULL"), err);
 }
 
 static bool
@@ -216,31 +209,45 @@ transaction_encode_ids(Transaction *transaction, Error *err)
     return arrays_close(transaction, err);
 }
 
+/* What is behind the place of a row, into as many arrays. */
+static bool
+add_values(Transaction *transaction, Buf *arrays, Str item, Error *err)
+{
+    const Sink *sink = transaction->sink;
+    SinkText texts[SINK_VALUES_MAX];
+    bool ok = sink_texts(sink, item, texts, err);
+
+    for (size_t i = 0; i < sink->value_count && ok; i++) {
+        Str text;
+
+        if (texts[i].is_null) {
+            ok = add_null(&arrays[i], err);
+        } else if (texts[i].is_bytes) {
+            ok = add_bytes(&arrays[i], texts[i].text, err);
+        } else {
+            ok = sink_decode(sink, i, &texts[i], &transaction->scratch, &text, err) &&
+                 add_text(&arrays[i], text, err);
+        }
+    }
+    return ok;
+}
+
 static bool
 encode_small_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
 {
     Buf *a = transaction->arrays + 10;
-    Str text = unit_item_text(at->unit, at->item);
 
-    if (!add_number(&a[0], part->lane->checkpoint.stream_id, err) ||
-        !add_text(&a[1], part->lane->name, err) || !add_number(&a[2], at->seq, err) ||
-        !add_text(&a[3], str_c(at->unit->start.offset), err)) {
-        return false;
-    }
-    if (transaction->kind == UNIT_BYTES) {
-        return add_bytes(&a[4], text, err);
-    }
-    EventColumns columns = event_columns(text);
-    return add_json_text(transaction, &a[4], columns.key, err) &&
-           add_json_text(transaction, &a[5], columns.type, err) &&
-           add_json_text(transaction, &a[6], columns.operation, err) && add_text(&a[7], text, err);
+    return add_number(&a[0], part->lane->checkpoint.stream_id, err) &&
+           add_text(&a[1], str_c(part->lane->row_name), err) && add_number(&a[2], at->seq, err) &&
+           add_text(&a[3], str_c(at->unit->start.offset), err) &&
+           add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
 }
 
 bool
 transaction_encode_small(Transaction *transaction, Error *err)
 {
     DS_ASSERT(transaction->letters == 0);
-    arrays_reset(transaction, transaction->kind == UNIT_BYTES ? 15 : 18);
+    arrays_reset(transaction, 14 + transaction->sink->value_count);
     if (!encode_guard(transaction, err)) {
         return false;
     }
@@ -271,9 +278,7 @@ add_letter_cause(Transaction *transaction, const Part *part, const PartCursor *a
         message = fault->message;
     }
     return add_text(&a[5], str_c(poison_name(reason)), err) &&
-           (sqlstate != NULL
-                ? add_text(&a[6], str_c(sqlstate), err)
-                : buf_append(&a[6], a[6].len == 0 ? STR("{NULL") : STR(",NULL"), err)) &&
+           (sqlstate != NULL ? add_text(&a[6], str_c(sqlstate), err) : add_null(&a[6], err)) &&
            add_text(&a[7], str_c(message), err);
 }
 
@@ -312,7 +317,7 @@ encode_copy_row(Transaction *transaction, const Part *part, Error *err)
     Buf *copy = &transaction->copy[transaction->copy_now];
     const PartCursor *at = &transaction->next_item;
     RowPlace place = {
-        .stream_name = part->lane->name,
+        .stream_name = str_c(part->lane->row_name),
         .generation = part->lane->checkpoint.generation,
         .seq = at->seq,
         .offset = str_c(at->unit->start.offset),
@@ -320,13 +325,10 @@ encode_copy_row(Transaction *transaction, const Part *part, Error *err)
     Str text = unit_item_text(at->unit, at->item);
     Str line;
 
-    if (transaction->kind == UNIT_BYTES) {
-        return copy_line_chunk(copy, &place, text, err);
-    }
     if (unit_prepared_line(at->unit, at->item, &place, &line)) {
         return buf_append(copy, line, err);
     }
-    return copy_line_event(copy, &place, text, &transaction->scratch, err);
+    return copy_line(copy, transaction->sink, &place, text, &transaction->scratch, err);
 }
 
 static void
@@ -362,6 +364,38 @@ transaction_first_slice(Transaction *transaction)
     }
 }
 
+void
+transaction_mark(Transaction *transaction, size_t row, const Error *err)
+{
+    const TransactionRow *bad = &transaction->rows[row];
+
+    part_mark_fault(bad->part, bad->unit, bad->item, bad->seq, err);
+    transaction->letters++;
+    transaction->marked = true;
+}
+
+bool
+transaction_allows_letters(Transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->part_count && transaction->marked; i++) {
+        if (transaction->parts[i].letters > 0 && !part_recount(&transaction->parts[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The newest row is at fault, and not in the slice. */
+static void
+drop_row(Transaction *transaction, const Error *err)
+{
+    Buf *copy = &transaction->copy[transaction->copy_now];
+
+    buf_truncate(copy, transaction->rows[transaction->row_count - 1].copy_at);
+    transaction_mark(transaction, transaction->row_count - 1, err);
+    transaction->row_count--;
+}
+
 /* Rows of one part, until it or the room in the slice ends. */
 static bool
 encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *err)
@@ -374,7 +408,10 @@ encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *
         }
         transaction_add_row(transaction, part, at);
         if (!encode_copy_row(transaction, part, err)) {
-            return false;
+            if (err->code != ERR_INPUT) {
+                return false;
+            }
+            drop_row(transaction, err);
         }
     }
     return true;
@@ -400,6 +437,50 @@ transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
     }
     transaction->slice_end = transaction->row_count;
     return true;
+}
+
+static bool
+encode_sieve_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+{
+    Buf *a = transaction->arrays;
+    size_t before[TRANSACTION_ARRAYS_MAX];
+    bool ok;
+
+    for (size_t i = 0; i < transaction->array_count; i++) {
+        before[i] = a[i].len;
+    }
+    ok = add_number(&a[0], part->lane->checkpoint.generation, err) &&
+         add_text(&a[1], str_c(part->lane->row_name), err) && add_number(&a[2], at->seq, err) &&
+         add_text(&a[3], str_c(at->unit->start.offset), err) &&
+         add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
+    for (size_t i = 0; i < transaction->array_count && !ok; i++) {
+        buf_truncate(&a[i], before[i]);
+    }
+    return ok;
+}
+
+bool
+transaction_encode_sieve(Transaction *transaction, Error *err)
+{
+    transaction_first_slice(transaction);
+    arrays_reset(transaction, 4 + transaction->sink->value_count);
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        Part *part = &transaction->parts[i];
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            if (at.unit->items[at.item].poison != POISON_NONE) {
+                continue;
+            }
+            transaction_add_row(transaction, part, &at);
+            if (!encode_sieve_row(transaction, part, &at, err)) {
+                if (err->code != ERR_INPUT) {
+                    return false;
+                }
+                drop_row(transaction, err);
+            }
+        }
+    }
+    return arrays_close(transaction, err);
 }
 
 Str

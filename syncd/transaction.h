@@ -3,8 +3,8 @@
  * syncd/transaction.h -- what one Postgres transaction writes: parts of several lanes, and their
  * text.
  *
- * Holds messages or chunks, never both, so that the number of published row changes is known
- * (Electric 1.4.2 loses a transaction with a multiple of 100).  Composed anew for each try.  Pure:
+ * Holds rows of one sink, so that the number of published row changes is known (Electric 1.4.2
+ * loses a transaction with a multiple of 100).  Composed anew for each try.  Pure:
  * the writer sends what is encoded here.
  */
 #pragma once
@@ -13,7 +13,7 @@
 #include "syncd/lane.h"
 
 #define TRANSACTION_PARTS_MAX      256
-#define TRANSACTION_ARRAYS_MAX     18
+#define TRANSACTION_ARRAYS_MAX     (14 + SINK_VALUES_MAX)
 #define TRANSACTION_TEXT_BYTES_MAX ((size_t)1 << 30) /* Postgres's own limit of a value */
 
 /* Below this the rows go with the guard in one statement: fewer than 100, so that the Electric rule
@@ -32,9 +32,10 @@ typedef struct TransactionRow {
 typedef struct Transaction {
     Part parts[TRANSACTION_PARTS_MAX]; /* in stream_id order */
     size_t part_count;
-    UnitKind kind;
+    const Sink *sink; /* of all parts */
     size_t items;
     size_t letters;
+    bool marked; /* some of the letters since the parts were added */
     size_t bytes;
     Buf arrays[TRANSACTION_ARRAYS_MAX]; /* array literals, the parameters of the statement encoded
                                            last */
@@ -55,22 +56,30 @@ void transaction_init(Transaction *transaction);
 void transaction_done(Transaction *transaction);
 void transaction_reset(Transaction *transaction); /* forgets the parts, keeps memory */
 
-/* Adds what fits of a lane.  The first part decides the kind; a lane of another kind adds nothing.
- * False when nothing was added; *out_too_poisonous says that the lane must stop instead. */
+/* Adds what fits of a lane.  The first part decides the sink; a lane of another one adds nothing.
+ * False when nothing was added; *out_blocked says that the lane must stop instead. */
 bool transaction_add(Transaction *transaction, Lane *lane, const PartLimits *limits,
-                     bool *out_too_poisonous);
+                     bool *out_blocked);
 void transaction_sort(Transaction *transaction); /* by stream_id; before anything is encoded */
 bool transaction_is_small(const Transaction *transaction);
 
-/* Fill arrays with the parameters of guard.sql, small_events.sql or small_chunks.sql,
- * read_positions.sql and dead_letters.sql.  ERR_LIMIT: too large for one value. */
+/* Fill arrays with the parameters of guard.sql, the sink's small_sql, read_positions.sql and
+ * dead_letters.sql.  ERR_LIMIT: too large for one value.  ERR_INPUT, of the small one: a row is at
+ * fault; slices and the sieve find it. */
 DS_MUST_CHECK bool transaction_encode_guard(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_small(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *err);
+/* What is no dead letter, for the sink's sieve_fill_sql; makes them rows 0 .. row_count - 1. */
+DS_MUST_CHECK bool transaction_encode_sieve(Transaction *transaction, Error *err);
+/* A row turned out to be bad. */
+void transaction_mark(Transaction *transaction, size_t row, const Error *err);
+/* False: a part holds a dead letter that it may not hold, and all must be composed again. */
+bool transaction_allows_letters(Transaction *transaction);
 /* What is no dead letter, as COPY text, in slices: one can be encoded while the one before is under
  * way. transaction_first_slice begins; each transaction_next_slice makes slice_first .. slice_end -
- * 1 the next rows, rows_max of them at most and none behind the last.  The text of a slice stays in
+ * 1 the next rows, rows_max of them at most and none behind the last; those that are found at fault
+ * are marked and left out.  The text of a slice stays in
  * place until the second call after it. */
 void transaction_first_slice(Transaction *transaction);
 DS_MUST_CHECK bool transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err);

@@ -31,38 +31,45 @@ unit_free(Unit *unit)
 }
 
 static void
-unit_add_item(Unit *unit, size_t at, size_t len, PoisonReason poison)
+unit_add_item(Unit *unit, size_t at, size_t len, PoisonReason poison, unsigned traits)
 {
     if (unit->count == unit->room) {
         unit->room = DS_MAX(unit->room * 2, (size_t)ITEMS_FIRST);
         unit->items = mem_regrow(unit->items, unit->room, sizeof(*unit->items));
     }
-    unit->items[unit->count++] =
-        (UnitItem){.at = (uint32_t)at, .len = (uint32_t)len, .poison = (uint8_t)poison};
+    unit->items[unit->count++] = (UnitItem){.at = (uint32_t)at,
+                                            .len = (uint32_t)len,
+                                            .poison = (uint8_t)poison,
+                                            .traits = (uint8_t)traits};
+    unit->traits |= traits;
 }
 
-/* Passes a value that is nested too deeply for the scanner, by its brackets alone: it becomes a
- * dead letter and is never used as JSON.  False if it does not end. */
+/* Passes a string or a container that the scanner refuses, by its quotes and brackets alone: it
+ * becomes a dead letter and is never used as JSON.  False if it is neither, or does not end. */
 static bool
-skip_deep_value(Str text, size_t from, size_t *out_end)
+skip_value(Str text, size_t from, size_t *out_end)
 {
     size_t depth = 0;
     bool in_string = false;
 
     for (size_t i = from; i < text.len; i++) {
         char c = text.ptr[i];
+        bool ended = false;
 
-        if (in_string) {
-            if (c == '\\') {
-                i++;
-            } else if (c == '"') {
-                in_string = false;
-            }
+        if (in_string && c == '\\') {
+            i++;
         } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
+            in_string = !in_string;
+            ended = !in_string;
+        } else if (!in_string && (c == '[' || c == '{')) {
             depth++;
-        } else if ((c == ']' || c == '}') && --depth == 0) {
+        } else if (!in_string && depth > 0 && (c == ']' || c == '}')) {
+            depth--;
+            ended = true;
+        } else if (!in_string && depth == 0) {
+            return false;
+        }
+        if (ended && depth == 0) {
             *out_end = i + 1;
             return true;
         }
@@ -70,9 +77,9 @@ skip_deep_value(Str text, size_t from, size_t *out_end)
     return false;
 }
 
-/* The scanner stopped before an element that is too deep; moves it behind that element. */
+/* The scanner stopped before an element that it refuses; moves it behind that element. */
 static bool
-pass_deep_element(JsonElements *it, JsonValue *out)
+pass_element(JsonElements *it, JsonValue *out)
 {
     size_t at = it->at;
     size_t end;
@@ -80,33 +87,40 @@ pass_deep_element(JsonElements *it, JsonValue *out)
     while (at < it->text.len && memchr(" \t\r\n,", it->text.ptr[at], 5) != NULL) {
         at++;
     }
-    if (!it->is_array || !skip_deep_value(it->text, at, &end)) {
+    if (!it->is_array || !skip_value(it->text, at, &end)) {
         return false;
     }
     out->text = str_slice(it->text, at, end);
     it->at = end;
+    out->traits = 0;
     it->started = true;
     return true;
 }
 
-/* One element; *out_more as json_elements_next. */
+/* One element; *out_more as json_elements_next.  One that is too deep, or not UTF-8, is poison and
+ * does not spoil its neighbours; anything else that is no JSON is the server's fault. */
 static bool
 next_message(JsonElements *it, const UnitLimits *limits, JsonValue *out, PoisonReason *out_poison,
              bool *out_more, Error *err)
 {
     if (json_elements_next(it, out, out_more, err)) {
         if (*out_more) {
-            *out_poison =
-                out->text.len > limits->message_bytes_max ? POISON_SIZE : poison_judge(out->traits);
+            *out_poison = out->text.len > limits->message_bytes_max ? POISON_SIZE : POISON_NONE;
         }
         return true;
     }
-    if (err->code == ERR_LIMIT && pass_deep_element(it, out)) {
-        *out_poison = out->text.len > limits->message_bytes_max ? POISON_SIZE : POISON_DEPTH;
-        *out_more = true;
-        return true;
+    JsonElements rest = *it;
+    bool too_deep = err->code == ERR_LIMIT;
+    if (!pass_element(&rest, out) || (!too_deep && str_is_utf8(out->text))) {
+        return false;
     }
-    return false;
+    *it = rest;
+    *out_poison = too_deep ? POISON_DEPTH : POISON_UTF8;
+    if (out->text.len > limits->message_bytes_max) {
+        *out_poison = POISON_SIZE;
+    }
+    *out_more = true;
+    return true;
 }
 
 bool
@@ -138,13 +152,66 @@ unit_add_json(Unit *unit, Str event, const UnitLimits *limits, int64_t *drop, Er
             (*drop)--;
             unit->start.skip++;
         } else if (more) {
-            unit_add_item(unit, (size_t)(value.text.ptr - unit->data.data), value.text.len, poison);
+            unit_add_item(unit, (size_t)(value.text.ptr - unit->data.data), value.text.len, poison,
+                          value.traits);
         }
     }
     if (unit->count == count_before) {
         buf_truncate(&unit->data, base);
     }
     return true;
+}
+
+/* How many bytes before `at` begin a character that is not whole there, but may go on. */
+static size_t
+begun_character(const Unit *unit, size_t at)
+{
+    for (size_t back = 1; back <= DS_MIN(at, (size_t)3); back++) {
+        unsigned char c = (unsigned char)unit->data.data[at - back];
+
+        if (c >= 0xc0) {
+            size_t length = c >= 0xf0 ? 4 : (c >= 0xe0 ? 3 : 2);
+
+            return back < length ? back : 0;
+        }
+        if (c < 0x80) {
+            return 0;
+        }
+    }
+    return 0;
+}
+
+size_t
+unit_take_tail(Unit *unit, char out[3])
+{
+    size_t count = begun_character(unit, unit->data.len);
+    UnitItem *last = unit->count > 0 ? &unit->items[unit->count - 1] : NULL;
+
+    if (count == 0 || last == NULL || last->len <= count) {
+        return 0;
+    }
+    last->len -= (uint32_t)count;
+    memcpy(out, unit->data.data + unit->data.len - count, count);
+    buf_truncate(&unit->data, unit->data.len - count);
+    return count;
+}
+
+void
+unit_judge(Unit *unit, const Sink *sink)
+{
+    bool chunks = unit->kind == UNIT_BYTES;
+
+    if (chunks ? sink->payload == ROUTE_PAYLOAD_BYTEA : (unit->traits & sink->poison_traits) == 0) {
+        return; /* the usual case */
+    }
+    for (size_t i = 0; i < unit->count; i++) {
+        UnitItem *item = &unit->items[i];
+
+        if (item->poison == POISON_NONE) {
+            item->poison = (uint8_t)(chunks ? sink_judge_chunk(sink, unit_item_text(unit, i))
+                                            : sink_judge(sink, item->traits));
+        }
+    }
 }
 
 bool
@@ -164,7 +231,13 @@ unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *err)
         UnitItem *last = unit->count > 0 ? &unit->items[unit->count - 1] : NULL;
 
         if (last == NULL || last->len == UNIT_CHUNK_BYTES_MAX) {
-            unit_add_item(unit, at, 0, POISON_NONE);
+            size_t back = last != NULL && unit->is_text ? begun_character(unit, at) : 0;
+
+            if (back > 0) { /* the chunk before ends with the character before */
+                last->len -= (uint32_t)back;
+                at -= back;
+            }
+            unit_add_item(unit, at, 0, POISON_NONE, 0);
             last = &unit->items[unit->count - 1];
         }
         size_t taken = DS_MIN(unit->data.len - at, (size_t)UNIT_CHUNK_BYTES_MAX - last->len);
@@ -182,7 +255,7 @@ unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed)
 }
 
 static bool
-prepare_lines(Unit *unit, const RowPlace *first, Error *err)
+prepare_lines(Unit *unit, const Sink *sink, const RowPlace *first, Error *err)
 {
     RowPlace place = *first;
     Buf scratch;
@@ -190,9 +263,13 @@ prepare_lines(Unit *unit, const RowPlace *first, Error *err)
 
     buf_init(&scratch, UNIT_LINES_BYTES_MAX);
     for (size_t i = 0; i < unit->count && ok; i++) {
-        unit->items[i].line_at = (uint32_t)unit->lines.len;
-        if (unit->items[i].poison == POISON_NONE) {
-            ok = copy_line_event(&unit->lines, &place, unit_item_text(unit, i), &scratch, err);
+        size_t line_at = unit->lines.len;
+
+        unit->items[i].line_at = (uint32_t)line_at;
+        if (unit->items[i].poison == POISON_NONE &&
+            !copy_line(&unit->lines, sink, &place, unit_item_text(unit, i), &scratch, err)) {
+            ok = err->code == ERR_INPUT; /* its fault is found again, where it can be noted */
+            buf_truncate(&unit->lines, line_at);
         }
         place.seq++;
     }
@@ -201,18 +278,18 @@ prepare_lines(Unit *unit, const RowPlace *first, Error *err)
 }
 
 void
-unit_prepare(Unit *unit, const RowPlace *first)
+unit_prepare(Unit *unit, const Sink *sink, const RowPlace *first)
 {
     size_t row_bytes = first->stream_name.len + first->offset.len + LINE_NUMBERS_BYTES;
     size_t guess = unit->data.len + unit->data.len / 8 + unit->count * row_bytes;
     Error err;
 
-    if (unit->kind != UNIT_JSON || guess > UNIT_LINES_BYTES_MAX) {
+    if (unit->kind != UNIT_JSON || sink->copy_sql == NULL || guess > UNIT_LINES_BYTES_MAX) {
         return;
     }
     unit->lines_generation = first->generation;
     unit->lines_seq = first->seq;
-    if (!buf_reserve(&unit->lines, guess, NULL, &err) || !prepare_lines(unit, first, &err)) {
+    if (!buf_reserve(&unit->lines, guess, NULL, &err) || !prepare_lines(unit, sink, first, &err)) {
         buf_done(&unit->lines); /* they are made when they are sent */
     }
 }

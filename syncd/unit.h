@@ -24,6 +24,7 @@ typedef struct UnitItem {
     uint32_t len;
     uint32_t line_at; /* into lines */
     uint8_t poison;   /* PoisonReason */
+    uint8_t traits;   /* JsonTrait bits, of a message */
 } UnitItem;
 
 typedef struct Unit {
@@ -36,7 +37,9 @@ typedef struct Unit {
     UnitItem *items;
     size_t count;
     size_t room;
-    Buf lines; /* of the rows, as COPY reads them; empty unless prepared */
+    unsigned traits; /* of all its messages */
+    bool is_text;    /* chunks are cut between characters where there are any */
+    Buf lines;       /* of the rows, as COPY reads them; empty unless prepared */
     int64_t lines_generation;
     int64_t lines_seq; /* of the first item */
 } Unit;
@@ -60,9 +63,17 @@ DS_MUST_CHECK bool unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *e
 
 void unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed);
 
+/* Takes the bytes of a character that has only begun off the end, and copies them out: 3 at most.
+ * Not once unit_end was called. */
+size_t unit_take_tail(Unit *unit, char out[3]);
+
+/* Marks what the sink cannot hold. */
+void unit_judge(Unit *unit, const Sink *sink);
+
 /* Makes the COPY lines of messages while they wait to be written, for the place of the first one.
- * Units of chunks, and those whose lines would take too much memory, stay as they are. */
-void unit_prepare(Unit *unit, const RowPlace *first);
+ * Units of chunks, and those whose lines would take too much memory, stay as they are; so does a
+ * message that turns out to be at fault. */
+void unit_prepare(Unit *unit, const Sink *sink, const RowPlace *first);
 /* False unless the line was made ahead, for this very place.  No line is made of dead letters. */
 bool unit_prepared_line(const Unit *unit, size_t item, const RowPlace *place, Str *out);
 

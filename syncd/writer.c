@@ -12,14 +12,22 @@
 static const LogScope scope = {.name = "syncd.writer"};
 
 static const char *const state_names[WRITER_STATE_COUNT] = {
-    [WRITER_OFF] = "off",         [WRITER_CONNECT] = "connect",
-    [WRITER_WAIT] = "wait",       [WRITER_SETTLE] = "settle",
-    [WRITER_IDLE] = "idle",       [WRITER_JOB] = "job",
-    [WRITER_SMALL] = "small",     [WRITER_BEGIN] = "begin",
-    [WRITER_GUARD] = "guard",     [WRITER_SAVEPOINT] = "savepoint",
-    [WRITER_ROWS] = "rows",       [WRITER_UNDO] = "undo",
-    [WRITER_LETTERS] = "letters", [WRITER_PAD] = "pad",
-    [WRITER_COMMIT] = "commit",   [WRITER_ROLLBACK] = "rollback",
+    [WRITER_OFF] = "off",
+    [WRITER_CONNECT] = "connect",
+    [WRITER_WAIT] = "wait",
+    [WRITER_SETTLE] = "settle",
+    [WRITER_IDLE] = "idle",
+    [WRITER_JOB] = "job",
+    [WRITER_SMALL] = "small",
+    [WRITER_BEGIN] = "begin",
+    [WRITER_GUARD] = "guard",
+    [WRITER_ROWS] = "rows",
+    [WRITER_SIEVE_FILL] = "sieve_fill",
+    [WRITER_SIEVE] = "sieve",
+    [WRITER_LETTERS] = "letters",
+    [WRITER_PAD] = "pad",
+    [WRITER_COMMIT] = "commit",
+    [WRITER_ROLLBACK] = "rollback",
 };
 
 /* Inside a transaction every state may lose its connection (wait) or fail (rollback). */
@@ -36,13 +44,12 @@ static const uint32_t writer_edges[WRITER_STATE_COUNT] = {
     [WRITER_JOB] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
     [WRITER_SMALL] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
     [WRITER_BEGIN] = DS_BIT(WRITER_GUARD) | BROKEN,
-    [WRITER_GUARD] = DS_BIT(WRITER_SAVEPOINT) | DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) |
+    [WRITER_GUARD] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_SIEVE_FILL) | DS_BIT(WRITER_LETTERS) |
                      DS_BIT(WRITER_COMMIT) | BROKEN,
-    [WRITER_SAVEPOINT] = DS_BIT(WRITER_ROWS) | BROKEN,
-    [WRITER_ROWS] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_SAVEPOINT) | DS_BIT(WRITER_UNDO) |
-                    DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
-    [WRITER_UNDO] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
+    [WRITER_ROWS] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
                     DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_SIEVE_FILL] = DS_BIT(WRITER_SIEVE) | BROKEN,
+    [WRITER_SIEVE] = DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_LETTERS] = DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_PAD] = DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_COMMIT] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
@@ -545,9 +552,9 @@ writer_on_reply(void *arg, const PgReply *reply)
     case WRITER_SMALL:
     case WRITER_BEGIN:
     case WRITER_GUARD:
-    case WRITER_SAVEPOINT:
     case WRITER_ROWS:
-    case WRITER_UNDO:
+    case WRITER_SIEVE_FILL:
+    case WRITER_SIEVE:
     case WRITER_LETTERS:
     case WRITER_PAD:
     case WRITER_COMMIT:

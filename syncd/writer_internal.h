@@ -12,11 +12,10 @@
 #define WRITER_COMMAND_MS_MAX 60000 /* no answer for this long: the connection is given up */
 #define WRITER_FAILURES_MAX   10    /* unknown errors in a row before a stream is failed */
 #define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
-#define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before savepoints are used */
+#define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before the sieve is used */
 #define WRITER_SLICE_ROWS     1000  /* of a COPY; the next ones are encoded while it is under way */
 #define WRITER_BEGIN_SIZE     256
 #define WRITER_IDLE_MS_MAX    5000 /* of a transaction, between two statements */
-#define WRITER_RANGES_MAX     64    /* depth of the search: rows_max is far below 2^64 */
 
 typedef enum WriterState {
     WRITER_OFF,
@@ -28,9 +27,9 @@ typedef enum WriterState {
     WRITER_SMALL, /* guard and rows in one statement */
     WRITER_BEGIN,
     WRITER_GUARD,
-    WRITER_SAVEPOINT, /* before rows that may be bad */
     WRITER_ROWS,
-    WRITER_UNDO, /* back to the savepoint */
+    WRITER_SIEVE_FILL, /* hands over rows of which more than a few may be bad */
+    WRITER_SIEVE,      /* tries each of them alone */
     WRITER_LETTERS,
     WRITER_PAD,
     WRITER_COMMIT,
@@ -45,11 +44,6 @@ typedef enum WriterAfter {
     WRITER_AFTER_SETTLE, /* read the positions first */
     WRITER_AFTER_BLAME,  /* the only lane of the transaction is in trouble */
 } WriterAfter;
-
-typedef struct RowRange {
-    size_t first;
-    size_t end;
-} RowRange;
 
 struct Writer {
     Loop *loop;
@@ -85,13 +79,10 @@ struct Writer {
     LaneTrouble blame;
     Error blame_err;
 
-    RowRange ranges[WRITER_RANGES_MAX]; /* rows still to be sent, the next one last */
-    size_t range_count;
-    RowRange range;    /* being sent */
+    size_t range_first; /* rows of the slice that is being sent */
+    size_t range_end;
     bool slice_failed; /* the newest slice could not be encoded */
     Error slice_err;
-    bool savepoint;       /* there is one */
-    bool savepoint_clean; /* and nothing was done since */
     size_t rows_sent;
 };
 
@@ -122,13 +113,11 @@ void writer_release(Writer *writer, const Part *part);          /* nothing of it
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */
 /* The reply's first column names the stream; *out_row is where. */
 bool writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row);
-/* 23505 on a primary key of ours: somebody wrote these rows, and it may have been us. */
-bool writer_is_own_key(const PgReply *reply);
 
 /* writer_rows.c */
-bool writer_searches(const Writer *writer); /* by savepoints: bad rows were found too often */
-void writer_begin_rows(Writer *writer); /* encodes the first of them, while BEGIN is under way */
-void writer_send_rows(Writer *writer);  /* the next range of rows, or what follows the last one */
+bool writer_sieves(const Writer *writer); /* bad rows were found too often for COPY's line */
+void writer_begin_rows(Writer *writer);   /* encodes the first of them, while BEGIN is under way */
+void writer_send_rows(Writer *writer);    /* the next range of rows, or what follows the last one */
 void writer_rows_reply(Writer *writer, const PgReply *reply);
 
 /* writer_settle.c */

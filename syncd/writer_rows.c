@@ -1,51 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rows of a transaction by COPY, and the search for those that Postgres refuses: first by the
- * line that COPY names, after a few of them by savepoints.
+ * The rows of a transaction by COPY, and what happens to those that Postgres refuses: the first
+ * ones are found by the line that COPY names, and after a few of them Postgres tries each row alone
+ * (the sieve), so that any number of bad rows costs the same few statements.
  */
 #include "syncd/writer_internal.h"
 
+#include <bsd/string.h>
+
 #include "common/fault.h"
-#include "sql/queries.h"
+#include "common/parse.h"
 
 /* Bad rows were found more often than COPY's line numbers are worth trying. */
 bool
-writer_searches(const Writer *writer)
+writer_sieves(const Writer *writer)
 {
     return writer->line_tries >= WRITER_LINE_TRIES_MAX;
 }
 
-/* All at once for a search, which goes back and forth in them. */
 static void
 encode_slice(Writer *writer)
 {
-    size_t rows_max = writer_searches(writer) ? SIZE_MAX : WRITER_SLICE_ROWS;
-
     writer->slice_failed =
-        !transaction_next_slice(&writer->transaction, rows_max, &writer->slice_err);
-}
-
-static void
-push_range(Writer *writer, size_t first, size_t end)
-{
-    DS_ASSERT(writer->range_count < WRITER_RANGES_MAX);
-    if (first < end) {
-        writer->ranges[writer->range_count++] = (RowRange){first, end};
-    }
+        !transaction_next_slice(&writer->transaction, WRITER_SLICE_ROWS, &writer->slice_err);
 }
 
 void
 writer_begin_rows(Writer *writer)
 {
-    Transaction *transaction = &writer->transaction;
-
-    writer->range_count = 0;
-    writer->savepoint = false;
-    writer->savepoint_clean = false;
-    transaction_first_slice(transaction);
-    encode_slice(writer);
-    if (writer_searches(writer)) {
-        push_range(writer, transaction->slice_first, transaction->slice_end);
+    transaction_first_slice(&writer->transaction);
+    writer->slice_failed = false;
+    if (!writer_sieves(writer)) {
+        encode_slice(writer);
     }
 }
 
@@ -53,153 +39,154 @@ static void
 send_copy(Writer *writer)
 {
     const Transaction *transaction = &writer->transaction;
-    const char *sql = transaction->kind == UNIT_BYTES ? sql_copy_chunks : sql_copy_events;
 
+    writer->range_first = transaction->slice_first;
+    writer->range_end = transaction->slice_end;
     writer_enter(writer, WRITER_ROWS);
     writer_command_started(writer);
-    pg_copy_in(writer->pg, sql,
-               transaction_copy_text(transaction, writer->range.first, writer->range.end),
+    pg_copy_in(writer->pg, transaction->sink->copy_sql,
+               transaction_copy_text(transaction, writer->range_first, writer->range_end),
                writer_on_reply, writer);
-    if (!writer_searches(writer)) {
-        encode_slice(writer); /* while Postgres takes this one */
-    }
+    encode_slice(writer); /* while Postgres takes this one */
     writer_drop_if(writer, FAULT("writer.copy_sent"));
 }
 
-/* The next range of rows; false behind the last one. */
-static bool
-next_range(Writer *writer)
+static void
+send_sieve(Writer *writer)
 {
-    const Transaction *transaction = &writer->transaction;
+    Transaction *transaction = &writer->transaction;
+    Error err;
 
-    if (MUTANT("offset_without_rows")) {
-        return false;
+    if (!transaction_encode_sieve(transaction, &err)) {
+        writer_blame(writer, NULL, LANE_REFUSED, &err);
+    } else if (transaction->row_count == 0) {
+        writer_send_letters(writer);
+    } else {
+        writer_send_arrays(writer, WRITER_SIEVE_FILL, transaction->sink->sieve_fill_sql);
     }
-    if (!writer_searches(writer)) {
-        writer->range = (RowRange){transaction->slice_first, transaction->slice_end};
-        return writer->range.first < writer->range.end;
-    }
-    if (writer->range_count == 0) {
-        return false;
-    }
-    writer->range = writer->ranges[--writer->range_count];
-    return true;
 }
 
 void
 writer_send_rows(Writer *writer)
 {
+    const Transaction *transaction = &writer->transaction;
+
     if (writer->slice_failed) {
         writer_blame(writer, NULL, LANE_REFUSED, &writer->slice_err);
-    } else if (!next_range(writer)) {
+    } else if (MUTANT("offset_without_rows")) {
         writer_send_letters(writer);
-    } else if (MUTANT("offset_before_rows")) {
-        writer_send(writer, WRITER_SAVEPOINT, "COMMIT; BEGIN");
-    } else if (!writer_searches(writer) || writer->savepoint_clean) {
-        send_copy(writer);
-    } else if (writer->savepoint) {
-        writer_send(writer, WRITER_SAVEPOINT, "RELEASE SAVEPOINT rows; SAVEPOINT rows");
+    } else if (writer_sieves(writer)) {
+        send_sieve(writer);
+    } else if (transaction->slice_first == transaction->slice_end) {
+        writer_send_letters(writer);
     } else {
-        /* A deferred constraint is to speak up here, where its row can be found. */
-        writer_send(writer, WRITER_SAVEPOINT, "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT rows");
+        send_copy(writer);
     }
 }
 
-/* 23505 on a primary key of ours: somebody wrote these rows, and it may have been us. */
-bool
-writer_is_own_key(const PgReply *reply)
+static void
+rows_dropped(Writer *writer, uint64_t written, size_t count)
 {
-    return strcmp(reply->err.sqlstate, "23505") == 0 &&
-           str_ends(str_c(reply->constraint), STR("_pkey"));
-}
-
-/* Marks a row as refused.  False: the stream has too many of them, and is given up. */
-static bool
-mark_row(Writer *writer, size_t index, const Error *why)
-{
-    TransactionRow *row = &writer->transaction.rows[index];
     Error err;
 
-    if (lane_mark_fault(row->part->lane, row->unit, row->item, row->seq, why)) {
-        row->part->letters++;
-        writer->transaction.letters++;
-        return true;
-    }
-    (void)error_set(&err, ERR_LIMIT,
-                    "more than %d dead letters within %d messages; Postgres refuses the row of seq "
-                    "%lld: %s",
-                    POISON_LETTERS_MAX, POISON_WINDOW_MESSAGES, (long long)row->seq, why->text);
-    (void)memcpy(err.sqlstate, why->sqlstate, sizeof(err.sqlstate));
-    writer_blame(writer, row->part->lane, LANE_REFUSED, &err);
-    return false;
+    (void)error_set(&err, ERR_CONFIG,
+                    "%llu of %zu rows were written: a trigger or a rule drops some",
+                    (unsigned long long)written, count);
+    writer_blame(writer, NULL, LANE_REFUSED, &err);
 }
 
-/* Postgres refused a row of the range: finds it, or halves the range. */
-static void
-search_rows(Writer *writer, const PgReply *reply, bool line_known, size_t bad)
-{
-    RowRange range = writer->range;
-    size_t middle = range.first + (range.end - range.first) / 2;
-
-    if (writer->range_count + 2 > WRITER_RANGES_MAX) {
-        writer_blame(writer, NULL, LANE_REFUSED, &reply->err);
-        return;
-    }
-    if (line_known || range.end - range.first == 1) {
-        bad = line_known ? bad : range.first;
-        if (!mark_row(writer, bad, &reply->err)) {
-            return;
-        }
-        push_range(writer, bad + 1, range.end);
-        push_range(writer, range.first, bad);
-    } else {
-        push_range(writer, middle, range.end);
-        push_range(writer, range.first, middle);
-    }
-    writer_send(writer, WRITER_UNDO, "ROLLBACK TO SAVEPOINT rows");
-}
-
+/* A unique key may be the sink's own, which only the sieve can tell. */
 static void
 rows_refused(Writer *writer, const PgReply *reply)
 {
     uint64_t line = 0;
-    bool line_known = poison_copy_line(str_c(reply->context), &line) &&
-                      line <= writer->range.end - writer->range.first;
-    size_t bad = writer->range.first + (size_t)(line_known ? line - 1 : 0);
+    bool line_known = strcmp(reply->err.sqlstate, "23505") != 0 &&
+                      poison_copy_line(str_c(reply->context), &line) &&
+                      line <= writer->range_end - writer->range_first;
 
-    if (writer_is_own_key(reply)) {
-        writer->clashed = true;
-        writer_give_up(writer, WRITER_AFTER_SETTLE);
-    } else if (writer_searches(writer)) {
-        search_rows(writer, reply, line_known, bad);
-    } else {
-        writer->force_long = true;
-        writer->line_tries = line_known ? writer->line_tries + 1 : WRITER_LINE_TRIES_MAX;
-        if (!line_known || mark_row(writer, bad, &reply->err)) {
-            writer_give_up(writer, WRITER_AFTER_RETRY);
-        }
+    writer->force_long = true;
+    writer->line_tries = line_known ? writer->line_tries + 1 : WRITER_LINE_TRIES_MAX;
+    if (line_known) {
+        transaction_mark(&writer->transaction, writer->range_first + (size_t)line - 1, &reply->err);
     }
+    writer_give_up(writer, WRITER_AFTER_RETRY);
 }
 
 static void
 copied(Writer *writer, const PgReply *reply)
 {
-    size_t count = writer->range.end - writer->range.first;
-    Error err;
+    size_t count = writer->range_end - writer->range_first;
 
     if (!reply->ok && reply->error_class == PG_ERROR_ROW) {
         rows_refused(writer, reply);
     } else if (!reply->ok) {
         writer_write_failed(writer, reply);
     } else if (reply->rows_affected != count) {
-        (void)error_set(&err, ERR_CONFIG,
-                        "COPY wrote %llu of %zu rows: a trigger or a rule drops some",
-                        (unsigned long long)reply->rows_affected, count);
-        writer_blame(writer, NULL, LANE_REFUSED, &err);
+        rows_dropped(writer, reply->rows_affected, count);
     } else {
         writer->rows_sent += count;
-        writer->savepoint_clean = false;
         writer_send_rows(writer);
+    }
+}
+
+/* One row of the sieve's answer: how many were written, and a bad row (or NULL) with its cause. */
+static bool
+read_fault(const PgReply *reply, int row, size_t row_count, uint64_t *out_written,
+           uint64_t *out_number, Error *out_why)
+{
+    *out_number = 0;
+    if (!parse_u64(pg_get(reply, row, 0), row_count, out_written)) {
+        return false;
+    }
+    if (pg_is_null(reply, row, 1)) {
+        return true;
+    }
+    (void)error_set(out_why, ERR_INPUT, "%.*s", STR_ARG(str_head(pg_get(reply, row, 3), 512)));
+    (void)strlcpy(out_why->sqlstate, pg_get(reply, row, 2).ptr, sizeof(out_why->sqlstate));
+    return parse_u64(pg_get(reply, row, 1), row_count, out_number) && *out_number > 0;
+}
+
+/* The rows that were bad are marked; all others are written. */
+static void
+sieved(Writer *writer, const PgReply *reply)
+{
+    Transaction *transaction = &writer->transaction;
+    size_t count = transaction->row_count;
+    uint64_t written = 0;
+    size_t faults = 0;
+
+    for (int row = 0; row < reply->rows; row++) {
+        uint64_t number;
+        Error why;
+
+        if (!read_fault(reply, row, count, &written, &number, &why)) {
+            (void)error_set(&why, ERR_PROTOCOL, "the answer about single rows is not what it was");
+            writer_blame(writer, NULL, LANE_REFUSED, &why);
+            return;
+        }
+        if (number > 0) {
+            transaction_mark(transaction, (size_t)number - 1, &why);
+            faults++;
+        }
+    }
+    if (written + faults != count) {
+        rows_dropped(writer, written, count - faults);
+        return;
+    }
+    writer->rows_sent += (size_t)written;
+    writer_send_letters(writer);
+}
+
+static void
+sieve_reply(Writer *writer, const PgReply *reply)
+{
+    if (reply->ok) {
+        sieved(writer, reply);
+    } else if (strcmp(reply->err.sqlstate, "23505") == 0) {
+        writer->clashed = true; /* the sink's own key: the sieve catches any other */
+        writer_give_up(writer, WRITER_AFTER_SETTLE);
+    } else {
+        writer_write_failed(writer, reply);
     }
 }
 
@@ -208,13 +195,11 @@ writer_rows_reply(Writer *writer, const PgReply *reply)
 {
     if (writer->state == WRITER_ROWS) {
         copied(writer, reply);
+    } else if (writer->state == WRITER_SIEVE) {
+        sieve_reply(writer, reply);
     } else if (!reply->ok) {
         writer_write_failed(writer, reply);
-    } else if (writer->state == WRITER_SAVEPOINT) {
-        writer->savepoint = true;
-        send_copy(writer);
     } else {
-        writer->savepoint_clean = true;
-        writer_send_rows(writer);
+        writer_send(writer, WRITER_SIEVE, writer->transaction.sink->sieve_sql);
     }
 }

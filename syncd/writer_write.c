@@ -41,24 +41,19 @@ writer_compose(Writer *writer)
     transaction_reset(transaction);
     while (lane != NULL && (writer->solo == 0 || transaction->part_count == 0)) {
         Lane *next = TAILQ_NEXT(lane, ready_link);
-        bool too_poisonous;
+        bool blocked;
 
         if (lane_is_empty(lane)) {
             TAILQ_REMOVE(&writer->ready, lane, ready_link); /* its session dropped the queue */
             lane->is_ready = false;
-        } else if (transaction_add(transaction, lane, &limits, &too_poisonous)) {
+        } else if (transaction_add(transaction, lane, &limits, &blocked)) {
             TAILQ_REMOVE(&writer->ready, lane, ready_link);
             lane->is_ready = false;
             lane->in_flight = true;
-        } else if (too_poisonous) {
+        } else if (blocked) {
             Error err;
 
-            (void)error_set(
-                &err, ERR_LIMIT,
-                "more than %d dead letters within %d messages: nothing past seq %lld is "
-                "loaded",
-                POISON_LETTERS_MAX, POISON_WINDOW_MESSAGES,
-                (long long)lane->checkpoint.next_seq - 1);
+            lane_blocked(lane, &err);
             writer_trouble(writer, lane, LANE_REFUSED, &err);
         }
         lane = next;
@@ -232,12 +227,13 @@ writer_begin(Writer *writer)
     writer->rows_sent = 0;
     if (writer->force_long || !transaction_is_small(transaction) ||
         !transaction_encode_small(transaction, &err)) {
-        writer_send(writer, WRITER_BEGIN, writer->begin_sql);
+        writer_send(writer, WRITER_BEGIN,
+                    MUTANT("offset_before_rows") ? "SELECT 1" : writer->begin_sql);
         writer_begin_rows(writer);
         return;
     }
-    const char *sql = transaction->kind == UNIT_BYTES ? sql_small_chunks : sql_small_events;
-    writer_send_arrays(writer, WRITER_SMALL, mutant_statement(sql, &writer->scratch));
+    writer_send_arrays(writer, WRITER_SMALL,
+                       mutant_statement(transaction->sink->small_sql, &writer->scratch));
     writer_drop_if(writer, FAULT("writer.small_sent"));
 }
 
@@ -267,7 +263,10 @@ writer_send_letters(Writer *writer)
 {
     Error err;
 
-    if (writer->transaction.letters == 0) {
+    if (!transaction_allows_letters(&writer->transaction)) {
+        writer->force_long = true;
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+    } else if (writer->transaction.letters == 0) {
         send_pad_or_commit(writer);
     } else if (!transaction_encode_letters(&writer->transaction, &err)) {
         writer_blame(writer, NULL, LANE_REFUSED, &err);
@@ -324,10 +323,7 @@ small_reply(Writer *writer, const PgReply *reply)
     int row;
 
     if (!reply->ok) {
-        if (writer_is_own_key(reply)) {
-            writer->clashed = true;
-            writer_give_up(writer, WRITER_AFTER_SETTLE);
-        } else if (reply->error_class == PG_ERROR_ROW) {
+        if (reply->error_class == PG_ERROR_ROW) {
             writer->force_long = true;
             writer_give_up(writer, WRITER_AFTER_RETRY);
         } else {
@@ -430,7 +426,7 @@ commit_reply(Writer *writer, const PgReply *reply)
         writer_wait(writer, &refused);
     } else if (reply->error_class == PG_ERROR_CONNECTION) {
         writer_lost(writer, reply);
-    } else if (reply->error_class == PG_ERROR_ROW && !writer_searches(writer)) {
+    } else if (reply->error_class == PG_ERROR_ROW && !writer_sieves(writer)) {
         writer->force_long = true;
         writer->line_tries = WRITER_LINE_TRIES_MAX;
         writer_give_up(writer, WRITER_AFTER_RETRY);
@@ -477,9 +473,9 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_GUARD:
         guard_reply(writer, reply);
         break;
-    case WRITER_SAVEPOINT:
-    case WRITER_UNDO:
     case WRITER_ROWS:
+    case WRITER_SIEVE_FILL:
+    case WRITER_SIEVE:
         writer_rows_reply(writer, reply);
         break;
     case WRITER_LETTERS:

@@ -15,7 +15,8 @@ expect_event(const char *message, const char *expected)
 
     buf_init(&out, 1000);
     buf_init(&scratch, 1000);
-    cr_assert(copy_line_event(&out, &place, str_c(message), &scratch, &err), "%s", err.text);
+    cr_assert(copy_line(&out, sink_default_events(), &place, str_c(message), &scratch, &err), "%s",
+              err.text);
     cr_expect_str_eq(buf_cstr(&out), expected);
     buf_done(&out);
     buf_done(&scratch);
@@ -36,15 +37,39 @@ Test(copy_line, escapes_are_undone_in_columns_and_kept_in_the_text)
                  "{\"key\":\"a\\\\tb\\\\\\\\N\\\\u00e9\"}\n");
 }
 
+static bool
+chunk(Buf *out, Str bytes, Error *err)
+{
+    Buf unused = {0};
+
+    return copy_line(out, sink_default_chunks(), &place, bytes, &unused, err);
+}
+
 Test(copy_line, of_a_chunk_has_its_bytes_in_hexadecimal)
 {
     Buf out;
     Error err = {0};
 
     buf_init(&out, 1000);
-    cr_assert(copy_line_chunk(&out, &place, STR("\n\0\xff"), &err), "%s", err.text);
+    cr_assert(chunk(&out, STR("\n\0\xff"), &err), "%s", err.text);
     cr_expect_str_eq(buf_cstr(&out), "a\\tb\t2\t1234567890123\t0_f\t\\\\x0a00ff\n");
     buf_done(&out);
+}
+
+Test(copy_line, whose_column_cannot_hold_its_text_is_a_fault_of_the_row)
+{
+    Buf out;
+    Buf scratch;
+    Error err = {0};
+
+    buf_init(&out, 1000);
+    buf_init(&scratch, 1000);
+    cr_expect_not(copy_line(&out, sink_default_events(), &place, STR("{\"key\":\"\\udc00\"}"),
+                            &scratch, &err));
+    cr_expect_eq(err.code, ERR_INPUT);
+    cr_expect_str_eq(err.sqlstate, "22P02");
+    buf_done(&out);
+    buf_done(&scratch);
 }
 
 Test(copy_line, that_does_not_fit_is_a_limit_error)
@@ -53,13 +78,13 @@ Test(copy_line, that_does_not_fit_is_a_limit_error)
     Error err = {0};
 
     buf_init(&whole, 1000);
-    cr_assert(copy_line_chunk(&whole, &place, STR("abc"), &err), "%s", err.text);
+    cr_assert(chunk(&whole, STR("abc"), &err), "%s", err.text);
     for (size_t max = 0; max < whole.len; max++) {
         Buf out;
 
         buf_init(&out, max);
         err = (Error){0};
-        cr_expect_not(copy_line_chunk(&out, &place, STR("abc"), &err), "%zu bytes", max);
+        cr_expect_not(chunk(&out, STR("abc"), &err), "%zu bytes", max);
         cr_expect_eq(err.code, ERR_LIMIT);
         buf_done(&out);
     }

@@ -11,7 +11,7 @@ make_lane(Lane *lane)
 {
     static const LaneCallbacks callbacks = {0};
 
-    lane_init(lane, STR("default"), STR("s"), STR("me"), &callbacks, NULL);
+    lane_init(lane, STR("default"), STR("s"), STR("me"), sink_default_events(), &callbacks, NULL);
     position_set(&lane->checkpoint.position, STR("o0"), 0);
     lane->checkpoint.next_seq = 100;
 }
@@ -229,13 +229,13 @@ Test(lane, a_part_ends_before_the_dead_letter_that_is_one_too_many)
     cr_assert(buf_append(&event, STR(",2]\0"), &err));
     push(&lane, "o0", buf_cstr(&event), "o1");
     cr_assert(part_compose(&lane, &plenty, &part));
-    cr_expect(part.too_poisonous);
+    cr_expect(part.blocked);
     cr_expect_eq(part.items, 1 + POISON_LETTERS_MAX);
     cr_expect_eq(part.letters, POISON_LETTERS_MAX);
     cr_expect_eq(part.end.skip, 1 + POISON_LETTERS_MAX);
     part_committed(&part);
     cr_expect_not(part_compose(&lane, &plenty, &part));
-    cr_expect(part.too_poisonous);
+    cr_expect(part.blocked);
     buf_done(&event);
     lane_done(&lane);
 }
@@ -249,9 +249,11 @@ Test(lane, a_refused_row_is_remembered_until_it_is_committed)
     make_lane(&lane);
     push(&lane, "o0", "[0,1,2,3]", "o1");
     Unit *unit = STAILQ_FIRST(&lane.units);
-    cr_assert(lane_mark_fault(&lane, unit, 2, 102, &why));
-    cr_assert(lane_mark_fault(&lane, unit, 0, 100, &why));
-    cr_assert(lane_mark_fault(&lane, unit, 1, 101, &why));
+    cr_assert(part_compose(&lane, &plenty, &part));
+    part_mark_fault(&part, unit, 2, 102, &why);
+    part_mark_fault(&part, unit, 0, 100, &why);
+    part_mark_fault(&part, unit, 1, 101, &why);
+    cr_expect_eq(part.letters, 3);
     cr_assert_not_null(lane_find_fault(&lane, 101));
     cr_expect_str_eq(lane_find_fault(&lane, 101)->sqlstate, "23514");
     cr_expect_null(lane_find_fault(&lane, 103));
@@ -260,5 +262,124 @@ Test(lane, a_refused_row_is_remembered_until_it_is_committed)
     part_committed(&part);
     cr_expect_null(lane_find_fault(&lane, 101));
     cr_expect_not_null(lane_find_fault(&lane, 102));
+    lane_done(&lane);
+}
+
+static void
+push_numbers(Lane *lane, int count)
+{
+    Buf event;
+    Error err;
+
+    buf_init(&event, 1u << 16);
+    for (int i = 0; i < count; i++) {
+        cr_assert(buf_append(&event, i == 0 ? STR("[1") : STR(",1"), &err));
+    }
+    cr_assert(buf_append_char(&event, ']', &err));
+    push(lane, "o0", buf_cstr(&event), "o1");
+    buf_done(&event);
+}
+
+/* Half of the rows of each part turn out to be bad, in any order. */
+Test(lane, half_of_the_rows_may_be_refused)
+{
+    PartLimits limits = {.rows_max = 700, .bytes_max = 1u << 20};
+    Error why = {.sqlstate = "23514", .text = "a check"};
+    Lane lane;
+    Part part;
+
+    make_lane(&lane);
+    push_numbers(&lane, 5000);
+    Unit *unit = STAILQ_FIRST(&lane.units);
+    for (size_t first = 0; part_compose(&lane, &limits, &part); first += 700) {
+        size_t count = part.items;
+
+        for (size_t i = count; i-- > 0;) {
+            if (i % 2 == 0) {
+                part_mark_fault(&part, unit, first + i, 100 + (int64_t)(first + i), &why);
+            }
+        }
+        cr_assert(part_recount(&part));
+        cr_assert_eq(part.letters, (count + 1) / 2);
+        part_committed(&part);
+    }
+    cr_expect(lane_is_empty(&lane));
+    cr_expect_eq(lane.checkpoint.next_seq, 5100);
+    lane_done(&lane);
+}
+
+Test(lane, too_many_refused_rows_cut_the_part_and_then_block_the_lane)
+{
+    Error why = {.sqlstate = "23514", .text = "a check"};
+    Error reason;
+    Lane lane;
+    Part part;
+
+    make_lane(&lane);
+    push_numbers(&lane, 300);
+    cr_assert(part_compose(&lane, &plenty, &part));
+    for (size_t i = 0; i < 300; i++) {
+        part_mark_fault(&part, STAILQ_FIRST(&lane.units), i, 100 + (int64_t)i, &why);
+    }
+    cr_expect_not(part_recount(&part));
+    cr_assert(part_compose(&lane, &plenty, &part));
+    cr_expect_eq(part.items, POISON_LETTERS_MAX);
+    cr_expect_eq(part.letters, POISON_LETTERS_MAX);
+    part_committed(&part);
+    cr_assert_not(part_compose(&lane, &plenty, &part));
+    cr_assert(part.blocked);
+    lane_blocked(&lane, &reason);
+    cr_expect_str_eq(reason.sqlstate, "23514");
+    cr_expect_not_null(strstr(reason.text, "nothing from seq 292 on is loaded"), "%s", reason.text);
+    cr_expect_not_null(strstr(reason.text, "a check"), "%s", reason.text);
+    lane_done(&lane);
+}
+
+static Sink *
+stopping_sink(void)
+{
+    static const SinkTableColumn columns[] = {{"stream_name", "text", true, false, false},
+                                              {"generation", "integer", true, false, false},
+                                              {"seq", "bigint", true, false, false},
+                                              {"ds_offset", "text", true, false, false},
+                                              {"payload", "jsonb", true, false, false}};
+    SinkTable table = {columns, DS_COUNT(columns)};
+    RouteSpec spec;
+    Sink *sink;
+    Error err;
+
+    cr_assert(route_spec_parse(&spec,
+                               STR("{\"name\":\"r\",\"streams\":[\"a\"],\"table\":\"t\","
+                                   "\"as\":\"events\",\"on_error\":\"stop\","
+                                   "\"name_prefix\":\"eu/\"}"),
+                               &err),
+              "%s", err.text);
+    cr_assert(sink_new(&spec, &table, &sink, &err), "%s", err.text);
+    route_spec_done(&spec);
+    return sink;
+}
+
+Test(lane, a_route_that_stops_on_errors_loads_what_is_before_the_bad_message)
+{
+    static const LaneCallbacks callbacks = {0};
+    Sink *sink = stopping_sink();
+    Error reason;
+    Lane lane;
+    Part part;
+
+    lane_init(&lane, STR("default"), STR("s"), STR("me"), sink, &callbacks, NULL);
+    sink_unref(sink); /* the lane has its own */
+    cr_expect_str_eq(lane.row_name, "eu/s");
+    push(&lane, "o0", "[1,2,\"\\u0000\",4]", "o1");
+    cr_assert(part_compose(&lane, &plenty, &part));
+    cr_expect(part.blocked);
+    cr_expect_eq(part.items, 2);
+    cr_expect_eq(part.letters, 0);
+    part_committed(&part);
+    cr_assert_not(part_compose(&lane, &plenty, &part));
+    cr_assert(part.blocked);
+    lane_blocked(&lane, &reason);
+    cr_expect_str_eq(reason.sqlstate, "22P05");
+    cr_expect_not_null(strstr(reason.text, "seq 2 cannot be loaded"), "%s", reason.text);
     lane_done(&lane);
 }

@@ -24,54 +24,73 @@ Test(poison, every_reason_has_a_word_of_its_own)
     }
 }
 
-Test(poison, a_hundred_letters_within_ten_thousand_messages_are_allowed_and_no_more)
+/* How many of `count` messages become dead letters before it is too much, if every one with a
+ * number that is a multiple of `every` should. */
+static int64_t
+letters_until_full(PoisonWindow *window, int64_t first, int64_t count, int64_t every)
 {
-    PoisonWindow window = {0};
+    int64_t letters = 0;
 
-    for (int64_t seq = 0; seq < POISON_LETTERS_MAX; seq++) {
-        cr_assert(poison_window_add(&window, seq * 50));
-    }
-    cr_expect_not(poison_window_add(&window, 9999));
-    cr_expect_not(poison_window_add(&window, 9999), "a refused letter was remembered");
-    poison_window_done(&window);
-}
-
-Test(poison, letters_that_are_far_enough_apart_never_end)
-{
-    PoisonWindow window = {0};
-
-    for (int64_t seq = 0; seq < 5000; seq++) {
-        cr_assert(poison_window_add(&window, seq * 100), "letter %lld", (long long)seq);
-    }
-    cr_expect_not(poison_window_add(&window, 4999 * 100 - 50));
-    poison_window_done(&window);
-}
-
-Test(poison, a_letter_that_is_tried_again_counts_once)
-{
-    PoisonWindow window = {0};
-
-    for (int turn = 0; turn < 5; turn++) {
-        for (int64_t seq = 0; seq < POISON_LETTERS_MAX; seq++) {
-            cr_assert(poison_window_add(&window, seq));
+    for (int64_t number = first; number < first + count; number++) {
+        if (number % every == 0) {
+            if (!poison_window_add(window, number)) {
+                break;
+            }
+            letters++;
         }
     }
-    cr_expect_not(poison_window_add(&window, POISON_LETTERS_MAX));
-    poison_window_done(&window);
+    return letters;
 }
 
-Test(poison, letters_count_in_any_order)
+Test(poison, a_stream_of_nothing_but_letters_ends_at_the_limit)
+{
+    static const int64_t firsts[] = {0, 1, 255, 256, 1000000007};
+
+    for (size_t i = 0; i < DS_COUNT(firsts); i++) {
+        PoisonWindow window = {0};
+
+        cr_expect_eq(letters_until_full(&window, firsts[i], 100000, 1), POISON_LETTERS_MAX);
+    }
+}
+
+Test(poison, every_other_message_may_be_a_letter_for_ever)
 {
     PoisonWindow window = {0};
 
-    cr_assert(poison_window_add(&window, 9000));
-    for (int64_t seq = POISON_LETTERS_MAX - 1; seq > 0; seq--) {
-        cr_assert(poison_window_add(&window, seq));
+    cr_expect_eq(letters_until_full(&window, 0, 100000, 2), 50000);
+}
+
+Test(poison, three_of_four_messages_may_be_letters_and_no_more)
+{
+    PoisonWindow window = {0};
+    int64_t number = 0;
+
+    for (; number < 100000; number++) {
+        cr_assert(number % 4 == 3 || poison_window_add(&window, number), "%lld", (long long)number);
     }
-    cr_expect_not(poison_window_add(&window, 500));
-    cr_expect_not(poison_window_add(&window, 10000), "all of them are within 10,000 of it");
-    cr_expect(poison_window_add(&window, 10001), "the first of them is now far enough away");
-    poison_window_done(&window);
+    cr_assert(poison_window_add(&window, number++));
+    cr_assert(poison_window_add(&window, number++));
+    cr_assert(poison_window_add(&window, number++));
+    cr_expect_not(poison_window_add(&window, number), "four in a row are one too many");
+}
+
+Test(poison, a_letter_too_many_is_not_remembered)
+{
+    PoisonWindow window = {0};
+
+    cr_assert_eq(letters_until_full(&window, 0, 1000, 1), POISON_LETTERS_MAX);
+    cr_expect_not(poison_window_add(&window, POISON_LETTERS_MAX));
+    cr_expect(poison_window_add(&window, POISON_WINDOW_MESSAGES), "the first one is gone by then");
+    cr_expect(poison_window_add(&window, POISON_WINDOW_MESSAGES + 1));
+}
+
+Test(poison, letters_of_long_ago_do_not_count)
+{
+    PoisonWindow window = {0};
+
+    cr_assert_eq(letters_until_full(&window, 0, POISON_LETTERS_MAX, 1), POISON_LETTERS_MAX);
+    cr_expect_eq(letters_until_full(&window, POISON_LETTERS_MAX + POISON_WINDOW_MESSAGES, 1000, 1),
+                 POISON_LETTERS_MAX);
 }
 
 Test(poison, the_line_of_copy_is_read_wherever_it_stands_in_the_context)

@@ -261,49 +261,65 @@ Test(sink, chunks_of_text_must_be_text_and_chunks_of_bytes_are_anything)
     route_spec_done(&spec);
 }
 
-/* What the mapped column gets: text, "NULL", or the SQLSTATE of the fault. */
+/* What the column gets: text, "NULL", or the SQLSTATE of the fault, whose text names it. */
 static void
-expect_mapped(size_t mapped, const char *message, const char *expected)
+expect_text(const char *column, const char *message, const char *expected)
 {
     Sink *sink = events_sink();
-    JsonValue values[2];
+    SinkText texts[SINK_VALUES_MAX];
+    size_t at = 0;
     Buf scratch;
-    Str text;
-    bool null;
+    Str text = STR("NULL");
     Error err = {0};
-    const char *found = err.sqlstate;
 
     buf_init(&scratch, 1000);
-    json_pointers_get(sink->pointers, str_c(message), values);
-    if (sink_mapped_text(sink, mapped, &values[mapped], &scratch, &text, &null, &err)) {
-        cr_expect(null ? strcmp(expected, "NULL") == 0 : str_eq(text, str_c(expected)),
-                  "%s gives %.*s", message, STR_ARG(text));
+    while (strcmp(sink->values[at].column, column) != 0) {
+        at++;
+    }
+    if (sink_texts(sink, str_c(message), texts, &err) &&
+        (texts[at].is_null || sink_decode(sink, at, &texts[at], &scratch, &text, &err))) {
+        cr_expect(str_eq(text, str_c(expected)), "%s gives %.*s", message, STR_ARG(text));
     } else {
         cr_expect_eq(err.code, ERR_INPUT);
-        cr_expect_str_eq(found, expected, "%s", err.text);
-        cr_expect_not_null(strstr(err.text, sink->values[sink->mapped_first + mapped].column));
+        cr_expect_str_eq(err.sqlstate, expected, "%s", err.text);
+        cr_expect_not_null(strstr(err.text, column), "%s", err.text);
     }
     buf_done(&scratch);
     sink_unref(sink);
 }
 
+#define WITH_AMOUNT(json) "{\"value\":{\"amount\":1," json "}}"
+
 Test(sink, a_mapped_column_gets_the_text_of_its_value)
 {
-    expect_mapped(0, "{\"value\":{\"user\":\"a\\n\\u00e9\"}}", "a\n\xc3\xa9");
-    expect_mapped(0, "{\"value\":{\"user\":1.50}}", "1.50");
-    expect_mapped(0, "{\"value\":{\"user\":true}}", "true");
-    expect_mapped(0, "{\"value\":{\"user\":{\"a\": [1]}}}", "{\"a\": [1]}");
-    expect_mapped(0, "{\"value\":{\"user\":\"\"}}", "");
-    expect_mapped(0, "{\"value\":{\"user\":null}}", "NULL");
-    expect_mapped(0, "{\"value\":{}}", "NULL");
-    expect_mapped(0, "7", "NULL");
+    expect_text("User Id", WITH_AMOUNT("\"user\":\"a\\n\\u00e9\""), "a\n\xc3\xa9");
+    expect_text("User Id", WITH_AMOUNT("\"user\":1.50"), "1.50");
+    expect_text("User Id", WITH_AMOUNT("\"user\":true"), "true");
+    expect_text("User Id", WITH_AMOUNT("\"user\":{\"a\": [1]}"), "{\"a\": [1]}");
+    expect_text("User Id", WITH_AMOUNT("\"user\":\"\""), "");
+    expect_text("User Id", WITH_AMOUNT("\"user\":null"), "NULL");
+    expect_text("User Id", WITH_AMOUNT("\"x\":0"), "NULL");
 }
 
-Test(sink, a_mapped_value_that_no_column_can_hold_is_a_fault_of_its_row)
+Test(sink, event_columns_and_payload_stand_beside_the_mapped_ones)
 {
-    expect_mapped(0, "{\"value\":{\"user\":\"a\\u0000\"}}", "22P05");
-    expect_mapped(0, "{\"value\":{\"user\":\"\\ud800\"}}", "22P02");
-    expect_mapped(0, "{\"value\":{\"user\":{\"deep\":\"\\u0000\"}}}", "{\"deep\":\"\\u0000\"}");
-    expect_mapped(1, "{\"value\":{\"amount\":null}}", "23502"); /* NOT NULL in the table */
-    expect_mapped(1, "{}", "23502");
+    static const char message[] =
+        "{\"key\":\"k\",\"operation\":\"\\u0073et\",\"value\":{\"amount\":1}}";
+
+    expect_text("operation", message, "set");
+    expect_text("operation", WITH_AMOUNT("\"x\":0"), "NULL");
+    expect_text("amount", message, "1");
+    expect_text("body", message, message);
+}
+
+Test(sink, a_value_that_no_column_can_hold_is_a_fault_of_its_row)
+{
+    expect_text("User Id", WITH_AMOUNT("\"user\":\"a\\u0000\""), "22P05");
+    expect_text("User Id", WITH_AMOUNT("\"user\":\"\\ud800\""), "22P02");
+    expect_text("User Id", WITH_AMOUNT("\"user\":{\"deep\":\"\\u0000\"}"),
+                "{\"deep\":\"\\u0000\"}");
+    expect_text("operation", "{\"operation\":\"\\u0000\",\"value\":{\"amount\":1}}", "22P05");
+    expect_text("amount", "{\"value\":{\"amount\":null}}", "23502"); /* NOT NULL in the table */
+    expect_text("amount", "{}", "23502");
+    expect_text("amount", "7", "23502");
 }

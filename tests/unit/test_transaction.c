@@ -14,7 +14,8 @@ make_lane(Lane *lane, const char *name, int64_t stream_id)
 {
     static const LaneCallbacks callbacks = {0};
 
-    lane_init(lane, STR("default"), str_c(name), STR("me"), &callbacks, NULL);
+    lane_init(lane, STR("default"), str_c(name), STR("me"), sink_default_events(), &callbacks,
+              NULL);
     lane->checkpoint =
         (Checkpoint){.stream_id = stream_id, .epoch = 4, .generation = 2, .next_seq = 10};
     position_set(&lane->checkpoint.position, STR("o0"), 1);
@@ -47,9 +48,9 @@ push_bytes(Lane *lane, Str bytes)
 static bool
 add(Lane *lane)
 {
-    bool too_poisonous;
+    bool blocked;
 
-    return transaction_add(&transaction, lane, &plenty, &too_poisonous);
+    return transaction_add(&transaction, lane, &plenty, &blocked);
 }
 
 static bool
@@ -261,8 +262,11 @@ Test(transaction, dead_letters_leave_the_rows_and_keep_their_bytes_and_reason)
     transaction_init(&transaction);
     make_lane(&lane, "a", 3);
     push_json(&lane, "[1,\"\\u0000\",13,2]");
-    cr_assert(lane_mark_fault(&lane, STAILQ_FIRST(&lane.units), 2, 12, &why));
     cr_assert(add(&lane));
+    cr_assert(encode_all(&err));
+    cr_assert_eq(transaction.row_count, 3);
+    transaction_mark(&transaction, 1, &why);
+    cr_expect(transaction_allows_letters(&transaction));
     cr_expect_eq(transaction.letters, 2);
     cr_expect_not(transaction_is_small(&transaction));
     cr_assert(encode_all(&err));
@@ -278,6 +282,58 @@ Test(transaction, dead_letters_leave_the_rows_and_keep_their_bytes_and_reason)
     cr_expect_not_null(strstr(buf_cstr(&transaction.arrays[7]), "no \\\"thirteen\\\""));
     transaction_done(&transaction);
     lane_done(&lane);
+}
+
+/* jsonb takes it, the column event_key does not. */
+static void
+push_faulty(Lane *lane, bool has_to_wait)
+{
+    Unit *unit = unit_new(UNIT_JSON, STR("o0"), 1, &unit_limits);
+    int64_t drop = 0;
+    Error err;
+
+    cr_assert(unit_add_json(unit, STR("[1,{\"key\":\"\\u0000\"},3]"), &unit_limits, &drop, &err));
+    unit_end(unit, STR("o1"), 0, false);
+    unit->traits = 0; /* as if the payload were of type json */
+    lane_push(lane, unit, has_to_wait);
+}
+
+Test(transaction, a_row_at_fault_is_found_while_it_is_encoded)
+{
+    static const char lines[] = "a\t2\t10\to0\t\\N\t\\N\t\\N\t1\n"
+                                "a\t2\t12\to0\t\\N\t\\N\t\\N\t3\n";
+    Error err = {0};
+
+    for (unsigned way = 0; way < 3; way++) {
+        Lane lane;
+
+        transaction_init(&transaction);
+        make_lane(&lane, "a", 3);
+        push_faulty(&lane, way == 1);
+        cr_assert(add(&lane));
+        cr_expect_not(transaction_encode_small(&transaction, &err));
+        cr_expect_eq(err.code, ERR_INPUT);
+        if (way == 2) {
+            cr_assert(transaction_encode_sieve(&transaction, &err), "%s", err.text);
+            expect_array(0, "{2,2}");
+            expect_array(1, "{\"a\",\"a\"}");
+            expect_array(2, "{10,12}");
+            expect_array(3, "{\"o0\",\"o0\"}");
+            expect_array(4, "{NULL,NULL}");
+            expect_array(7, "{\"1\",\"3\"}");
+            cr_expect_eq(transaction.rows[1].seq, 12);
+        } else {
+            cr_assert(encode_all(&err), "%s", err.text);
+            Str text = transaction_copy_text(&transaction, 0, 2);
+            cr_expect(str_eq(text, str_c(lines)), "%.*s", STR_ARG(text));
+        }
+        cr_expect_eq(transaction.row_count, 2);
+        cr_expect_eq(transaction.letters, 1);
+        cr_expect(transaction_allows_letters(&transaction));
+        cr_expect_str_eq(lane_find_fault(&lane, 11)->sqlstate, "22P05");
+        transaction_done(&transaction);
+        lane_done(&lane);
+    }
 }
 
 Test(transaction, a_hundred_rows_are_not_small)
@@ -315,7 +371,8 @@ typedef struct Fixture {
 static void
 setup(Fixture *fixture)
 {
-    lane_init(&fixture->lane, STR("default"), STR("s"), STR("me"), NULL, NULL);
+    lane_init(&fixture->lane, STR("default"), STR("s"), STR("me"), sink_default_events(), NULL,
+              NULL);
     fixture->lane.checkpoint =
         (Checkpoint){.stream_id = 1, .epoch = 1, .generation = 3, .next_seq = 7};
     position_set(&fixture->lane.checkpoint.position, STR("0_0"), 0);
@@ -357,12 +414,12 @@ static void
 drain(Fixture *fixture, size_t rows_max, Buf *out)
 {
     PartLimits limits = {.rows_max = rows_max, .bytes_max = 1u << 20};
-    bool too_poisonous;
+    bool blocked;
     Error err = {0};
 
     while (!lane_is_empty(&fixture->lane)) {
         transaction_reset(fixture->transaction);
-        cr_assert(transaction_add(fixture->transaction, &fixture->lane, &limits, &too_poisonous));
+        cr_assert(transaction_add(fixture->transaction, &fixture->lane, &limits, &blocked));
         transaction_first_slice(fixture->transaction);
         cr_assert(transaction_next_slice(fixture->transaction, SIZE_MAX, &err), "%s", err.text);
         Str text = transaction_copy_text(fixture->transaction, 0, fixture->transaction->row_count);
@@ -399,13 +456,13 @@ Test(transaction, numbers_go_on_behind_what_was_committed_while_units_came)
 {
     Fixture fixture;
     PartLimits limits = {.rows_max = 100, .bytes_max = 1u << 20};
-    bool too_poisonous;
+    bool blocked;
     Buf out;
 
     setup(&fixture);
     buf_init(&out, 4096);
     push(&fixture, "0_0", "[1,2]", "0_2", false);
-    cr_assert(transaction_add(fixture.transaction, &fixture.lane, &limits, &too_poisonous));
+    cr_assert(transaction_add(fixture.transaction, &fixture.lane, &limits, &blocked));
     push(&fixture, "0_2", "[3]", "0_3", true); /* comes while the first is under way */
     part_committed(&fixture.transaction->parts[0]);
     push(&fixture, "0_3", "[4]", "0_4", true);

@@ -117,10 +117,51 @@ Test(unit, poison_is_marked_and_its_neighbours_are_not)
                                             POISON_LONE_SURROGATE, POISON_NONE, POISON_NUMBER,
                                             POISON_SIZE,           POISON_NONE};
     cr_assert_eq(unit->count, DS_COUNT(expected));
+    unit_judge(unit, sink_default_events());
     for (size_t i = 0; i < DS_COUNT(expected); i++) {
         cr_expect_eq(unit->items[i].poison, expected[i], "item %zu", i);
     }
     unit_free(unit);
+}
+
+Test(unit, a_message_that_is_not_utf8_is_passed_whole_and_marked)
+{
+    static const char *const bad[] = {"\"a\xff\"", "{\"k\":[\"\xc3\",\"]\\\"\"]}",
+                                      "{\"\xed\xa0\x80\":1}", "[\"\xf5\"]"};
+
+    for (size_t i = 0; i < DS_COUNT(bad); i++) {
+        Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+        int64_t drop = 0;
+        Buf event;
+        Error err;
+
+        buf_init(&event, 1000);
+        cr_assert(buf_printf(&event, &err, "[1, %s ,2]", bad[i]));
+        cr_assert(add(unit, buf_cstr(&event), &drop), "%s", bad[i]);
+        cr_assert_eq(unit->count, 3);
+        expect_item(unit, 1, bad[i]);
+        expect_item(unit, 2, "2");
+        cr_expect_eq(unit->items[1].poison, POISON_UTF8);
+        cr_expect_eq(unit->items[2].poison, POISON_NONE);
+        unit_free(unit);
+        buf_done(&event);
+    }
+}
+
+Test(unit, what_is_no_json_for_another_reason_is_a_protocol_error)
+{
+    static const char *const bad[] = {"[1,{\"a\" 1},2]", "[1,tru,2]", "[1,\"\x01\",2]",
+                                      "[\xff]",          "[1,2]x",    "[1,\"\\x\"]"};
+
+    for (size_t i = 0; i < DS_COUNT(bad); i++) {
+        Unit *unit = unit_new(UNIT_JSON, STR("o1"), 0, &limits);
+        int64_t drop = 0;
+        Error err = {0};
+
+        cr_expect_not(unit_add_json(unit, str_c(bad[i]), &limits, &drop, &err), "%s", bad[i]);
+        cr_expect_eq(err.code, ERR_PROTOCOL);
+        unit_free(unit);
+    }
 }
 
 /* Brackets and quotes in strings must not end it early. */
@@ -192,6 +233,77 @@ Test(unit, bytes_are_cut_into_chunks_by_position_however_they_come)
     free(bytes);
 }
 
+Test(unit, chunks_of_text_end_between_characters)
+{
+    static const char *const characters[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+
+    for (size_t c = 0; c < DS_COUNT(characters); c++) {
+        size_t width = strlen(characters[c]);
+        size_t total = UNIT_CHUNK_BYTES_MAX + 1000 - (UNIT_CHUNK_BYTES_MAX + 1000) % width;
+
+        for (size_t shift = 0; shift < width; shift++) {
+            Unit *unit = unit_new(UNIT_BYTES, STR("o1"), 0, &limits);
+            char *text = malloc(shift + total);
+            int64_t drop = 0;
+            Error err;
+
+            cr_assert_not_null(text);
+            memset(text, 'x', shift);
+            for (size_t at = 0; at < total; at++) {
+                text[shift + at] = characters[c][at % width];
+            }
+            unit->is_text = true;
+            for (size_t at = 0; at < shift + total; at += 7777) {
+                cr_assert(unit_add_bytes(
+                    unit, str_n(text + at, DS_MIN(shift + total - at, (size_t)7777)), &drop, &err));
+            }
+            cr_assert_eq(unit->count, 2);
+            cr_expect(str_is_utf8(unit_item_text(unit, 0)), "width %zu, shift %zu", width, shift);
+            cr_expect(str_is_utf8(unit_item_text(unit, 1)), "width %zu, shift %zu", width, shift);
+            cr_expect_eq(unit_steps(unit), (int64_t)(shift + total));
+            cr_expect_geq(unit_item_step(unit, 0), UNIT_CHUNK_BYTES_MAX - 3);
+            free(text);
+            unit_free(unit);
+        }
+    }
+}
+
+Test(unit, a_character_that_has_only_begun_is_taken_off_the_end)
+{
+    static const char text[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80";
+    static const size_t tails[] = {0, 0, 1, 0, 1, 2, 0, 1, 2, 3, 0};
+
+    for (size_t len = 0; len < sizeof(text); len++) {
+        Unit *unit = unit_new(UNIT_BYTES, STR("o1"), 0, &limits);
+        char tail[3];
+        int64_t drop = 0;
+        Error err;
+
+        cr_assert(unit_add_bytes(unit, str_n(text, len), &drop, &err));
+        cr_expect_eq(unit_take_tail(unit, tail), tails[len], "%zu bytes", len);
+        cr_expect_eq(unit_steps(unit), (int64_t)(len - tails[len]));
+        cr_expect_eq(memcmp(tail, text + len - tails[len], tails[len]), 0);
+        cr_expect(str_is_utf8(buf_str(&unit->data)));
+        unit_free(unit);
+    }
+}
+
+Test(unit, bytes_that_are_no_text_stay_at_the_end)
+{
+    static const char *const ends[] = {"a\x80", "a\x80\x80\x80\x80", "a\xc3\xa9\xa9"};
+
+    for (size_t i = 0; i < DS_COUNT(ends); i++) {
+        Unit *unit = unit_new(UNIT_BYTES, STR("o1"), 0, &limits);
+        char tail[3];
+        int64_t drop = 0;
+        Error err;
+
+        cr_assert(unit_add_bytes(unit, str_c(ends[i]), &drop, &err));
+        cr_expect_eq(unit_take_tail(unit, tail), 0, "%zu", i);
+        unit_free(unit);
+    }
+}
+
 Test(unit, bytes_that_are_committed_already_are_dropped_at_every_split)
 {
     static const char text[] = "0123456789";
@@ -258,7 +370,7 @@ Test(unit, prepared_lines_are_those_of_their_items)
         "s\t1\t12\t0_1\t\\N\t\\N\t\\N\t\"x\"\n",
     };
 
-    unit_prepare(unit, &first);
+    unit_prepare(unit, sink_default_events(), &first);
     for (size_t i = 0; i < DS_COUNT(lines); i++) {
         RowPlace place = place_at(10 + (int64_t)i, 1);
 
@@ -275,7 +387,7 @@ Test(unit, a_line_is_only_good_for_its_own_place)
     RowPlace other_generation = place_at(11, 2);
 
     expect_line(unit, 1, &same, NULL); /* not prepared */
-    unit_prepare(unit, &first);
+    unit_prepare(unit, sink_default_events(), &first);
     expect_line(unit, 1, &other_seq, NULL);
     expect_line(unit, 1, &other_generation, NULL);
     expect_line(unit, 1, &same, "s\t1\t11\t0_1\t\\N\t\\N\t\\N\t2\n");
@@ -287,8 +399,9 @@ Test(unit, a_dead_letter_has_a_number_and_no_line)
     Unit *unit = unit_of(STR("[1,\"\\u0000\",3]"));
     RowPlace places[] = {place_at(10, 1), place_at(11, 1), place_at(12, 1)};
 
+    unit_judge(unit, sink_default_events());
     cr_assert_eq(unit->items[1].poison, POISON_NUL);
-    unit_prepare(unit, &first);
+    unit_prepare(unit, sink_default_events(), &first);
     expect_line(unit, 0, &places[0], "s\t1\t10\t0_1\t\\N\t\\N\t\\N\t1\n");
     expect_line(unit, 1, &places[1], NULL);
     expect_line(unit, 2, &places[2], "s\t1\t12\t0_1\t\\N\t\\N\t\\N\t3\n");
@@ -311,7 +424,7 @@ Test(unit, lines_count_as_memory_and_stay_within_their_limit)
         Unit *unit = unit_of(buf_str(&event));
         size_t before = unit_memory(unit);
 
-        unit_prepare(unit, &first);
+        unit_prepare(unit, sink_default_events(), &first);
         cr_expect_leq(unit->lines.len, UNIT_LINES_BYTES_MAX);
         cr_expect_eq(unit->lines.len > 0, counts[i] == 1000, "%zu messages", counts[i]);
         cr_expect_eq(unit_memory(unit), before + unit->lines.cap);
@@ -334,7 +447,7 @@ Test(unit, text_that_grows_beyond_the_limit_by_its_escapes_is_not_prepared)
     event[0] = '"';
     event[len - 1] = '"';
     cr_assert(unit_add_json(unit, str_n(event, len), &wide, &drop, &err), "%s", err.text);
-    unit_prepare(unit, &first);
+    unit_prepare(unit, sink_default_events(), &first);
     cr_expect_eq(unit->lines.cap, 0);
     expect_line(unit, 0, &place, NULL);
     unit_free(unit);
@@ -351,7 +464,7 @@ Test(unit, steps_are_messages_or_bytes)
     cr_assert(unit_add_bytes(bytes, STR("abcdef"), &drop, &err), "%s", err.text);
     cr_expect_eq(unit_steps(json), 3);
     cr_expect_eq(unit_steps(bytes), 4);
-    unit_prepare(bytes, &first);
+    unit_prepare(bytes, sink_default_events(), &first);
     cr_expect_eq(bytes->lines.cap, 0);
     unit_free(json);
     unit_free(bytes);
