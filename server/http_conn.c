@@ -7,6 +7,8 @@
  */
 #include "server/http_conn_internal.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <bsd/string.h>
@@ -232,17 +234,16 @@ after_sent(HttpConn *conn)
     }
 }
 
-/* How long, and how much of it, a client has let us wait to send. */
+/* Since when a client has let us wait to send. */
 static void
-note_waiting(HttpConn *conn, uint64_t sent)
+note_waiting(HttpConn *conn)
 {
     if (conn->out.bytes == 0) {
         conn->waiting_ms = 0;
     } else if (conn->waiting_ms == 0) {
         conn->waiting_ms = loop_now_ms(conn->loop->loop);
-        conn->waited_sent = 0;
-    } else {
-        conn->waited_sent += sent;
+        conn->waited_taken = 0;
+        conn->taken = -1;
     }
 }
 
@@ -260,13 +261,14 @@ flush(HttpConn *conn)
         conn->warming != NULL ? HTTP_OUT_COLD : http_out_send(&conn->out, &conn->transport, &sent);
     if (sent > 0) {
         conn->progress_ms = loop_now_ms(conn->loop->loop);
+        conn->handed += (int64_t)sent;
         metric_add(server->metrics.sent_bytes, sent);
     }
     if (result == HTTP_OUT_BROKEN) {
         http_conn_close(conn);
         return;
     }
-    note_waiting(conn, sent);
+    note_waiting(conn);
     conn->blocked = result == HTTP_OUT_BLOCKED;
     if (result == HTTP_OUT_EMPTY) {
         after_sent(conn);
@@ -393,6 +395,26 @@ patience_ms(const HttpConn *conn)
     return INT64_MAX;
 }
 
+/* The kernel lets us write again only when a good part of its buffer is free, megabytes perhaps:
+ * what a slow client takes meanwhile can be seen by what is left there. */
+static void
+note_taken(HttpConn *conn, int64_t now_ms)
+{
+    int left = 0;
+
+    if (!conn->blocked || ioctl(conn->transport.fd, SIOCOUTQ, &left) != 0) {
+        return;
+    }
+    int64_t taken = conn->handed - left; /* TLS adds some: a little less than it was */
+    if (conn->taken >= 0 && taken > conn->taken) {
+        conn->progress_ms = now_ms;
+        conn->waited_taken += taken - conn->taken;
+    }
+    if (taken > conn->taken) {
+        conn->taken = taken;
+    }
+}
+
 /* A client that takes nothing, or only as much as keeps us from thinking so. */
 static bool
 takes_too_slowly(const HttpConn *conn, int64_t now_ms)
@@ -406,7 +428,7 @@ takes_too_slowly(const HttpConn *conn, int64_t now_ms)
     }
     return conn->waiting_ms > 0 &&
            now_ms - conn->waiting_ms >
-               limits->write_stall_ms + (int64_t)conn->waited_sent * 1000 / limits->send_rate;
+               limits->write_stall_ms + conn->waited_taken * 1000 / limits->send_rate;
 }
 
 void
@@ -414,6 +436,7 @@ http_conn_check_time(HttpConn *conn, int64_t now_ms)
 {
     HttpServer *server = conn->loop->server;
 
+    note_taken(conn, now_ms);
     if (takes_too_slowly(conn, now_ms)) {
         timed_out(conn, NULL);
         return;

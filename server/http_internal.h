@@ -74,9 +74,11 @@ struct HttpConn {
     HttpBodyKind body_kind;
     uint64_t body_length; /* HTTP_BODY_LENGTH */
     int64_t since_ms;     /* when the state was entered */
-    int64_t progress_ms;  /* when the kernel last took a byte */
+    int64_t progress_ms;  /* when the kernel, or the client out of its buffer, last took a byte */
+    int64_t handed;       /* bytes the kernel took */
+    int64_t taken;        /* of them, the client's at the last look; -1: nobody looked yet */
     int64_t waiting_ms;   /* since when something has waited to be sent; 0: nothing does */
-    uint64_t waited_sent; /* bytes taken since then */
+    int64_t waited_taken; /* bytes the client took since then */
     int64_t requests;
     uint64_t discarded;
     size_t scanned;      /* http_parse_head's memory */
