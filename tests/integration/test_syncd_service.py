@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """syncd as a service: its settings, what it tells systemd, its health, and secrets that change."""
+import json
 import os
 import re
 import signal
@@ -141,6 +142,32 @@ def test_an_instance_whose_every_stream_is_stopped_is_not_ready(database, server
     assert readiness(syncd) == (503, "every stream that is not closed is stopped, failed or fenced")
     assert ds.http("GET", f"{syncd.url}/livez")[0] == 200
     assert b"\nsyncd_ready 0\n" in ds.http("GET", f"{syncd.url}/metrics")[2]
+
+
+# ---- logs ----
+
+def test_every_warning_has_a_stable_id_and_every_line_about_a_stream_its_place(database, server, start_syncd):
+    known = set(re.findall(r"^\| `([a-z_.]+)` \|", (ds.ROOT / "docs/events.md").read_text(), re.M))
+    server.create("service/log")
+    server.append("service/log", messages(0, 2) + [{"bad": "\x00"}])
+    syncd = start_syncd(["service/log", "service/never"], SYNCD_LOG="debug", SYNCD_LOG_FORMAT="json", **FAST)
+    wait_rows(database, messages(0, 2), syncd, "service/log")
+    database[1].cursor().execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                                 " WHERE application_name LIKE 'syncd/%' AND datname = current_database()")
+    syncd.wait_log("postgres.down")
+    syncd.wait_ready()
+    ds.http("DELETE", server.stream_url("service/log"))
+    ds.wait_until(lambda: state_of(database[1], "service/log")[0] == "stopped", what="the end")
+    syncd.stop()
+    lines = [json.loads(line) for line in syncd.log_text().splitlines()]
+    warnings = [line for line in lines if line["level"] in ("warn", "error")]
+    assert {"postgres.down", "stream.dead_letters", "stream.stopped"} <= {line.get("event") for line in warnings}
+    assert [line for line in warnings if line.get("event") not in known] == []
+    sessions = [line for line in lines if line.get("scope") == "syncd.session"]
+    assert {line.get("stream") for line in sessions} == {"service/log", "service/never"}
+    assert [line for line in sessions if "offset" not in line or "epoch" not in line] == []
+    stopped = next(line for line in lines if line.get("event") == "stream.stopped")
+    assert (stopped["stream"], stopped["epoch"] > 0, stopped["offset"] != "-1") == ("service/log", True, True)
 
 
 # ---- secrets that change ----
