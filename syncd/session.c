@@ -72,12 +72,13 @@ struct Session {
     uint64_t letters_logged;
     int64_t letters_log_ms; /* not again before */
     int64_t committed_wall_ms;
+    StreamStats stats;
 };
 
 /* --- what every line says --- */
 
 #define SESSION_FIELDS(session)                                                                    \
-    LOG_FIELDS(log_str("stream", (session)->lane.name),                                            \
+    LOG_FIELDS(log_str("stream", (session)->lane.name), log_str("route", (session)->lane.route),   \
                log_str("offset", str_c((session)->lane.checkpoint.position.offset)),               \
                log_i64("skip", (session)->lane.checkpoint.position.skip),                          \
                log_i64("epoch", (session)->lane.checkpoint.epoch))
@@ -254,6 +255,9 @@ lane_on_committed(void *arg, size_t rows, size_t letters)
     backoff_reset(&session->backoff);
     session->rows += rows;
     session->letters += letters;
+    metric_add(session->stats.route_rows, rows);
+    metric_add(session->stats.route_letters, letters);
+    metric_add(session->stats.partition_rows, rows);
     session->committed_wall_ms = clock_wall_ms();
     session_log_letters(session);
     session_account(session);
@@ -777,6 +781,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
               sink_default_events(), &lane_callbacks, session);
     session->lane.route = own->key->route;
     session->lane.lease_epoch = own->lease_epoch;
+    session->stats = stats_of_stream(shared->stats, own->key->route, own->partition);
     session->source = source_new(
         &(SourceConfig){
             .url = own->plan->url,
@@ -851,6 +856,8 @@ session_view(const Session *session)
 {
     return (SessionView){
         .name = session->name.ptr,
+        .source = session->lane.source,
+        .route = session->lane.route,
         .state = session->state,
         .state_word = session_state_word(session->state),
         .reason = text_or_empty(session->reason),

@@ -37,6 +37,7 @@ typedef struct SessionConfig {
     const StreamKey *key;   /* these two are borrowed and outlive the session */
     const StreamPlan *plan;
     int64_t lease_epoch;    /* of the stream's work partition */
+    unsigned partition;     /* its number */
     void *owner;
 } SessionConfig;
 
@@ -53,6 +54,9 @@ void session_revoke(Session *session);
 /* For /status and /readyz. */
 typedef struct SessionView {
     const char *name;
+    Str source; /* name of the server */
+    Str route;
+    unsigned partition; /* of the work; the supervisor knows it */
     SessionState state;
     const char *state_word;       /* "running", "waiting", ... */
     const char *reason;           /* "" or why it is not running */

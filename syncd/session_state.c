@@ -68,3 +68,9 @@ session_state_word(SessionState state)
 {
     return state_table[state].word;
 }
+
+bool
+session_is_dead(SessionState state)
+{
+    return state == SESSION_STOPPED || state == SESSION_FAILED || state == SESSION_FENCED;
+}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/stats.h"
 
+#define LABELS_BYTES_MAX 1024
+
 void
 stats_init(Stats *stats, Metrics *metrics)
 {
@@ -9,6 +11,7 @@ stats_init(Stats *stats, Metrics *metrics)
                                      0.1,    0.25,  0.5,    1,     2.5,  5,     10};
 
     *stats = (Stats){
+        .metrics = metrics,
         .rows = metrics_counter(metrics, "syncd_rows_total", NULL, "Rows committed."),
         .letters =
             metrics_counter(metrics, "syncd_dead_letters_total", NULL, "Dead letters committed."),
@@ -37,4 +40,27 @@ stats_init(Stats *stats, Metrics *metrics)
         .queue_bytes =
             metrics_gauge(metrics, "syncd_queue_bytes", NULL, "Read and not yet committed."),
     };
+}
+
+StreamStats
+stats_of_stream(const Stats *stats, Str route, unsigned partition)
+{
+    char number[32];
+    Buf labels;
+    Error err;
+
+    buf_init(&labels, LABELS_BYTES_MAX);
+    bool made = metrics_label_append(&labels, "route", route, &err);
+    DS_ASSERT(made); /* the name of a route is short */
+    (void)snprintf(number, sizeof(number), "partition=\"%u\"", partition);
+    StreamStats own = {
+        .route_rows = metrics_counter(stats->metrics, "syncd_route_rows_total", buf_cstr(&labels),
+                                      "Rows committed, by route."),
+        .route_letters = metrics_counter(stats->metrics, "syncd_route_dead_letters_total",
+                                         buf_cstr(&labels), "Dead letters committed, by route."),
+        .partition_rows = metrics_counter(stats->metrics, "syncd_partition_rows_total", number,
+                                          "Rows committed, by work partition."),
+    };
+    buf_done(&labels);
+    return own;
 }

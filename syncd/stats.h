@@ -9,6 +9,7 @@
 #include "common/metrics.h"
 
 typedef struct Stats {
+    Metrics *metrics;
     Metric *rows;    /* committed */
     Metric *letters; /* dead letters committed */
     Metric *bytes;   /* of messages and chunks committed */
@@ -22,5 +23,15 @@ typedef struct Stats {
     Metric *generations;
     Metric *queue_bytes; /* gauge */
 } Stats;
+
+/* What a stream adds to, beside the sums. */
+typedef struct StreamStats {
+    Metric *route_rows;
+    Metric *route_letters;
+    Metric *partition_rows;
+} StreamStats;
+
+/* Made at the first stream of a route or work partition; the same for all of them. */
+StreamStats stats_of_stream(const Stats *stats, Str route, unsigned partition);
 
 void stats_init(Stats *stats, Metrics *metrics);

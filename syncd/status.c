@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "syncd/gauges.h"
 
 static const LogScope scope = {.name = "syncd.status"};
 
@@ -36,44 +37,8 @@ struct Status {
     uv_tcp_t listener;
     LIST_HEAD(, Connection) connections;
     size_t count;
-    Metric *ready;
-    Metric *streams[SESSION_STATE_COUNT]; /* states with the same word share one */
+    Gauges *gauges;
 };
-
-/* What is the sum over sessions is counted when somebody asks. */
-static void
-gauges_make(Status *status)
-{
-    char label[32];
-
-    status->ready = metrics_gauge(status->config.metrics, "syncd_ready", NULL,
-                                  "1 when /readyz says 200: both ends answer.");
-    for (size_t i = 0; i < SESSION_STATE_COUNT; i++) {
-        (void)snprintf(label, sizeof(label), "state=\"%s\"", session_state_word((SessionState)i));
-        status->streams[i] = metrics_gauge(status->config.metrics, "syncd_streams", label,
-                                           "Streams by the state that /status shows.");
-    }
-}
-
-static void
-gauges_set(const Status *status)
-{
-    const Supervisor *supervisor = status->config.supervisor;
-    int64_t counts[SESSION_STATE_COUNT] = {0};
-    const char *why;
-
-    for (size_t i = 0; i < supervisor_count(supervisor); i++) {
-        size_t state = supervisor_view(supervisor, i).state;
-
-        for (size_t j = 0; j < SESSION_STATE_COUNT; j++) {
-            counts[j] += status->streams[j] == status->streams[state];
-        }
-    }
-    for (size_t i = 0; i < SESSION_STATE_COUNT; i++) {
-        metric_set(status->streams[i], counts[i]);
-    }
-    metric_set(status->ready, supervisor_is_ready(supervisor, &why));
-}
 
 static void
 connection_handle_closed(uv_handle_t *handle)
@@ -186,7 +151,7 @@ connection_answer(Connection *connection, const HttpRequestHead *head)
             connection_reply(connection, ready ? 200 : 503, text, buf_str(&body), head_only);
         }
     } else if (str_eq(head->path, STR("/metrics"))) {
-        gauges_set(connection->status);
+        gauges_count(connection->status->gauges, connection->status->config.supervisor);
         if (metrics_render(config->metrics, &body, &err)) {
             connection_reply(connection, 200, "text/plain; version=0.0.4; charset=utf-8",
                              buf_str(&body), head_only);
@@ -372,7 +337,7 @@ status_new(Loop *loop, const StatusConfig *config, Error *err)
         uv_close((uv_handle_t *)&status->listener, status_handle_closed);
         return NULL;
     }
-    gauges_make(status);
+    status->gauges = gauges_new(config->metrics);
     status_log_address(status);
     return status;
 }
@@ -386,5 +351,6 @@ status_free(Status *status)
     while (!LIST_EMPTY(&status->connections)) {
         connection_close(LIST_FIRST(&status->connections));
     }
+    gauges_free(status->gauges);
     uv_close((uv_handle_t *)&status->listener, status_handle_closed);
 }

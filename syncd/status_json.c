@@ -20,6 +20,9 @@ stream_json(const SessionView *view, Buf *out, Error *err)
     char committed[CLOCK_RFC3339_SIZE];
 
     if (!buf_append(out, STR("{\"name\":"), err) || !json_escape(str_c(view->name), out, err) ||
+        !text_member(out, "server", view->source.ptr, err) ||
+        !text_member(out, "route", view->route.ptr, err) ||
+        !buf_printf(out, err, ",\"partition\":%u", view->partition) ||
         !text_member(out, "state", view->state_word, err) ||
         !text_member(out, "reason", view->reason, err) ||
         !text_member(out, "offset", at->position.offset, err) ||

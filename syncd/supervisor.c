@@ -149,6 +149,7 @@ post_start(Post *post)
                                 &(SessionConfig){.key = &post->key,
                                                  .plan = &post->run_plan,
                                                  .lease_epoch = post->run_epoch,
+                                                 .partition = post->partition,
                                                  .owner = post},
                                 supervisor->writers[post->run_writer]);
     session_start(post->session);
@@ -578,7 +579,9 @@ SessionView
 supervisor_view(const Supervisor *supervisor, size_t index)
 {
     DS_ASSERT(index < supervisor->session_count);
-    return session_view(supervisor->posts[index]->session);
+    SessionView view = session_view(supervisor->posts[index]->session);
+    view.partition = supervisor->posts[index]->partition;
+    return view;
 }
 
 FleetView
@@ -587,12 +590,6 @@ supervisor_fleet(const Supervisor *supervisor)
     return (FleetView){.wanted = supervisor->wanted_count,
                        .held = lease_held(supervisor->lease),
                        .instances = lease_living(supervisor->lease)};
-}
-
-static bool
-session_is_dead(SessionState state)
-{
-    return state == SESSION_STOPPED || state == SESSION_FAILED || state == SESSION_FENCED;
 }
 
 /* Of the streams that are not closed: none is, nor ever will be, loaded before somebody acts. */

@@ -144,6 +144,45 @@ def test_an_instance_whose_every_stream_is_stopped_is_not_ready(database, server
     assert b"\nsyncd_ready 0\n" in ds.http("GET", f"{syncd.url}/metrics")[2]
 
 
+def metric(syncd, name):
+    """{labels: value} of a metric's series."""
+    text = ds.http("GET", f"{syncd.url}/metrics")[2].decode()
+    return {labels: int(value) for labels, value in re.findall(rf"^{name}(?:{{(.*)}})? (\d+)$", text, re.M)}
+
+
+def test_metrics_and_status_say_route_and_partition(database, server, start_syncd):
+    names = ["service/a", "service/b", "service/never"]
+    for number, name in enumerate(names[:2], 1):
+        server.create(name)
+        server.append(name, messages(0, number) + [{"bad": "\x00"}])
+    syncd = start_syncd(names, **FAST)
+    for number, name in enumerate(names[:2], 1):
+        wait_rows(database, messages(0, number), syncd, name)
+    ds.wait_until(lambda: sum(stream["up_to_date"] for stream in syncd.status()["streams"]) == 2,
+                  what="the tails")
+    status = syncd.status()
+    cursor = database[1].cursor()
+    cursor.execute("SELECT partition_count FROM ds_sync.work_partitioning")
+    count = cursor.fetchone()[0]
+    assert status["fleet"] == {"instances": 1, "partitions_held": count, "streams_wanted": 3}
+    assert {(stream["server"], stream["route"]) for stream in status["streams"]} == {("default", "default")}
+    assert all(0 <= stream["partition"] < count for stream in status["streams"])
+    route = 'route="default"'
+    assert metric(syncd, "syncd_route_rows_total") == {route: 3} and metric(syncd, "syncd_rows_total") == {"": 3}
+    assert metric(syncd, "syncd_route_dead_letters_total") == {route: 2}
+    assert metric(syncd, "syncd_route_streams") == {route: 3}
+    assert metric(syncd, "syncd_route_streams_behind") == {route: 1}
+    assert metric(syncd, "syncd_route_streams_dead") == {route: 0}
+    assert metric(syncd, "syncd_route_queue_bytes") == {route: 0}
+    assert metric(syncd, "syncd_partitions_held") == {"": count}
+    assert sum(metric(syncd, "syncd_partition_streams").values()) == 3
+    assert sum(metric(syncd, "syncd_partition_rows_total").values()) == 3
+    of_streams = {f'partition="{stream["partition"]}"' for stream in status["streams"]}
+    assert set(metric(syncd, "syncd_partition_streams")) == of_streams
+    ds.http("DELETE", server.stream_url("service/a"))
+    ds.wait_until(lambda: metric(syncd, "syncd_route_streams_dead") == {route: 1}, what="the first to stop")
+
+
 # ---- logs ----
 
 def test_every_warning_has_a_stable_id_and_every_line_about_a_stream_its_place(database, server, start_syncd):
