@@ -138,6 +138,23 @@ call_pg(Call *call, const char *sql, const PgParam *params, size_t count, CallRo
     return true;
 }
 
+void
+call_pg_rollback(Call *call)
+{
+    bool failed = call->postgres_failed;
+    CallRows rows = {0};
+    Error err;
+
+    if (call->pg == NULL || !pg_connected(call->pg)) {
+        return; /* it ended with its connection */
+    }
+    if (!call_pg(call, "ROLLBACK", NULL, 0, &rows, &err)) {
+        call_note("%s", err.text);
+    }
+    call_rows_done(&rows);
+    call->postgres_failed = failed;
+}
+
 static bool
 take_report(const Statement *statement, SchemaReport *out, Error *err)
 {

@@ -6,6 +6,7 @@
 #include "dsctl/commands.h"
 #include "dsctl/emit.h"
 #include "dsctl/headers.h"
+#include "dsctl/input.h"
 #include "dsctl/options.h"
 #include "dsctl/output.h"
 
@@ -152,42 +153,6 @@ append_begin(Append *append, Error *err)
 
 /* ---- the body ---- */
 
-static FILE *
-open_input(const char *path, Error *err)
-{
-    if (path == NULL || strcmp(path, "-") == 0) {
-        return stdin;
-    }
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        error_set(err, ERR_CONFIG, "cannot read %s: %s", path, strerror(errno));
-    }
-    return file;
-}
-
-static void
-close_input(FILE *file)
-{
-    if (file != NULL && file != stdin) {
-        (void)fclose(file);
-    }
-}
-
-static bool
-read_whole(FILE *file, Buf *out, Error *err)
-{
-    char chunk[65536];
-    size_t n = 0;
-
-    while ((n = fread(chunk, 1, sizeof(chunk), file)) > 0) {
-        if (!buf_append(out, str_n(chunk, n), err)) {
-            return error_wrap(err, "the body is too large for one request");
-        }
-    }
-    return ferror(file) == 0 ||
-           error_set(err, ERR_CONFIG, "cannot read the body: %s", strerror(errno));
-}
-
 /* Batches are arrays around the lines, because the server takes one level of array apart. */
 typedef struct Batch {
     Buf body;
@@ -278,18 +243,20 @@ append_body(Append *append, const CliCall *cli, Error *err)
     if (is_text) {
         return append_send(append, str_c(cli->args[1]), true, err);
     }
-    file = open_input(arg_file, err);
+    file = input_open(arg_file, err);
     if (file == NULL) {
         return false;
     }
     buf_init(&body, BODY_BYTES_MAX);
     if (arg_json_lines) {
         ok = append_lines(append, file, err);
-    } else if (read_whole(file, &body, err)) {
+    } else if (!input_read(file, &body, err)) {
+        error_wrap(err, "the body");
+    } else {
         ok = append_send(append, buf_str(&body), true, err);
     }
     buf_done(&body);
-    close_input(file);
+    input_close(file);
     return ok;
 }
 

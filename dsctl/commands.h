@@ -21,3 +21,8 @@ int cmd_stream_tail(const CliCall *cli);
 extern const Command sync_commands[];
 extern const Command dlq_commands[];
 extern const Command db_commands[];
+
+extern const Command route_commands[];
+extern const Option route_apply_options[];
+extern const char route_apply_details[];
+int cmd_route_apply(const CliCall *cli);

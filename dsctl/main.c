@@ -94,6 +94,9 @@ cmd_version(const CliCall *call)
 static const Command root_commands[] = {
     {.name = "stream", .children = stream_commands, .help = "streams on the server"},
     {.name = "sync", .children = sync_commands, .help = "what syncd has brought into Postgres"},
+    {.name = "route",
+     .children = route_commands,
+     .help = "which streams go into which table, and how"},
     {.name = "dlq", .children = dlq_commands, .help = "messages that could not be loaded"},
     {.name = "db", .children = db_commands, .help = "the schema in Postgres"},
     {.name = "version", .run = cmd_version, .help = "print the version"},

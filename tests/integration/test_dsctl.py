@@ -54,9 +54,13 @@ class Dsctl:
     def lines(self, *words, **options):
         return [json.loads(line) for line in self(*words, **options).splitlines()]
 
-    def start(self, *words):
-        return subprocess.Popen([ds.program("dsctl"), *words], env=self.environment, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def start(self, *words, stdin=b""):
+        process = subprocess.Popen([ds.program("dsctl"), *words], env=self.environment, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(stdin)
+        process.stdin.close()
+        process.stdin = None           # so that communicate() leaves it alone
+        return process
 
 
 @pytest.fixture

@@ -1,0 +1,2 @@
+-- What must not have moved when routes are stored.
+SELECT version FROM ds_sync.control
