@@ -1,12 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Postgres cannot hold becomes a dead letter with its bytes, in the transaction of its offset."""
 import json
+import re
 
 import ds
+import pytest
+from fake_server import FakeServer
 from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
 
 STREAM = "poison/stream"
 DEEP = "[" * 600 + "]" * 600
+
+
+STATEMENT = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (.*)")
+
+
+@pytest.fixture
+def fake():
+    server = FakeServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def statements(postgres_server, database):
+    """statements() -> what the writers asked of Postgres since the call before, one line for each."""
+    name = database[0].rsplit("/", 1)[1]
+    database[1].cursor().execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
+    begin = len(postgres_server.process.log_text())
+
+    def since():
+        nonlocal begin
+        text = postgres_server.process.log_text()
+        found = STATEMENT.findall(text[begin:])
+        begin = len(text)
+        writers = {pid for pid, statement in found if statement.startswith("COPY")}
+        return [statement for pid, statement in found if pid in writers]
+    return since
 
 
 def letters(connection):
@@ -81,26 +111,79 @@ def test_a_table_that_refuses_everything_stops_the_stream(database, server, star
     server.append(STREAM, messages(1, 2000))
     ds.wait_until(lambda: state_of(database[1], STREAM)[0] in ("stopped", "failed"), seconds=120,
                   what="the stream to stop")
-    assert "dead" in state_of(database[1], STREAM)[1]
+    reason = state_of(database[1], STREAM)[1]
+    assert "dead letters" in reason and "23514" in reason and "nothing" in reason, reason
     assert len(letters(database[1])) <= 200, "the limit of dead letters was not kept"
     cursor = database[1].cursor()
     cursor.execute("SELECT next_seq FROM ds_sync.stream_offset")
     assert cursor.fetchone()[0] == 1 + len(letters(database[1]))
 
 
-def test_a_message_deeper_than_the_limit_is_a_dead_letter(database, start_syncd):
+BAD_AMONG_5000 = {
+    "one": [3777],
+    "three": [0, 2500, 4999],
+    "every other one": range(0, 5000, 2),
+    "three of four": [number for number in range(5000) if number % 4],
+}
+
+
+@pytest.mark.parametrize("which", BAD_AMONG_5000)
+def test_any_number_of_bad_rows_costs_a_few_statements(which, database, fake, start_syncd, statements):
+    """The bad ones are dead letters, all others are rows, and the table is not asked row by row."""
+    bad = set(BAD_AMONG_5000[which])
+    fake.append([{"n": "first"}])
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    wait_position(database, 1, syncd)
+    database[1].cursor().execute(
+        "ALTER TABLE ds_sync.session_events ADD CONSTRAINT no_bad CHECK (NOT payload ? 'bad')")
+    statements()
+    fake.append([{"n": number, **({"bad": True} if number in bad else {})} for number in range(5000)])
+    wait_position(database, 5001, syncd)
+    found = letters(database[1])
+    assert [(seq - 1, reason, state) for seq, _, reason, state in found] == \
+        [(number, "row_fault", "23514") for number in sorted(bad)]
+    assert all(json.loads(payload) == {"n": seq - 1, "bad": True} for seq, payload, _, _ in found)
+    assert [(seq - 1, payload) for seq, payload in rows(database[1], STREAM)[1:]] == \
+        [(number, {"n": number}) for number in range(5000) if number not in bad]
+    asked = statements()
+    assert any(statement.startswith("COPY") for statement in asked)
+    assert len(asked) <= 60, "\n".join(asked)
+
+
+def test_a_unique_index_of_the_operator_makes_dead_letters_too(database, fake, start_syncd):
+    """23505 is ours only when it is the sink's primary key."""
+    fake.append([{"key": "first"}])
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    wait_position(database, 1, syncd)
+    database[1].cursor().execute("CREATE UNIQUE INDEX one_key ON ds_sync.session_events (stream_name, event_key)")
+    fake.append([{"key": str(number % 150)} for number in range(200)])
+    wait_position(database, 201, syncd)
+    assert [(seq, state) for seq, _, _, state in letters(database[1])] == \
+        [(number, "23505") for number in range(151, 201)]
+    fake.append([{"key": "7"}])
+    wait_position(database, 202, syncd)
+    assert [seq for seq, _, _, _ in letters(database[1])][-1] == 201
+
+
+def test_a_message_deeper_than_the_limit_is_a_dead_letter(database, fake, start_syncd):
     """Our own server refuses such a message; another one may not."""
-    from fake_server import FakeServer
-    fake = FakeServer()
-    try:
-        deep = json.loads(DEEP)
-        fake.append([{"n": 0}, deep, {"n": 2}])
-        syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
-        wait_position(database, 3, syncd)
-        assert [(seq, payload.replace(" ", "")) for seq, payload, _, _ in letters(database[1])] == [(1, DEEP)]
-        assert [seq for seq, _ in rows(database[1], STREAM)] == [0, 2]
-    finally:
-        fake.stop()
+    fake.append([{"n": 0}, json.loads(DEEP), {"n": 2}])
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    wait_position(database, 3, syncd)
+    assert [(seq, payload.replace(" ", "")) for seq, payload, _, _ in letters(database[1])] == [(1, DEEP)]
+    assert [seq for seq, _ in rows(database[1], STREAM)] == [0, 2]
+
+
+def test_a_message_that_is_not_utf8_is_a_dead_letter_with_its_bytes(database, fake, start_syncd):
+    """Our own server refuses such a message; another one may not."""
+    fake.append(b'[{"n":0},{"n":"a\xff\xc3"},{"n":2},"\xed\xa0\x80"]')
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    wait_position(database, 4, syncd)
+    cursor = database[1].cursor()
+    cursor.execute("SELECT seq, payload, reason, sqlstate FROM ds_sync.dead_letter ORDER BY seq")
+    assert [(seq, bytes(payload), reason, state) for seq, payload, reason, state in cursor.fetchall()] == \
+        [(1, b'{"n":"a\xff\xc3"}', "utf8", "22021"), (3, b'"\xed\xa0\x80"', "utf8", "22021")]
+    assert rows(database[1], STREAM) == [(0, {"n": 0}), (2, {"n": 2})]
 
 
 def test_a_message_beyond_the_size_limit_is_a_dead_letter(database, server, start_syncd):

@@ -14,7 +14,7 @@ import threading
 class FakeServer:
     def __init__(self, content_type="application/json"):
         self.content_type = content_type
-        self.events = []                       # each a list of messages
+        self.events = []                       # each a list of messages, or bytes as they are sent
         self.faults = collections.deque()      # names of methods below, without "fault_"
         self.requests = []                     # (method, target) as they came
         self.closed = False
@@ -132,7 +132,7 @@ class FakeServer:
 
     @staticmethod
     def chunk(connection, text):
-        body = text.encode()
+        body = text.encode(errors="surrogateescape")
         connection.sendall(f"{len(body):x}\r\n".encode() + body + b"\r\n")
 
     def control(self, number):
@@ -147,7 +147,10 @@ class FakeServer:
 
     @staticmethod
     def data(messages):
-        return f"event: data\ndata:{json.dumps(messages)}\n\n"
+        """Messages, or the bytes of a data event, which need be neither JSON nor UTF-8."""
+        text = messages.decode(errors="surrogateescape") if isinstance(messages, bytes) else \
+            json.dumps(messages)
+        return f"event: data\ndata:{text}\n\n"
 
     def _sse(self, connection, number, query):
         self.begin_sse(connection)
