@@ -5,6 +5,7 @@
 #include "common/http_client_internal.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 
@@ -32,6 +33,19 @@ client_reap(HttpClient *client)
             http_transfer_finish(transfer, code);
         }
     }
+}
+
+int
+http_client_on_close_socket(void *arg, curl_socket_t fd)
+{
+    HttpClient *client = arg;
+
+    if (fd == client->kept_fd) {
+        client->kept_fd = -1;
+        client->kept = true;
+        return 0;
+    }
+    return close(fd);
 }
 
 static void
@@ -76,9 +90,10 @@ socket_free(HttpSocket *entry)
 
 /* CURLMOPT_SOCKETFUNCTION: what libcurl wants to hear of a socket. */
 static int
-on_curl_socket(CURL *easy DS_UNUSED, curl_socket_t fd, int what, void *arg, void *socket_arg)
+on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     HttpClient *client = arg;
+    HttpTransfer *transfer = NULL;
     HttpSocket *entry = socket_arg;
     unsigned events = 0;
 
@@ -96,6 +111,10 @@ on_curl_socket(CURL *easy DS_UNUSED, curl_socket_t fd, int what, void *arg, void
         entry->watch = fd_new(client->loop, fd, on_socket_event, entry);
         LIST_INSERT_HEAD(&client->sockets, entry, link);
         (void)curl_multi_assign(client->multi, fd, entry);
+    }
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+    if (transfer != NULL) {
+        transfer->read.fd = fd;
     }
     if (what & CURL_POLL_IN) {
         events |= LOOP_READABLE;
@@ -136,6 +155,9 @@ http_client_new(Loop *loop, const HttpClientConfig *config)
     client->connect_ms_max =
         config->connect_ms_max > 0 ? config->connect_ms_max : HTTP_CONNECT_MS_DEFAULT;
     client->timer = timer_new(loop, on_curl_time, client);
+    client->kept_fd = -1;
+    client->has_proxy =
+        getenv("http_proxy") != NULL || getenv("all_proxy") != NULL || getenv("ALL_PROXY") != NULL;
     LIST_INIT(&client->transfers);
     LIST_INIT(&client->sockets);
     client->multi = curl_multi_init();
@@ -164,6 +186,7 @@ client_destroy(void *arg)
         socket_free(LIST_FIRST(&client->sockets));
     }
     timer_free(client->timer);
+    free(client->long_buffer);
     free(client->user_agent);
     free(client->ca_file);
     free(client->cert_file);

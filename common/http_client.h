@@ -75,6 +75,9 @@ typedef struct HttpRequest {
     bool has_body;
     int64_t idle_ms_max;  /* no byte for this long ends it (0 = none); time paused does not count */
     int64_t total_ms_max; /* 0 = none */
+    /* A read that lasts, like SSE: over plain HTTP it keeps its connection for itself and does
+     * without what libcurl holds for each transfer, 12 KB. */
+    bool is_long;
     /* NULL: any address.  Else a connection of its own and without proxies; ERR_CONFIG when no
      * address of the host is allowed.  Called with the callbacks' arg. */
     HttpAllowFn allow;

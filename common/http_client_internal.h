@@ -12,6 +12,7 @@
 #include <curl/curl.h>
 
 #include "common/http_client.h"
+#include "common/http_parse.h"
 
 #define HTTP_CONNECT_MS_DEFAULT 10000
 #define HTTP_TURN_BYTES_MAX     131072 /* of a body, before others on the loop have their turn */
@@ -29,6 +30,25 @@ typedef struct HttpHeaderSpan {
     size_t value_at, value_len;
 } HttpHeaderSpan;
 
+/* How the end of a body is told (RFC 9112 6.3). */
+typedef enum HttpFraming {
+    HTTP_FRAMING_CHUNKS,
+    HTTP_FRAMING_LENGTH,
+    HTTP_FRAMING_CLOSE
+} HttpFraming;
+
+/* A long read's connection, once it is ours. */
+typedef struct HttpLong {
+    bool wanted; /* by the request, and possible */
+    bool raw;    /* the body comes to us as it is sent */
+    bool adopting; /* at the end of this turn */
+    int fd; /* while libcurl has it, too; then only ours */
+    LoopFd *watch;
+    HttpFraming framing;
+    HttpChunks chunks;
+    uint64_t left; /* HTTP_FRAMING_LENGTH */
+} HttpLong;
+
 typedef struct HttpHeadStore {
     Buf bytes;
     HttpHeaderSpan spans[HTTP_CLIENT_HEADERS_MAX];
@@ -41,7 +61,7 @@ struct HttpTransfer {
     LIST_ENTRY(HttpTransfer) link;
     HttpClient *client;
     HttpTransferState state;
-    CURL *easy;
+    CURL *easy; /* NULL: a long read that does without */
     bool in_multi;
     struct curl_slist *headers;
     HttpCallbacks callbacks;
@@ -52,6 +72,7 @@ struct HttpTransfer {
     HttpHeadStore *head; /* until its last line was told: a long read does not need it any more */
     int status;          /* 0 before that */
     int64_t retry_after_ms;
+    HttpLong read;
     bool paused;      /* the caller wants no bytes */
     bool curl_paused; /* libcurl was told so, and must be told to go on */
     size_t turn_bytes;
@@ -87,7 +108,11 @@ struct HttpClient {
     char *key_file;
     const Secret *bearer;
     int64_t connect_ms_max;
-    int in_curl; /* depth of calls into libcurl that may call us back */
+    bool has_proxy;    /* perhaps: a setting of curl's environment names one */
+    int kept_fd;       /* libcurl is to leave this one open; -1: none */
+    bool kept;         /* it did */
+    char *long_buffer; /* of all long reads */
+    int in_curl;       /* depth of calls into libcurl that may call us back */
     bool closing;
 };
 
@@ -95,6 +120,18 @@ struct HttpClient {
 void http_transfer_finish(HttpTransfer *transfer, CURLcode code);
 /* Without callbacks; not inside a callback of libcurl. */
 void http_transfer_dispose(HttpTransfer *transfer);
+void http_headers_free(struct curl_slist *list);                   /* forgets what they say */
+int http_client_on_close_socket(void *client, curl_socket_t fd);   /* CURLOPT_CLOSESOCKETFUNCTION */
+void http_transfer_fail(HttpTransfer *transfer, const Error *err); /* the result says so */
+
+/* http_long.c */
+void http_long_init(HttpTransfer *transfer, const HttpRequest *request);
+/* The head is complete: whether the connection may become ours, and how the body ends. */
+void http_long_head(HttpTransfer *transfer, const HttpHead *head);
+/* The first bytes of a raw body, inside libcurl's callback: what the callback returns. */
+size_t http_long_first(HttpTransfer *transfer, Str bytes);
+void http_long_pause(HttpTransfer *transfer); /* or goes on, as transfer->paused says */
+void http_long_done(HttpTransfer *transfer);
 /* False with err set if the response breaks a limit of ours.  *out_complete: a final head is there.
  */
 DS_MUST_CHECK bool http_head_add(HttpHeadStore *store, Str line, int status, bool *out_complete,

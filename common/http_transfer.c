@@ -21,8 +21,8 @@ head_free(HttpTransfer *transfer)
     }
 }
 
-static void
-transfer_fail(HttpTransfer *transfer, const Error *err)
+void
+http_transfer_fail(HttpTransfer *transfer, const Error *err)
 {
     if (transfer->failure == NULL) {
         transfer->failure = mem_alloc(sizeof(*transfer->failure));
@@ -31,8 +31,8 @@ transfer_fail(HttpTransfer *transfer, const Error *err)
 }
 
 /* A header line may hold a token. */
-static void
-headers_free(struct curl_slist *list)
+void
+http_headers_free(struct curl_slist *list)
 {
     for (struct curl_slist *line = list; line != NULL; line = line->next) {
         explicit_bzero(line->data, strlen(line->data));
@@ -53,8 +53,9 @@ http_transfer_dispose(HttpTransfer *transfer)
         (void)curl_multi_remove_handle(client->multi, transfer->easy);
         client->in_curl--;
     }
+    http_long_done(transfer);
     curl_easy_cleanup(transfer->easy);
-    headers_free(transfer->headers);
+    http_headers_free(transfer->headers);
     timer_free(transfer->timer);
     transfer->timer = NULL;
     head_free(transfer);
@@ -90,8 +91,10 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
     *out = (HttpResult){.status = transfer->status,
                         .retry_after_ms = transfer->retry_after_ms,
                         .timed_out = transfer->timed_out};
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &system_error);
+    if (transfer->easy != NULL) {
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &system_error);
+    }
     out->connected = transfer->status != 0 || connect_us > 0;
     if (transfer->failure != NULL) {
         out->err = *transfer->failure;
@@ -139,6 +142,7 @@ transfer_tell_head(HttpTransfer *transfer)
     if (http_head_get(&head, "retry-after", &retry_after)) {
         transfer->retry_after_ms = http_retry_after_ms(retry_after, clock_wall_ms());
     }
+    http_long_head(transfer, &head);
     if (transfer->callbacks.on_head != NULL) {
         transfer->callbacks.on_head(transfer->arg, &head);
     }
@@ -162,7 +166,7 @@ on_header(char *data, size_t size, size_t count, void *arg)
     }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (!http_head_add(transfer->head, str_n(data, size * count), (int)status, &complete, &err)) {
-        transfer_fail(transfer, &err);
+        http_transfer_fail(transfer, &err);
         return 0;
     }
     if (complete) {
@@ -199,6 +203,9 @@ on_write(char *data, size_t size, size_t count, void *arg)
         return CURL_WRITEFUNC_PAUSE;
     }
     transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
+    if (transfer->read.raw) {
+        return http_long_first(transfer, str_n(data, size * count));
+    }
     if (transfer->turn_bytes >= HTTP_TURN_BYTES_MAX) {
         /* libcurl reads a hundred times in a row while there is something to read; a connection to
          * Postgres would starve meanwhile. */
@@ -241,6 +248,9 @@ transfer_note_upload(HttpTransfer *transfer)
 {
     curl_off_t uploaded = 0;
 
+    if (transfer->easy == NULL) {
+        return;
+    }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
     if (uploaded != transfer->uploaded) {
         transfer->uploaded = uploaded;
@@ -268,7 +278,7 @@ on_time(void *arg)
         return;
     }
     transfer->timed_out = true;
-    transfer_fail(transfer, &err);
+    http_transfer_fail(transfer, &err);
     http_transfer_finish(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 
@@ -406,6 +416,9 @@ set_fixed_options(HttpTransfer *transfer)
     /* Ending a transfer must not wait for a resolver thread that hangs. */
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, client->user_agent);
+    /* Of all: a connection may serve a short request first, and a long one then. */
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_client_on_close_socket);
+    (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);
 }
 
 /* Somebody else chose the URL: what was judged once is not trusted for another request. */
@@ -499,6 +512,7 @@ http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *
     transfer->idle_ms_max = request->idle_ms_max;
     transfer->total_ms_max = request->total_ms_max;
     transfer->timer = timer_new(client->loop, on_time, transfer);
+    http_long_init(transfer, request);
     transfer->head = mem_zalloc(sizeof(*transfer->head));
     buf_init(&transfer->head->bytes, HTTP_CLIENT_HEAD_BYTES_MAX);
     LIST_INSERT_HEAD(&client->transfers, transfer, link);
@@ -506,7 +520,7 @@ http_start(HttpClient *client, const HttpRequest *request, const HttpCallbacks *
     DS_ASSERT(transfer->easy != NULL);
     if (!set_options(transfer, request, &err)) {
         DS_ASSERT(err.code != ERR_NONE);
-        transfer_fail(transfer, &err);
+        http_transfer_fail(transfer, &err);
     }
     loop_defer(client->loop, on_begin, transfer);
     return transfer;
@@ -536,6 +550,7 @@ http_transfer_pause(HttpTransfer *transfer)
 {
     if (transfer->state != HTTP_TRANSFER_ENDED && !transfer->paused) {
         transfer->paused = true;
+        http_long_pause(transfer);
         if (transfer->state == HTTP_TRANSFER_ACTIVE) {
             transfer_arm(transfer);
         }
@@ -565,6 +580,7 @@ http_transfer_resume(HttpTransfer *transfer)
         return;
     }
     transfer->paused = false;
+    http_long_pause(transfer);
     if (transfer->state == HTTP_TRANSFER_ACTIVE) {
         transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
         transfer_arm(transfer);

@@ -301,6 +301,7 @@ source_start(Source *source, const char *method, Str query, const HttpCallbacks 
                                       .url = buf_cstr(&url),
                                       .idle_ms_max = source->config.idle_ms_max,
                                       .total_ms_max = total_ms_max,
+                                      .is_long = source->mode == SOURCE_SSE,
                                   },
                                   callbacks, source);
     buf_done(&url);
