@@ -30,7 +30,7 @@ static bool
 is_action(Str action)
 {
     return str_eq(action, STR("kill")) || str_eq(action, STR("fail")) ||
-           str_eq(action, STR("stall"));
+           str_eq(action, STR("stall")) || str_eq(action, STR("stop"));
 }
 
 static void
@@ -47,7 +47,7 @@ plan_read(void)
     }
     if (!str_cut(spec, ':', &plan.name, &rest) || !str_cut(rest, ':', &plan.action, &count) ||
         !is_action(plan.action) || !parse_u64(count, UINT32_MAX, &plan.nth) || plan.nth == 0) {
-        (void)fprintf(stderr, "DS_FAULT must be name:kill|fail|stall:nth, not \"%.*s\"\n",
+        (void)fprintf(stderr, "DS_FAULT must be name:kill|fail|stall|stop:nth, not \"%.*s\"\n",
                       STR_ARG(spec));
         abort();
     }
@@ -82,6 +82,9 @@ fault_hit(const char *name)
     fault_record(name);
     if (str_eq(plan.action, STR("kill"))) {
         (void)raise(SIGKILL);
+    } else if (str_eq(plan.action, STR("stop"))) {
+        (void)raise(SIGSTOP); /* and on from here when somebody sends SIGCONT */
+        return false;
     } else if (str_eq(plan.action, STR("stall"))) {
         /* A signal that the program handles must not wake it. */
         for (unsigned left = STALL_SECONDS; left > 0;) {

@@ -7,6 +7,7 @@
  *     DS_FAULT=writer.commit_sent:kill:3     the third passage kills the process with SIGKILL
  *     DS_FAULT=pg.query:fail:1               FAULT returns true on the first passage
  *     DS_FAULT=writer.guard:stall:2          the second passage sleeps for an hour
+ *     DS_FAULT=writer.guard:stop:2           the second passage stops until SIGCONT
  * DS_FAULT_LOG names a file to which "name action\n" is appended before acting, so that a test can
  * count which faults really hit.
  *

@@ -212,7 +212,7 @@ control_link_new(Loop *loop, const ControlLinkConfig *config)
     link->pg = pg_new(loop, &(PgConfig){
                                 .url = config->postgres_url,
                                 .application_name = config->application_name,
-                                .connect_ms_max = DS_MIN(config->command_ms_max, CONNECT_MS_MAX),
+                                .connect_ms_max = CONNECT_MS_MAX,
                                 .on_lost = link_lost,
                                 .arg = link,
                             });

@@ -9,6 +9,8 @@
 #include "syncd/lease.h"
 #include "syncd/lease_rules.h"
 
+#define CONTROL_MS_MIN 2000 /* an answer may take that long, however short the lease */
+
 static const LogScope scope = {.name = "syncd"};
 
 /* A stream that is wanted, or whose session has not ended yet. */
@@ -434,7 +436,8 @@ supervisor_make_lease(Supervisor *supervisor)
                               .on_refused = supervisor_on_login_refused,
                               .arg = supervisor,
                               .application_name = supervisor->application_name,
-                              .command_ms_max = lease_renew_ms(config->timeouts.lease_ms),
+                              .command_ms_max = DS_MAX(lease_renew_ms(config->timeouts.lease_ms),
+                                                       (int64_t)CONTROL_MS_MIN),
                               .backoff_base_ms = config->timeouts.backoff_base_ms,
                               .backoff_max_ms = DS_MIN(config->timeouts.backoff_max_ms,
                                                        lease_renew_ms(config->timeouts.lease_ms)),

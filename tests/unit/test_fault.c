@@ -146,6 +146,23 @@ Test(fault, a_stall_outlives_the_signals_that_the_program_handles, .timeout = 30
     cr_expect(WIFSIGNALED(status));
 }
 
+Test(fault, a_stop_goes_on_as_if_nothing_had_been_when_it_is_continued, .timeout = 30)
+{
+    int status = 0;
+
+    arm("DS_FAULT", "here:stop:1");
+    pid_t child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        _exit(FAULT("here") ? 1 : 7);
+    }
+    cr_assert_eq(waitpid(child, &status, WUNTRACED), child);
+    cr_expect(WIFSTOPPED(status));
+    (void)kill(child, SIGCONT);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 Test(fault, a_mutant_is_on_when_it_is_named_exactly)
 {
     arm("DS_MUTANT", "no_epoch_check");

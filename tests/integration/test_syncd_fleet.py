@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several instances: each stream is loaded by exactly one of them, whoever joins, leaves or dies."""
+import os
+import signal
+
+import ds
+import pytest
+from checker import StreamChecker
+from fleet import Fleet, take_over_seconds
+
+STREAMS = [f"fleet/{number}" for number in range(20)]
+LONG = "5m"                    # a lease that does not end during a test
+FAULT_BINARY = str(ds.ROOT / "build/fault/bin/syncd")
+REFUSED = 7
+
+
+@pytest.fixture
+def fleet(folder, database, server):
+    for name in STREAMS:
+        server.create(name)
+    several = Fleet(folder, server.url, database[0], database[1], STREAMS)
+    yield several
+    several.stop_all()
+
+
+@pytest.fixture
+def load(server):
+    return Load(server)
+
+
+class Load:
+    """Messages into all streams, and checkers that know what must have become of them."""
+
+    def __init__(self, server):
+        self.server = server
+        self.sent = 0
+        self.checkers = [StreamChecker(server, name) for name in STREAMS]
+
+    def append(self, count=10):
+        for name in STREAMS:
+            self.server.append(name, [{"n": number} for number in range(self.sent, self.sent + count)])
+        self.sent += count
+
+    def wait_loaded(self, connection, seconds=ds.HANG_SECONDS):
+        """Until everything is in Postgres, and it is right."""
+        ds.wait_until(lambda: all(checker.caught_up(connection) for checker in self.checkers), seconds,
+                      "all instances together to catch up")
+        for checker in self.checkers:
+            assert checker.check(connection, everything=True), checker.findings
+
+
+def test_two_and_three_instances_share_the_streams(fleet, load, database):
+    fleet.start("a")
+    fleet.start("b")
+    fleet.wait_held({"a": 32, "b": 32})
+    load.append()
+    load.wait_loaded(database[1])
+    fleet.start("c")
+    fleet.wait_shared({"a", "b", "c"})
+    fleet.wait_loaded_by_owners()
+    assert {owner for (owner,) in fleet.query("SELECT DISTINCT owner FROM ds_sync.stream_offset")} == \
+        {"a", "b", "c"}
+    load.append()
+    load.wait_loaded(database[1])
+
+
+def test_who_joins_takes_no_more_than_its_share_and_the_others_keep_the_rest(fleet, load, database):
+    fleet.start("a", lease=LONG)
+    fleet.wait_held({"a": 64})
+    before = fleet.epochs("a")
+    load.append()
+    fleet.start("b", lease=LONG)
+    load.append()
+    fleet.wait_held({"a": 32, "b": 32})
+    kept = fleet.epochs("a")
+    assert all(before[number] == epoch for number, epoch in kept.items()), "what stays changes no epoch"
+    load.append()
+    load.wait_loaded(database[1])
+    assert "fenced" not in "".join(process.log_text() for process in fleet.started), \
+        "a stream that moves in order is not fenced"
+
+
+def test_who_is_killed_is_taken_over_within_the_bound_and_no_row_is_lost_or_doubled(fleet, load, database):
+    lease = 3
+    victim = fleet.start("a", lease=f"{lease}s")
+    fleet.start("b", lease=f"{lease}s")
+    fleet.start("c", lease=f"{lease}s")
+    fleet.wait_shared({"a", "b", "c"})
+    load.append(200)
+    victim.kill()
+    load.append(50)
+    load.wait_loaded(database[1], take_over_seconds(lease))
+    fleet.wait_held({"b": 32, "c": 32})
+
+
+def test_who_ends_in_order_gives_its_streams_away_at_once(fleet, load, database):
+    """The leases are longer than the test: nobody waits for one to end."""
+    leaver = fleet.start("a", lease=LONG)
+    fleet.start("b", lease=LONG)
+    fleet.wait_held({"a": 32, "b": 32})
+    load.append()
+    assert leaver.stop() == 0
+    assert fleet.query("SELECT count(*) FROM ds_sync.instance WHERE instance = 'a'") == [(0,)]
+    fleet.wait_held({"b": 64})
+    load.append()
+    load.wait_loaded(database[1])
+
+
+def test_who_is_killed_and_started_again_on_its_machine_does_not_wait_for_its_lease(fleet, load, database):
+    for number in range(3):
+        instance = fleet.start(f"a-{number}", lease=LONG)
+        load.append()
+        load.wait_loaded(database[1])
+        instance.kill()
+    assert len(fleet.query("SELECT 1 FROM ds_sync.instance")) == 1, "the dead are cleared away"
+
+
+def test_who_slept_past_its_lease_inside_a_transaction_cannot_commit_and_serves_again(
+        fleet, load, database, folder):
+    if not os.access(FAULT_BINARY, os.X_OK):
+        pytest.fail("build/fault/bin/syncd does not exist: cmake --preset fault && cmake --build build/fault")
+    log = folder / "fault"
+    load.append(500)
+    sleeper = fleet.start("a", binary=FAULT_BINARY, wait=False, DS_FAULT="writer.guard_done:stop:1",
+                          DS_FAULT_LOG=str(log))
+    ds.wait_until(log.exists, what="the first to stop inside its transaction")
+    fleet.start("b", wait=False)
+    fleet.wait_held({"b": 64})
+    load.wait_loaded(database[1])
+    sleeper.signal(signal.SIGCONT)
+    sleeper.wait_log("fenced")
+    fleet.wait_held({"a": 32, "b": 32})
+    fleet.wait_loaded_by_owners()
+    load.append()
+    load.wait_loaded(database[1])
+
+
+def test_who_cannot_renew_stops_by_its_own_clock_although_it_could_still_write(fleet, load, database):
+    """Its heartbeat hangs at a lock; the writers' connections are well."""
+    instance = fleet.start("a")
+    load.append()
+    load.wait_loaded(database[1])
+    cursor = database[1].cursor()
+    cursor.execute("BEGIN")
+    cursor.execute("LOCK TABLE ds_sync.instance IN ACCESS EXCLUSIVE MODE")
+    instance.wait_log("event=lease.lost")
+    ds.wait_until(lambda: instance.status()["streams"] == [], what="its sessions to end")
+    load.append()
+    cursor.execute("COMMIT")
+    load.wait_loaded(database[1])
+
+
+def test_of_two_instances_of_one_name_only_the_later_one_loads(fleet, load, database):
+    first = fleet.start("a")
+    second = fleet.start("a", wait=False)
+    first.wait_log("event=lease.name_taken")
+    ds.wait_until(lambda: second.status()["fleet"]["partitions_held"] == 64, what="the second to hold all")
+    load.append()
+    load.wait_loaded(database[1])
+    second.kill()
+    load.append()
+    load.wait_loaded(database[1], take_over_seconds(3))
+
+
+def test_a_released_partition_is_fenced_and_taken_again(fleet, load, database):
+    """What an operator does by hand, or an instance of an older version: nobody stays fenced for good."""
+    instance = fleet.start("a", lease="3s")
+    load.append()
+    load.wait_loaded(database[1])
+    fleet.query("UPDATE ds_sync.stream_offset SET epoch = epoch + 1000 RETURNING 1")
+    load.append()
+    load.wait_loaded(database[1])
+    assert "event=stream.fenced" in instance.log_text()
+    assert fleet.query("SELECT min(epoch) > 1000 FROM ds_sync.stream_offset") == [(True,)]
+
+
+@pytest.mark.parametrize("change", ["UPDATE ds_sync.work_partitioning SET hash = 'other' RETURNING 1",
+                                    "UPDATE ds_sync.work_partitioning SET partition_count = 32 RETURNING 1",
+                                    "DELETE FROM ds_sync.work_partition WHERE partition_no = 7 RETURNING 1"])
+def test_other_partitions_than_ours_refuse_the_start(fleet, change):
+    fleet.start("a").stop()
+    fleet.query(change)
+    instance = fleet.start("a", wait=False)
+    assert instance.wait() == REFUSED
+    assert "event=lease.refused" in instance.log_text()
+
+
+def test_partitions_that_change_while_it_runs_end_it(fleet):
+    instance = fleet.start("a")
+    fleet.query("UPDATE ds_sync.work_partitioning SET partition_count = 32 RETURNING 1")
+    assert instance.wait() == REFUSED
+    assert "event=lease.refused" in instance.log_text()
+    assert fleet.held() == {}
