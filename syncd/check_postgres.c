@@ -76,17 +76,22 @@ static void
 check_on_grants(void *arg, const PgReply *reply)
 {
     CheckPostgres *check = arg;
+    Error err;
 
     if (!reply->ok) {
         check_failed(check, reply);
         return;
     }
     if (reply->rows == 1 && !pg_is_null(reply, 0, 0)) {
-        Error err;
-
         (void)error_set(&err, ERR_CONFIG, "the role \"%s\" lacks %.*s", check->user,
                         STR_ARG(pg_get(reply, 0, 0)));
-        check_say(check, &err, "GRANT ds_sync_writer TO it");
+        check_say(check, &err,
+                  "GRANT ds_sync_writer TO it; for the table of a route, dsctl route apply says "
+                  "what to grant");
+    }
+    if (reply->rows == 1 && !pg_is_null(reply, 0, 1)) {
+        (void)error_set(&err, ERR_CONFIG, "there is no table %.*s", STR_ARG(pg_get(reply, 0, 1)));
+        check_say(check, &err, "apply the routes again with dsctl route apply");
     }
     check_finish(check);
 }

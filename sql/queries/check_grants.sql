@@ -1,7 +1,11 @@
--- What this role may not do and syncd does: all that ds_sync_writer was ever granted, and what
--- loading needs in any case.
-WITH needed AS (
-    SELECT class.oid, acl.privilege_type AS privilege
+-- What this role may not do and syncd does: all that ds_sync_writer was ever granted, what loading
+-- needs in any case, and what the tables of routes need; then the tables of routes that are missing.
+WITH target AS (
+    SELECT route.name, route.spec ->> 'table' AS declared, to_regclass(route.spec ->> 'table') AS relation,
+           route.spec ->> 'as' = 'state' AS is_state
+    FROM ds_sync.route AS route
+), needed AS (
+    SELECT class.oid::regclass AS relation, acl.privilege_type AS privilege
     FROM pg_class AS class
     CROSS JOIN aclexplode(class.relacl) AS acl
     JOIN pg_roles AS writer ON writer.oid = acl.grantee AND writer.rolname = 'ds_sync_writer'
@@ -12,12 +16,18 @@ WITH needed AS (
                  ('stream', 'INSERT'), ('stream', 'UPDATE'), ('stream_offset', 'SELECT'),
                  ('stream_offset', 'INSERT'), ('stream_offset', 'UPDATE'), ('electric_pad', 'UPDATE')
          ) AS always (name, privilege)
-    WHERE to_regclass('ds_sync.' || name) IS NOT NULL
-)
-SELECT string_agg(privileges || ' on ' || relation, ', ' ORDER BY relation)
-FROM (
-    SELECT oid::regclass::text AS relation, string_agg(privilege, ', ' ORDER BY privilege) AS privileges
+    UNION
+    SELECT relation, privilege
+    FROM target
+    CROSS JOIN (VALUES ('SELECT', false), ('INSERT', false), ('UPDATE', true), ('DELETE', true)
+         ) AS sink (privilege, of_state)
+    WHERE is_state OR NOT of_state
+), missing AS (
+    SELECT relation::text AS relation, string_agg(privilege, ', ' ORDER BY privilege) AS privileges
     FROM needed
-    WHERE NOT has_table_privilege(oid, privilege)
-    GROUP BY oid
-) AS missing
+    WHERE relation IS NOT NULL AND NOT has_table_privilege(relation, privilege)
+    GROUP BY needed.relation
+)
+SELECT (SELECT string_agg(privileges || ' on ' || relation, ', ' ORDER BY relation) FROM missing),
+       (SELECT string_agg(declared || ' of the route ' || name, ', ' ORDER BY name)
+        FROM target WHERE relation IS NULL)

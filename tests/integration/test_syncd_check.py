@@ -111,6 +111,19 @@ def test_a_role_that_lacks_some_rights(server, role):
     assert check(server, url)[0] == 0
 
 
+def test_a_table_of_a_route_that_is_missing_or_may_not_be_written(server, role):
+    name, url, cursor = role
+    cursor.execute(f"GRANT ds_sync_writer TO {name}")
+    cursor.execute("CREATE TABLE public.rows_of_route (n integer)")
+    cursor.execute("INSERT INTO ds_sync.route (name, spec) VALUES"
+                   """ ('here', '{"table": "public.rows_of_route", "as": "state"}'),"""
+                   """ ('there', '{"table": "public.no_such_table", "as": "events"}')""")
+    code, text = check(server, url)
+    assert code == POSTGRES
+    assert f'the role "{name}" lacks DELETE, INSERT, SELECT, UPDATE on rows_of_route: GRANT' in text
+    assert "there is no table public.no_such_table of the route there: apply the routes again" in text
+
+
 def test_a_database_of_another_encoding(server, postgres_server):
     name = f"latin_{uuid.uuid4().hex[:12]}"
     cursor = postgres_server.connect().cursor()
