@@ -653,7 +653,7 @@ def test_a_follower_waits_no_longer_than_a_long_poll_and_not_for_old_tokens(serv
 
 
 def test_an_expired_stream_is_removed_and_told(server):
-    create(server, "a", body=b"x" * 100, headers={"Stream-TTL": "1"})
+    create(server, "a", body=b"x" * 100, headers={"Stream-TTL": "3"})
     token = admin(server, "/admin/streams")[1]["token"]
     ds.wait_until(lambda: request(server, "HEAD", "a")[0] == 404)
     ds.wait_until(lambda: b"ds_server_payload_bytes 0\n" in metrics(server))
