@@ -50,7 +50,7 @@ static bool
 find_operation(const JsonValue *outer, const JsonValue *inner, StateOp *out_op, Error *err)
 {
     StateOp op = STATE_SET;
-    StateOp other;
+    StateOp other = STATE_SET;
 
     if (!is_there(outer) && !is_there(inner)) {
         return error_set(err, ERR_INPUT, "there is no operation");
