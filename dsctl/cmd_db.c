@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dsctl db: the schema in Postgres. */
+/* dsctl db: the schema in Postgres; prune stands in cmd_db_prune.c. */
 #include "dsctl/call.h"
 #include "dsctl/commands.h"
 #include "dsctl/output.h"
@@ -162,5 +162,10 @@ const Command db_commands[] = {
     {.name = "status",
      .run = cmd_status,
      .help = "show which migrations are applied; status 5 unless the schema fits this program"},
+    {.name = "prune",
+     .options = db_prune_options,
+     .run = cmd_db_prune,
+     .help = "delete old rows in small batches; positions stay",
+     .details = db_prune_details},
     {.name = NULL},
 };

@@ -21,6 +21,9 @@ int cmd_stream_tail(const CliCall *cli);
 extern const Command sync_commands[];
 extern const Command dlq_commands[];
 extern const Command db_commands[];
+extern const Option db_prune_options[];
+extern const char db_prune_details[];
+int cmd_db_prune(const CliCall *cli);
 
 extern const Command route_commands[];
 extern const Option route_apply_options[];

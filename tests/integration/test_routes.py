@@ -512,6 +512,86 @@ def test_names_with_quotes_and_other_letters_go_through(db, cursor):
     assert {row["change"] for row in apply(db, *json.loads(db("route", "show", "q"))["routes"], dry=True)} == {"same"}
 
 
+# --- prune ---
+
+def put_rows(cursor, table, name, ages, payload="payload"):
+    """A row for each age in days, numbered from 0."""
+    cursor.execute(f"INSERT INTO {table} (stream_name, generation, seq, ds_offset, {payload}, received_at) "
+                   "SELECT %s, 1, at - 1, 'o', '1', clock_timestamp() - make_interval(days => age) "
+                   "FROM unnest(%s) WITH ORDINALITY AS a (age, at)", (name, ages))
+
+
+def prune(db, *words):
+    return {row["table"]: row["rows"] for row in db.json("db", "prune", *words)["tables"]}
+
+
+def test_prune_counts_first_and_deletes_what_is_older_on_demand(db, cursor):
+    apply(db, route(layout={"hash": 4}), route("b", **{"as": "chunks"}), route("s", **{"as": "state"}))
+    for name in ("chat/1", "chat/2", "chat/3"):
+        put_rows(cursor, "chat_events", name, [40, 40, 31, 29, 0])
+    put_rows(cursor, "ds_sync.session_events", "x", [40, 0])
+    put_rows(cursor, "b_events", "y", [40], "bytes")
+    wanted = {"ds_sync.session_events": 1, "ds_sync.stream_chunks": 0, "public.b_events": 1, "public.chat_events": 9}
+    assert prune(db, "--before", "30d") == wanted
+    assert "--execute" in db.run("db", "prune", "--before", "30d")[2]
+    assert one(cursor, "SELECT count(*) FROM chat_events") == 15
+    assert prune(db, "--before", "30d", "--execute") == wanted
+    cursor.execute("SELECT stream_name, array_agg(seq ORDER BY seq) FROM chat_events GROUP BY 1 ORDER BY 1")
+    assert cursor.fetchall() == [("chat/1", [3, 4]), ("chat/2", [3, 4]), ("chat/3", [3, 4])]
+    assert set(prune(db, "--before", "30d", "--execute").values()) == {0}
+    cursor.execute("SELECT target, details -> 'rows' FROM ds_sync.audit WHERE action = 'db.prune' "
+                   "ORDER BY audit_id LIMIT 4")
+    assert dict(cursor.fetchall()) == wanted
+
+
+def test_prune_takes_one_table_and_a_point_in_time(db, cursor):
+    apply(db, route())
+    put_rows(cursor, "chat_events", "chat/1", [400, 40, 0])
+    put_rows(cursor, "ds_sync.session_events", "x", [400])
+    moment = one(cursor, "SELECT to_char(clock_timestamp() - interval '100 days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+    assert prune(db, "--before", moment, "--table", "public.chat_events", "--execute") == {"public.chat_events": 1}
+    assert one(cursor, "SELECT count(*) FROM ds_sync.session_events") == 1
+    for words, status in ((("--before", "1d", "--table", "public.other"), NOT_FOUND), ((), USAGE),
+                          (("--before", "soon"), USAGE), (("--before", "2999-01-01T00:00:00Z"), USAGE)):
+        db.error("db", "prune", *words, status=status)
+
+
+def test_prune_deletes_in_small_batches_that_electric_gets_whole(db, cursor):
+    apply(db, route())
+    cursor.execute("ALTER TABLE chat_events SET (autovacuum_enabled = off)")
+    put_rows(cursor, "chat_events", "chat/1", [40] * 30_000)
+    cursor.execute("CREATE TABLE batches (rows bigint); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+                   "'BEGIN INSERT INTO batches SELECT count(*) FROM gone; RETURN NULL; END'; "
+                   "CREATE TRIGGER note AFTER DELETE ON chat_events REFERENCING OLD TABLE AS gone "
+                   "FOR EACH STATEMENT EXECUTE FUNCTION note()")
+    assert prune(db, "--before", "30d", "--table", "public.chat_events", "--execute") == {"public.chat_events": 30_000}
+    cursor.execute("SELECT rows FROM batches")
+    batches = [rows for (rows,) in cursor.fetchall()]
+    assert sum(batches) == 30_000 and max(batches) <= 7_500 and len(batches) > 2
+    pads = one(cursor, "SELECT counter FROM ds_sync.electric_pad")
+    assert pads == sum(rows > 0 and rows % 100 == 0 for rows in batches)
+
+
+def test_a_hundred_rows_are_deleted_with_a_change_more(db, cursor):
+    put_rows(cursor, "ds_sync.stream_chunks", "y", [40] * 100, "bytes")
+    assert prune(db, "--before", "30d", "--table", "ds_sync.stream_chunks", "--execute") == {"ds_sync.stream_chunks": 100}
+    assert one(cursor, "SELECT counter FROM ds_sync.electric_pad") == 1
+
+
+def test_a_stream_goes_on_counting_behind_rows_that_were_pruned(db, cursor, server, start_syncd):
+    server.create("s")
+    server.append("s", [1, 2, 3])
+    start_syncd(["s"])
+    ds.wait_until(lambda: one(cursor, "SELECT count(*) FROM ds_sync.session_events") == 3)
+    cursor.execute("UPDATE ds_sync.session_events SET received_at = received_at - interval '40 days'")
+    assert prune(db, "--before", "30d", "--execute")["ds_sync.session_events"] == 3
+    server.append("s", [4, 5])
+    ds.wait_until(lambda: one(cursor, "SELECT count(*) FROM ds_sync.session_events") == 2)
+    cursor.execute("SELECT seq, payload FROM ds_sync.session_events ORDER BY seq")
+    assert cursor.fetchall() == [(3, 4), (4, 5)]
+    assert one(cursor, "SELECT next_seq FROM ds_sync.stream_offset") == 5
+
+
 # --- docs/routes.md ---
 
 def test_the_example_of_the_page_is_applied(db, cursor):
