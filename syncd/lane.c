@@ -52,6 +52,9 @@ lane_push(Lane *lane, Unit *unit, bool has_to_wait)
 
     DS_ASSERT(sink != NULL);
     unit_judge(unit, sink);
+    if (sink->kind == ROUTE_STATE) {
+        unit_pair(unit);
+    }
     if (has_to_wait) {
         unit_prepare(unit, sink, &first);
     }
@@ -135,8 +138,10 @@ part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *lim
     for (size_t i = first; i < unit->count; i++) {
         size_t len = unit->items[i].len;
 
-        if (part->items == limits->rows_max ||
-            (part->items > 0 && part->bytes + len > limits->bytes_max)) {
+        bool paired = i > first && unit->items[i - 1].pairs;
+
+        if (!paired && (part->items >= limits->rows_max ||
+                        (part->items > 0 && part->bytes + len > limits->bytes_max))) {
             return false;
         }
         if (unit->items[i].poison != POISON_NONE) {
@@ -157,6 +162,7 @@ part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *lim
 bool
 part_compose(Lane *lane, const PartLimits *limits, Part *out)
 {
+    PartLimits own = *limits;
     size_t first = lane->head_items;
     const Unit *last = NULL; /* the unit that part->items_rest belongs to */
     const Unit *unit;
@@ -168,6 +174,9 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
     if (lane_is_empty(lane) || limits->rows_max == 0) {
         return false;
     }
+    if (lane->narrow > 0) {
+        own.rows_max = DS_MIN(own.rows_max, lane->narrow);
+    }
     UnitKind kind = STAILQ_FIRST(&lane->units)->kind;
     STAILQ_FOREACH (unit, &lane->units, link) {
         if (unit->kind != kind) {
@@ -175,7 +184,7 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
         }
         out->items_rest = first;
         last = unit;
-        if (!part_take_unit(out, unit, first, limits)) {
+        if (!part_take_unit(out, unit, first, &own)) {
             break;
         }
         out->units_whole++;
@@ -205,6 +214,7 @@ part_committed(const Part *part)
     lane->checkpoint.position = part->end;
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
+    lane->narrow = lane->narrow < LANE_NARROW_MAX ? lane->narrow * 2 : 0;
     lane->clashes = 0;
     lane->failures = 0;
     lane_forget_faults(lane, lane->checkpoint.next_seq);

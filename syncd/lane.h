@@ -72,6 +72,7 @@ typedef struct Lane {
     int64_t items_done;                     /* all that were ever committed */
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
     PoisonWindow window;                    /* as of the last commit */
+    size_t narrow;     /* at most so many items in its next part, after trouble; 0: any number */
     unsigned clashes;  /* rows that were there already, since the last commit */
     unsigned failures; /* unknown errors since the last commit */
 } Lane;
@@ -87,6 +88,8 @@ void lane_done(Lane *lane);
 void lane_push(Lane *lane, Unit *unit, bool has_to_wait);
 void lane_clear(Lane *lane); /* drops the queue; not while in flight */
 bool lane_is_empty(const Lane *lane);
+
+#define LANE_NARROW_MAX 4096 /* wider than that is any number */
 
 typedef struct PartLimits {
     size_t rows_max;

@@ -269,7 +269,7 @@ fill_sink(Sink *sink, const RouteSpec *spec, const SinkTable *table, Error *err)
     add_event_columns(sink, spec, table);
     return check_fixed(sink, table, err) && add_mapped(sink, spec, table, err) &&
            add_payload(sink, spec, table, err) && check_unwritten(sink, table, err) &&
-           (sink->kind == ROUTE_STATE || sink_make_statements(sink, err));
+           sink_make_statements(sink, err);
 }
 
 bool
@@ -317,6 +317,9 @@ sink_unref(Sink *sink)
     free(sink->copy_sql);
     free(sink->sieve_fill_sql);
     free(sink->sieve_sql);
+    for (size_t i = 0; i < SINK_STATE_COUNT; i++) {
+        free(sink->state_sql[i]);
+    }
     free(sink);
 }
 

@@ -45,6 +45,15 @@ typedef struct SinkValue {
     bool required;
 } SinkValue;
 
+/* What is asked of a table of state: sql/queries/sink_state_*.sql. */
+typedef enum SinkStateSql {
+    SINK_STATE_CHECK,
+    SINK_STATE_STAGE,
+    SINK_STATE_SWAP,
+    SINK_STATE_APPLY,
+    SINK_STATE_COUNT
+} SinkStateSql;
+
 typedef struct Sink Sink;
 struct Sink {
     unsigned refs;
@@ -59,13 +68,14 @@ struct Sink {
     size_t value_count;
     size_t mapped_first; /* of values */
     size_t mapped_count;
-    JsonPointers *pointers; /* of the mapped ones, in their order; NULL without any */
-    unsigned poison_traits; /* JsonTrait bits that the payload's type cannot hold */
-    char *small_sql;        /* the guard and the rows in one statement; NULL for state */
-    char *copy_sql;         /* NULL for state */
-    char *sieve_fill_sql;   /* hands the rows over to the next one; NULL for state */
-    char *sieve_sql;        /* tries each row alone; NULL for state */
-    Sink *of_bytes;         /* the default events sink only: where byte streams go */
+    JsonPointers *pointers;            /* of the mapped ones, in their order; NULL without any */
+    unsigned poison_traits;            /* JsonTrait bits that the payload's type cannot hold */
+    char *small_sql;                   /* the guard and the rows in one statement; NULL for state */
+    char *copy_sql;                    /* NULL for state */
+    char *sieve_fill_sql;              /* hands the rows over to the next one; NULL for state */
+    char *sieve_sql;                   /* tries each row alone; NULL for state */
+    char *state_sql[SINK_STATE_COUNT]; /* NULL unless of state */
+    Sink *of_bytes;                    /* the default events sink only: where byte streams go */
 };
 
 /* The spec and the table are borrowed until it returns.  ERR_CONFIG: the table does not suit the

@@ -5,6 +5,7 @@
 
 #define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
 #define SIEVE_FIRST       5  /* behind the place's four */
+#define STATE_FIRST_PARAM 8  /* behind those that each statement of state has */
 #define TAG_BYTES_MAX     64
 
 bool
@@ -118,6 +119,98 @@ append_settings(const Sink *sink, Buf *out, Error *err)
     return true;
 }
 
+/* --- of state --- */
+
+static const SinkValue *
+payload_of(const Sink *sink)
+{
+    return &sink->values[sink->value_count - 1];
+}
+
+static bool
+append_payload(const Sink *sink, Buf *out, Error *err)
+{
+    return sql_identifier(out, str_c(payload_of(sink)->column), err);
+}
+
+static bool
+append_payload_number(const Sink *sink, Buf *out, Error *err)
+{
+    return buf_printf(out, err, "%zu", sink->value_count);
+}
+
+static bool
+append_payload_value(const Sink *sink, Buf *out, Error *err)
+{
+    return buf_printf(out, err, "r.c%zu::%s", sink->value_count, payload_of(sink)->type);
+}
+
+static bool
+append_staged_payload(const Sink *sink, Buf *out, Error *err)
+{
+    return buf_printf(out, err, "s.fields[%zu]::%s", sink->value_count, payload_of(sink)->type);
+}
+
+static bool
+append_staged_fields(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, "%s(r.c%zu::%s)::text", i == 0 ? "" : ", ", i + 1,
+                        sink->values[i].type)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_staged_values(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", s.fields[%zu]::%s", i + 1, sink->values[i].type)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_state_assigned(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        Str column = str_c(sink->values[i].column);
+
+        if (!buf_append(out, STR(", "), err) || !sql_identifier(out, column, err) ||
+            !buf_append(out, STR(" = excluded."), err) || !sql_identifier(out, column, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_state_columns(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_append(out, STR(", "), err) ||
+            !sql_identifier(out, str_c(sink->values[i].column), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_state_params(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", $%zu::text[]", STATE_FIRST_PARAM + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool
 append_table(const Sink *sink, Buf *out, Error *err)
 {
@@ -167,7 +260,16 @@ static const struct {
     {STR("columns"), append_columns},
     {STR("fields"), append_fields},
     {STR("params"), append_params},
+    {STR("payload"), append_payload},
+    {STR("payload_number"), append_payload_number},
+    {STR("payload_value"), append_payload_value},
     {STR("settings"), append_settings},
+    {STR("staged_fields"), append_staged_fields},
+    {STR("staged_payload"), append_staged_payload},
+    {STR("staged_values"), append_staged_values},
+    {STR("state_assigned"), append_state_assigned},
+    {STR("state_columns"), append_state_columns},
+    {STR("state_params"), append_state_params},
     {STR("stored"), append_stored},
     {STR("table"), append_table},
     {STR("table_literal"), append_table_literal},
@@ -221,9 +323,21 @@ make(const Sink *sink, const char *template, char **out, Error *err)
     return true;
 }
 
+static bool
+make_state_statements(Sink *sink, Error *err)
+{
+    return make(sink, sql_sink_state_check, &sink->state_sql[SINK_STATE_CHECK], err) &&
+           make(sink, sql_sink_state_stage, &sink->state_sql[SINK_STATE_STAGE], err) &&
+           make(sink, sql_sink_state_swap, &sink->state_sql[SINK_STATE_SWAP], err) &&
+           make(sink, sql_sink_state_apply, &sink->state_sql[SINK_STATE_APPLY], err);
+}
+
 bool
 sink_make_statements(Sink *sink, Error *err)
 {
+    if (sink->kind == ROUTE_STATE) {
+        return make_state_statements(sink, err);
+    }
     return make(sink, sql_sink_small, &sink->small_sql, err) &&
            make(sink, sql_sink_copy, &sink->copy_sql, err) &&
            make(sink, sql_sink_sieve_fill, &sink->sieve_fill_sql, err) &&

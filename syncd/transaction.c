@@ -2,6 +2,7 @@
 #include "syncd/transaction.h"
 
 #include "common/mem.h"
+#include "syncd/array_text.h"
 
 #define ROWS_FIRST      256
 #define BUFFER_KEEP_MAX (16u << 20) /* memory kept between transactions, per buffer */
@@ -30,8 +31,8 @@ transaction_done(Transaction *transaction)
     free(transaction->rows);
 }
 
-static void
-arrays_reset(Transaction *transaction, size_t count)
+void
+transaction_begin_arrays(Transaction *transaction, size_t count)
 {
     DS_ASSERT(count <= TRANSACTION_ARRAYS_MAX);
     transaction->array_count = count;
@@ -39,6 +40,17 @@ arrays_reset(Transaction *transaction, size_t count)
         buf_reset(&transaction->arrays[i]);
         buf_shrink(&transaction->arrays[i], BUFFER_KEEP_MAX);
     }
+}
+
+bool
+transaction_end_arrays(Transaction *transaction, Error *err)
+{
+    for (size_t i = 0; i < transaction->array_count; i++) {
+        if (!array_end(&transaction->arrays[i], err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void
@@ -50,7 +62,7 @@ transaction_reset(Transaction *transaction)
     transaction->marked = false;
     transaction->bytes = 0;
     transaction_first_slice(transaction);
-    arrays_reset(transaction, 0);
+    transaction_begin_arrays(transaction, 0);
 }
 
 bool
@@ -126,48 +138,6 @@ transaction_find(Transaction *transaction, int64_t stream_id)
 }
 
 static bool
-add_number(Buf *array, int64_t number, Error *err)
-{
-    return buf_append_char(array, array->len == 0 ? '{' : ',', err) &&
-           buf_append_i64(array, number, err);
-}
-
-static bool
-add_text(Buf *array, Str text, Error *err)
-{
-    bool first = array->len == 0;
-
-    return (!first || buf_append_char(array, '{', err)) && pg_array_append(array, text, first, err);
-}
-
-static bool
-add_null(Buf *array, Error *err)
-{
-    return buf_append(array, array->len == 0 ? STR("{NULL") : STR(",NULL"), err);
-}
-
-static bool
-add_bytes(Buf *array, Str bytes, Error *err)
-{
-    return buf_append(array, array->len == 0 ? STR("{\"\\\\x") : STR(",\"\\\\x"), err) &&
-           buf_append_hex(array, bytes, err) && buf_append_char(array, '"', err);
-}
-
-/* An array without an element is "{}". */
-static bool
-arrays_close(Transaction *transaction, Error *err)
-{
-    for (size_t i = 0; i < transaction->array_count; i++) {
-        Buf *array = &transaction->arrays[i];
-
-        if (!buf_append(array, array->len == 0 ? STR("{}") : STR("}"), err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool
 encode_guard(Transaction *transaction, Error *err)
 {
     Buf *a = transaction->arrays;
@@ -176,13 +146,16 @@ encode_guard(Transaction *transaction, Error *err)
         const Part *part = &transaction->parts[i];
         const Checkpoint *at = &part->lane->checkpoint;
 
-        if (!add_number(&a[0], at->stream_id, err) || !add_number(&a[1], at->epoch, err) ||
-            !add_number(&a[2], at->generation, err) ||
-            !add_text(&a[3], str_c(at->position.offset), err) ||
-            !add_number(&a[4], at->position.skip, err) || !add_number(&a[5], at->next_seq, err) ||
-            !add_text(&a[6], str_c(part->end.offset), err) ||
-            !add_number(&a[7], part->end.skip, err) || !add_number(&a[8], part->steps, err) ||
-            !add_text(&a[9], part->closed ? STR("t") : STR("f"), err)) {
+        if (!array_add_number(&a[0], at->stream_id, err) ||
+            !array_add_number(&a[1], at->epoch, err) ||
+            !array_add_number(&a[2], at->generation, err) ||
+            !array_add_text(&a[3], str_c(at->position.offset), err) ||
+            !array_add_number(&a[4], at->position.skip, err) ||
+            !array_add_number(&a[5], at->next_seq, err) ||
+            !array_add_text(&a[6], str_c(part->end.offset), err) ||
+            !array_add_number(&a[7], part->end.skip, err) ||
+            !array_add_number(&a[8], part->steps, err) ||
+            !array_add_text(&a[9], part->closed ? STR("t") : STR("f"), err)) {
             return false;
         }
     }
@@ -192,21 +165,21 @@ encode_guard(Transaction *transaction, Error *err)
 bool
 transaction_encode_guard(Transaction *transaction, Error *err)
 {
-    arrays_reset(transaction, 10);
-    return encode_guard(transaction, err) && arrays_close(transaction, err);
+    transaction_begin_arrays(transaction, 10);
+    return encode_guard(transaction, err) && transaction_end_arrays(transaction, err);
 }
 
 bool
 transaction_encode_ids(Transaction *transaction, Error *err)
 {
-    arrays_reset(transaction, 1);
+    transaction_begin_arrays(transaction, 1);
     for (size_t i = 0; i < transaction->part_count; i++) {
-        if (!add_number(&transaction->arrays[0], transaction->parts[i].lane->checkpoint.stream_id,
-                        err)) {
+        if (!array_add_number(&transaction->arrays[0],
+                              transaction->parts[i].lane->checkpoint.stream_id, err)) {
             return false;
         }
     }
-    return arrays_close(transaction, err);
+    return transaction_end_arrays(transaction, err);
 }
 
 /* What is behind the place of a row, into as many arrays. */
@@ -221,12 +194,12 @@ add_values(Transaction *transaction, Buf *arrays, Str item, Error *err)
         Str text;
 
         if (texts[i].is_null) {
-            ok = add_null(&arrays[i], err);
+            ok = array_add_null(&arrays[i], err);
         } else if (texts[i].is_bytes) {
-            ok = add_bytes(&arrays[i], texts[i].text, err);
+            ok = array_add_bytes(&arrays[i], texts[i].text, err);
         } else {
             ok = sink_decode(sink, i, &texts[i], &transaction->scratch, &text, err) &&
-                 add_text(&arrays[i], text, err);
+                 array_add_text(&arrays[i], text, err);
         }
     }
     return ok;
@@ -237,9 +210,10 @@ encode_small_row(Transaction *transaction, const Part *part, const PartCursor *a
 {
     Buf *a = transaction->arrays + 10;
 
-    return add_number(&a[0], part->lane->checkpoint.stream_id, err) &&
-           add_text(&a[1], str_c(part->lane->row_name), err) && add_number(&a[2], at->seq, err) &&
-           add_text(&a[3], str_c(at->unit->start.offset), err) &&
+    return array_add_number(&a[0], part->lane->checkpoint.stream_id, err) &&
+           array_add_text(&a[1], str_c(part->lane->row_name), err) &&
+           array_add_number(&a[2], at->seq, err) &&
+           array_add_text(&a[3], str_c(at->unit->start.offset), err) &&
            add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
 }
 
@@ -247,7 +221,7 @@ bool
 transaction_encode_small(Transaction *transaction, Error *err)
 {
     DS_ASSERT(transaction->letters == 0);
-    arrays_reset(transaction, 14 + transaction->sink->value_count);
+    transaction_begin_arrays(transaction, 14 + transaction->sink->value_count);
     if (!encode_guard(transaction, err)) {
         return false;
     }
@@ -260,7 +234,7 @@ transaction_encode_small(Transaction *transaction, Error *err)
             }
         }
     }
-    return arrays_close(transaction, err);
+    return transaction_end_arrays(transaction, err);
 }
 
 static bool
@@ -277,9 +251,10 @@ add_letter_cause(Transaction *transaction, const Part *part, const PartCursor *a
         sqlstate = fault->sqlstate;
         message = fault->message;
     }
-    return add_text(&a[5], str_c(poison_name(reason)), err) &&
-           (sqlstate != NULL ? add_text(&a[6], str_c(sqlstate), err) : add_null(&a[6], err)) &&
-           add_text(&a[7], str_c(message), err);
+    return array_add_text(&a[5], str_c(poison_name(reason)), err) &&
+           (sqlstate != NULL ? array_add_text(&a[6], str_c(sqlstate), err)
+                             : array_add_null(&a[6], err)) &&
+           array_add_text(&a[7], str_c(message), err);
 }
 
 bool
@@ -287,7 +262,7 @@ transaction_encode_letters(Transaction *transaction, Error *err)
 {
     Buf *a = transaction->arrays;
 
-    arrays_reset(transaction, 9);
+    transaction_begin_arrays(transaction, 9);
     for (size_t i = 0; i < transaction->part_count; i++) {
         const Part *part = &transaction->parts[i];
         const Checkpoint *checkpoint = &part->lane->checkpoint;
@@ -296,18 +271,18 @@ transaction_encode_letters(Transaction *transaction, Error *err)
             if (at.unit->items[at.item].poison == POISON_NONE) {
                 continue;
             }
-            if (!add_number(&a[0], checkpoint->stream_id, err) ||
-                !add_text(&a[1], part->lane->name, err) ||
-                !add_number(&a[2], checkpoint->generation, err) ||
-                !add_number(&a[3], at.seq, err) ||
-                !add_text(&a[4], str_c(at.unit->start.offset), err) ||
+            if (!array_add_number(&a[0], checkpoint->stream_id, err) ||
+                !array_add_text(&a[1], part->lane->name, err) ||
+                !array_add_number(&a[2], checkpoint->generation, err) ||
+                !array_add_number(&a[3], at.seq, err) ||
+                !array_add_text(&a[4], str_c(at.unit->start.offset), err) ||
                 !add_letter_cause(transaction, part, &at, err) ||
-                !add_bytes(&a[8], unit_item_text(at.unit, at.item), err)) {
+                !array_add_bytes(&a[8], unit_item_text(at.unit, at.item), err)) {
                 return false;
             }
         }
     }
-    return arrays_close(transaction, err);
+    return transaction_end_arrays(transaction, err);
 }
 
 /* The line is there already when the unit had to wait. */
@@ -449,9 +424,10 @@ encode_sieve_row(Transaction *transaction, const Part *part, const PartCursor *a
     for (size_t i = 0; i < transaction->array_count; i++) {
         before[i] = a[i].len;
     }
-    ok = add_number(&a[0], part->lane->checkpoint.generation, err) &&
-         add_text(&a[1], str_c(part->lane->row_name), err) && add_number(&a[2], at->seq, err) &&
-         add_text(&a[3], str_c(at->unit->start.offset), err) &&
+    ok = array_add_number(&a[0], part->lane->checkpoint.generation, err) &&
+         array_add_text(&a[1], str_c(part->lane->row_name), err) &&
+         array_add_number(&a[2], at->seq, err) &&
+         array_add_text(&a[3], str_c(at->unit->start.offset), err) &&
          add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
     for (size_t i = 0; i < transaction->array_count && !ok; i++) {
         buf_truncate(&a[i], before[i]);
@@ -463,7 +439,7 @@ bool
 transaction_encode_sieve(Transaction *transaction, Error *err)
 {
     transaction_first_slice(transaction);
-    arrays_reset(transaction, 4 + transaction->sink->value_count);
+    transaction_begin_arrays(transaction, 4 + transaction->sink->value_count);
     for (size_t i = 0; i < transaction->part_count; i++) {
         Part *part = &transaction->parts[i];
 
@@ -480,7 +456,7 @@ transaction_encode_sieve(Transaction *transaction, Error *err)
             }
         }
     }
-    return arrays_close(transaction, err);
+    return transaction_end_arrays(transaction, err);
 }
 
 Str

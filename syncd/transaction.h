@@ -63,6 +63,10 @@ bool transaction_add(Transaction *transaction, Lane *lane, const PartLimits *lim
 void transaction_sort(Transaction *transaction); /* by stream_id; before anything is encoded */
 bool transaction_is_small(const Transaction *transaction);
 
+/* For modules that fill arrays: so many empty ones, and their closing braces. */
+void transaction_begin_arrays(Transaction *transaction, size_t count);
+DS_MUST_CHECK bool transaction_end_arrays(Transaction *transaction, Error *err);
+
 /* Fill arrays with the parameters of guard.sql, the sink's small_sql, read_positions.sql and
  * dead_letters.sql.  ERR_LIMIT: too large for one value.  ERR_INPUT, of the small one: a row is at
  * fault; slices and the sieve find it. */

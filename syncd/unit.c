@@ -2,6 +2,7 @@
 #include "syncd/unit.h"
 
 #include "common/mem.h"
+#include "syncd/state_change.h"
 
 #define ITEMS_FIRST        16
 #define LINE_NUMBERS_BYTES 64 /* generation, seq, tabs and the like */
@@ -211,6 +212,28 @@ unit_judge(Unit *unit, const Sink *sink)
             item->poison = (uint8_t)(chunks ? sink_judge_chunk(sink, unit_item_text(unit, i))
                                             : sink_judge(sink, item->traits));
         }
+    }
+}
+
+static bool
+item_is(const Unit *unit, size_t item, StateOp op)
+{
+    StateChange change;
+    Error ignored;
+
+    return unit->items[item].poison == POISON_NONE &&
+           state_change_parse(unit_item_text(unit, item), &change, &ignored) && change.op == op;
+}
+
+void
+unit_pair(Unit *unit)
+{
+    for (size_t i = 0; i + 1 < unit->count; i++) {
+        Str text = unit_item_text(unit, i);
+
+        unit->items[i].pairs = memmem(text.ptr, text.len, "\"reset\"", 7) != NULL &&
+                               item_is(unit, i, STATE_RESET) &&
+                               item_is(unit, i + 1, STATE_SNAPSHOT_START);
     }
 }
 

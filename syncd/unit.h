@@ -25,6 +25,7 @@ typedef struct UnitItem {
     uint32_t line_at; /* into lines */
     uint8_t poison;   /* PoisonReason */
     uint8_t traits;   /* JsonTrait bits, of a message */
+    bool pairs;       /* no part ends between it and the next one */
 } UnitItem;
 
 typedef struct Unit {
@@ -69,6 +70,9 @@ size_t unit_take_tail(Unit *unit, char out[3]);
 
 /* Marks what the sink cannot hold. */
 void unit_judge(Unit *unit, const Sink *sink);
+
+/* Of a stream of state: a reset pairs with a snapshot-start that follows it. */
+void unit_pair(Unit *unit);
 
 /* Makes the COPY lines of messages while they wait to be written, for the place of the first one.
  * Units of chunks, and those whose lines would take too much memory, stay as they are; so does a

@@ -24,6 +24,7 @@ static const char *const state_names[WRITER_STATE_COUNT] = {
     [WRITER_ROWS] = "rows",
     [WRITER_SIEVE_FILL] = "sieve_fill",
     [WRITER_SIEVE] = "sieve",
+    [WRITER_CHANGES] = "changes",
     [WRITER_LETTERS] = "letters",
     [WRITER_PAD] = "pad",
     [WRITER_COMMIT] = "commit",
@@ -44,12 +45,14 @@ static const uint32_t writer_edges[WRITER_STATE_COUNT] = {
     [WRITER_JOB] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
     [WRITER_SMALL] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
     [WRITER_BEGIN] = DS_BIT(WRITER_GUARD) | BROKEN,
-    [WRITER_GUARD] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_SIEVE_FILL) | DS_BIT(WRITER_LETTERS) |
-                     DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_GUARD] = DS_BIT(WRITER_CHANGES) | DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_SIEVE_FILL) |
+                     DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_ROWS] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
                     DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_SIEVE_FILL] = DS_BIT(WRITER_SIEVE) | BROKEN,
     [WRITER_SIEVE] = DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_CHANGES] = DS_BIT(WRITER_CHANGES) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
+                       DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_LETTERS] = DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_PAD] = DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_COMMIT] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
@@ -555,6 +558,7 @@ writer_on_reply(void *arg, const PgReply *reply)
     case WRITER_ROWS:
     case WRITER_SIEVE_FILL:
     case WRITER_SIEVE:
+    case WRITER_CHANGES:
     case WRITER_LETTERS:
     case WRITER_PAD:
     case WRITER_COMMIT:
@@ -598,6 +602,7 @@ writer_new(Loop *loop, const WriterConfig *config)
                           (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
     DS_ASSERT(length < (int)sizeof(writer->begin_sql));
     transaction_init(&writer->transaction);
+    state_fold_init(&writer->fold);
     buf_init(&writer->scratch, 1u << 20);
     return writer;
 }
@@ -613,6 +618,7 @@ writer_free(Writer *writer)
     timer_free(writer->deadline);
     timer_free(writer->patience);
     transaction_done(&writer->transaction);
+    state_fold_done(&writer->fold);
     buf_done(&writer->scratch);
     free(writer);
 }

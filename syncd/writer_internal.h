@@ -7,6 +7,7 @@
 
 #include "common/backoff.h"
 #include "syncd/transaction.h"
+#include "syncd/transaction_state.h"
 #include "syncd/writer.h"
 
 #define WRITER_COMMAND_MS_MAX 60000 /* no answer for this long: the connection is given up */
@@ -30,6 +31,7 @@ typedef enum WriterState {
     WRITER_ROWS,
     WRITER_SIEVE_FILL, /* hands over rows of which more than a few may be bad */
     WRITER_SIEVE,      /* tries each of them alone */
+    WRITER_CHANGES,    /* of a table of state, step by step */
     WRITER_LETTERS,
     WRITER_PAD,
     WRITER_COMMIT,
@@ -44,6 +46,17 @@ typedef enum WriterAfter {
     WRITER_AFTER_SETTLE, /* read the positions first */
     WRITER_AFTER_BLAME,  /* the only lane of the transaction is in trouble */
 } WriterAfter;
+
+/* The statements of WRITER_CHANGES, in their order. */
+typedef enum StateStep {
+    STATE_STEP_OPEN,
+    STATE_STEP_CHECK,
+    STATE_STEP_STAGE,
+    STATE_STEP_SWAP,
+    STATE_STEP_APPLY,
+    STATE_STEP_MARK,
+    STATE_STEP_COUNT
+} StateStep;
 
 struct Writer {
     Loop *loop;
@@ -84,6 +97,10 @@ struct Writer {
     bool slice_failed; /* the newest slice could not be encoded */
     Error slice_err;
     size_t rows_sent;
+
+    StateStep state_step; /* WRITER_CHANGES */
+    StateSets state_sets[TRANSACTION_PARTS_MAX];
+    StateFold fold;
 };
 
 /* writer.c */
@@ -119,6 +136,12 @@ bool writer_sieves(const Writer *writer); /* bad rows were found too often for C
 void writer_begin_rows(Writer *writer);   /* encodes the first of them, while BEGIN is under way */
 void writer_send_rows(Writer *writer);    /* the next range of rows, or what follows the last one */
 void writer_rows_reply(Writer *writer, const PgReply *reply);
+
+/* writer_state.c */
+void writer_send_changes(Writer *writer);
+void writer_changes_reply(Writer *writer, const PgReply *reply);
+/* A change was refused, also when the transaction ended: finds it by shorter transactions. */
+void writer_changes_refused(Writer *writer, const PgReply *reply);
 
 /* writer_settle.c */
 void writer_settle(Writer *writer);

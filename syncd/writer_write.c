@@ -221,15 +221,18 @@ void
 writer_begin(Writer *writer)
 {
     Transaction *transaction = &writer->transaction;
+    bool is_state = transaction->sink->kind == ROUTE_STATE;
     Error err;
 
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
-    if (writer->force_long || !transaction_is_small(transaction) ||
+    if (is_state || writer->force_long || !transaction_is_small(transaction) ||
         !transaction_encode_small(transaction, &err)) {
         writer_send(writer, WRITER_BEGIN,
                     MUTANT("offset_before_rows") ? "SELECT 1" : writer->begin_sql);
-        writer_begin_rows(writer);
+        if (!is_state) {
+            writer_begin_rows(writer);
+        }
         return;
     }
     writer_send_arrays(writer, WRITER_SMALL,
@@ -385,7 +388,11 @@ guard_reply(Writer *writer, const PgReply *reply)
     if (FAULT("writer.guard_done")) {
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
-    writer_send_rows(writer);
+    if (writer->transaction.sink->kind == ROUTE_STATE) {
+        writer_send_changes(writer);
+    } else {
+        writer_send_rows(writer);
+    }
 }
 
 static void
@@ -426,6 +433,9 @@ commit_reply(Writer *writer, const PgReply *reply)
         writer_wait(writer, &refused);
     } else if (reply->error_class == PG_ERROR_CONNECTION) {
         writer_lost(writer, reply);
+    } else if (reply->error_class == PG_ERROR_ROW &&
+               writer->transaction.sink->kind == ROUTE_STATE) {
+        writer_changes_refused(writer, reply);
     } else if (reply->error_class == PG_ERROR_ROW && !writer_sieves(writer)) {
         writer->force_long = true;
         writer->line_tries = WRITER_LINE_TRIES_MAX;
@@ -477,6 +487,9 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_SIEVE_FILL:
     case WRITER_SIEVE:
         writer_rows_reply(writer, reply);
+        break;
+    case WRITER_CHANGES:
+        writer_changes_reply(writer, reply);
         break;
     case WRITER_LETTERS:
         letters_reply(writer, reply);

@@ -1,0 +1,12 @@
+-- $1 stream_ids, $2 generations: how the sets of these streams stand.  Who is new gets its row.
+WITH wanted AS (
+    SELECT * FROM unnest($1::bigint[], $2::integer[]) AS w (stream_id, generation)
+), added AS (
+    INSERT INTO ds_sync.state_stream AS s (stream_id, generation) SELECT stream_id, generation FROM wanted
+    ON CONFLICT (stream_id) DO NOTHING
+    RETURNING s.stream_id, s.generation, s.snapshot_seq
+)
+SELECT s.stream_id, s.generation, coalesce(s.snapshot_seq, -1)
+FROM ds_sync.state_stream s JOIN wanted USING (stream_id)
+UNION ALL
+SELECT stream_id, generation, coalesce(snapshot_seq, -1) FROM added

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/transaction_state.h -- a transaction whose sink is a table of state: its messages folded,
+ * and the parameters of the statements that carry the outcome out.
+ *
+ * Pure.  The order of the statements is that of syncd/state_fold.h.
+ */
+#pragma once
+
+#include "syncd/state_fold.h"
+#include "syncd/transaction.h"
+
+#define STATE_FAULT_SQLSTATE "22023" /* of messages that we refuse ourselves */
+
+/* How the sets of a part's stream stand in Postgres (ds_sync.state_stream). */
+typedef struct StateSets {
+    int64_t generation;
+    int64_t snapshot_seq; /* or STATE_SEQ_NONE */
+} StateSets;
+
+/* sets[i] is of parts[i].  Messages that are no changes, or lack a required column, are marked.
+ * False: not all of it can be in one transaction; the lane's next part is shorter. */
+DS_MUST_CHECK bool transaction_fold(Transaction *transaction, const StateSets *sets,
+                                    StateFold *fold);
+/* The append of that seq does not fit what is there; false: there is no such message. */
+DS_MUST_CHECK bool transaction_mark_append(Transaction *transaction, int64_t stream_id, int64_t seq,
+                                           Str kind, Str found);
+/* Postgres refused a part that is alone in its transaction: marks its only message, or makes the
+ * next part shorter.  False: it holds a mark only, and that cannot be left out. */
+DS_MUST_CHECK bool transaction_narrow(Transaction *transaction, const Error *why);
+
+/* Parameters of state_open.sql, of the sink's state_sql[SINK_STATE_CHECK], [_STAGE] or [_APPLY],
+ * [_SWAP], and of state_mark.sql.  *out_needed is false where there is nothing to do.  ERR_LIMIT:
+ * too large for one value. */
+DS_MUST_CHECK bool transaction_encode_state_open(Transaction *transaction, Error *err);
+DS_MUST_CHECK bool transaction_encode_state_check(Transaction *transaction, const StateFold *fold,
+                                                  bool *out_needed, Error *err);
+DS_MUST_CHECK bool transaction_encode_state_rows(Transaction *transaction, const StateFold *fold,
+                                                 bool staged, bool *out_needed, Error *err);
+DS_MUST_CHECK bool transaction_encode_state_swap(Transaction *transaction, const StateFold *fold,
+                                                 bool *out_needed, Error *err);
+DS_MUST_CHECK bool transaction_encode_state_mark(Transaction *transaction, const StateSets *sets,
+                                                 const StateFold *fold, bool *out_needed,
+                                                 Error *err);
