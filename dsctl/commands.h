@@ -24,6 +24,7 @@ extern const Command db_commands[];
 extern const Option db_prune_options[];
 extern const char db_prune_details[];
 int cmd_db_prune(const CliCall *cli);
+extern const Command lease_commands[];
 
 extern const Command route_commands[];
 extern const Option route_apply_options[];

@@ -99,6 +99,7 @@ static const Command root_commands[] = {
      .help = "which streams go into which table, and how"},
     {.name = "dlq", .children = dlq_commands, .help = "messages that could not be loaded"},
     {.name = "db", .children = db_commands, .help = "the schema in Postgres, and old rows"},
+    {.name = "lease", .children = lease_commands, .help = "which instance of syncd loads what"},
     {.name = "version", .run = cmd_version, .help = "print the version"},
     {.name = "completion",
      .args = "bash|zsh|fish",

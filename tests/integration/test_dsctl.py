@@ -621,3 +621,47 @@ def test_every_exit_status_is_documented():
     codes = re.findall(r"X\(DSCTL_\w+, (\d+), ", header)
     help_page = Dsctl()("--help")
     assert len(codes) == 12 and all(re.search(rf"^  {code}\s", help_page, re.M) for code in codes)
+
+
+def test_lease_ls_shows_instances_what_they_hold_and_what_is_free(db, database, start_syncd):
+    db("db", "migrate")
+    assert db.json("lease", "ls")["instances"] == [{
+        "instance": None, "host": None, "pid": None, "version": None, "partitions": 64, "streams": 0,
+        "lease_left_ms": None, "seen_age_ms": None, "started_at": None}]
+    syncd = start_syncd(["s/leased"], SYNCD_INSTANCE="one", SYNCD_LEASE="5m")
+    database[1].cursor().execute("UPDATE ds_sync.work_partition SET owner = 'ghost', epoch = 7 "
+                                 "WHERE partition_no = 63")
+    rows = {row["instance"]: row for row in db.json("lease", "ls")["instances"]}
+    assert set(rows) == {"one", "ghost"}
+    assert (rows["one"]["partitions"], rows["one"]["streams"], rows["one"]["pid"]) == (63, 1, syncd.pid)
+    assert 0 < rows["one"]["lease_left_ms"] <= 300_000
+    assert 0 <= rows["one"]["seen_age_ms"] < ds.HANG_SECONDS * 1000
+    assert (rows["ghost"]["partitions"], rows["ghost"]["host"]) == (1, None)
+    partitions = db.json("lease", "ls", "--partitions")["partitions"]
+    assert [row["partition"] for row in partitions] == list(range(64))
+    assert (partitions[63]["instance"], partitions[63]["epoch"]) == ("ghost", 7)
+    lines = db("lease", "ls", "-o", "ndjson").splitlines()
+    assert sorted(json.loads(line)["instance"] for line in lines) == ["ghost", "one"]
+    assert db("lease", "ls").splitlines()[1].split("\t")[:1] == ["one"]
+
+
+def test_lease_release_frees_what_an_instance_holds_and_one_that_lives_comes_back(db, database, start_syncd):
+    syncd = start_syncd(["s/leased"], SYNCD_INSTANCE="one", SYNCD_LEASE="3s")
+    cursor = database[1].cursor()
+    cursor.execute("UPDATE ds_sync.work_partition SET owner = 'ghost', epoch = epoch + 1, "
+                   "lease_until = clock_timestamp() + interval '5 min' WHERE partition_no < 3")
+    status, _, stderr = db.run("lease", "release", "ghost")
+    assert (status, stderr) == (OK, "dsctl: ghost: 3 partitions are free\n")
+    db.error("lease", "release", "ghost", status=NOT_FOUND)
+    db.error("lease", "release", status=USAGE)
+    db.error("lease", "release", "--all", "one", status=USAGE)
+
+    def held():
+        cursor.execute("SELECT count(*) FROM ds_sync.work_partition WHERE owner = 'one'")
+        return cursor.fetchone()[0]
+    ds.wait_until(lambda: held() == 64, what="the living instance to hold all")
+    assert db.run("lease", "release", "--all")[0] == OK
+    syncd.wait_log("event=lease.lost")
+    ds.wait_until(lambda: held() == 64, what="the living instance to come back")
+    cursor.execute("SELECT target FROM ds_sync.audit WHERE action = 'lease.release' ORDER BY audit_id")
+    assert cursor.fetchall() == [("ghost",), ("one",)]
