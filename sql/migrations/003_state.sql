@@ -119,7 +119,7 @@ BEGIN
     SELECT coalesce(array_agg(c.key ORDER BY c.number), '{}'),
            coalesce(array_agg(v_message #>> (
                SELECT array_agg(replace(replace(part, '~1', '/'), '~0', '~') ORDER BY at)
-               FROM string_to_array(substr(c.value->>'pointer', 2), '/') WITH ORDINALITY AS p (part, at))
+               FROM unnest(string_to_array(substr(c.value->>'pointer', 2), '/')) WITH ORDINALITY AS p (part, at))
                ORDER BY c.number), '{}')
     INTO v_columns, v_fields
     FROM jsonb_each(coalesce(v_spec->'columns', '{}')) WITH ORDINALITY AS c (key, value, number);
