@@ -87,8 +87,7 @@ secret_read_file(Secret *secret, const char *path, Error *err)
     }
     if (len > SECRET_FILE_BYTES_MAX) {
         error_set(err, ERR_CONFIG, "the secret file %s is longer than %d bytes",
-                  path_for_people(path),
-                  SECRET_FILE_BYTES_MAX);
+                  path_for_people(path), SECRET_FILE_BYTES_MAX);
         goto done;
     }
     while (len > 0 && (data[len - 1] == '\n' || data[len - 1] == '\r')) {

@@ -37,7 +37,7 @@ typedef struct CheckServer {
     Check *check;
     const Server *server;
     bool is_admin;
-    bool has_stream; /* asked for is one of SYNCD_STREAMS, else a name that may not exist */
+    bool has_stream;   /* asked for is one of SYNCD_STREAMS, else a name that may not exist */
     char finding[768]; /* shown when all have answered, in the order of the settings */
 } CheckServer;
 
@@ -123,7 +123,8 @@ check_on_done(void *arg, const HttpResult *result)
 
     if (good) {
         (void)snprintf(end->finding, sizeof(end->finding), "ok%s",
-                       missing && end->has_stream ? ", but the first stream does not exist yet" : "");
+                       missing && end->has_stream ? ", but the first stream does not exist yet"
+                                                  : "");
     } else if (result->ok) {
         (void)snprintf(end->finding, sizeof(end->finding), "it answers %d: %s", result->status,
                        mend_of(end, result->status));

@@ -276,9 +276,9 @@ error_class_markdown(Buf *out, Error *err)
                         info->happens)) {
             return false;
         }
-        if (!(info->event == EVENT_NONE ? buf_append(out, STR("|\n"), err)
-                                        : buf_printf(out, err, "`%s` |\n",
-                                                     event_name(info->event)))) {
+        if (!(info->event == EVENT_NONE
+                  ? buf_append(out, STR("|\n"), err)
+                  : buf_printf(out, err, "`%s` |\n", event_name(info->event)))) {
             return false;
         }
     }

@@ -87,7 +87,8 @@ startup_connected(void *arg, const PgReply *reply)
             !syncd_config_read_postgres_url(startup->config, &err)) {
             log_warn(&scope, EVENT_SECRET_UNREADABLE, LOG_FIELDS(), "%s", err.text);
         }
-        startup_retry(startup, error_class_info(class)->event, &reply->err, "tries again; nothing is read until it answers");
+        startup_retry(startup, error_class_info(class)->event, &reply->err,
+                      "tries again; nothing is read until it answers");
     } else if (startup->config->migrate) {
         startup->migrate = migrate_start(startup->pg, &options, startup_reported, startup);
     } else {

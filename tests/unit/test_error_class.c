@@ -25,8 +25,8 @@ Test(error_class, each_sqlstate_has_the_class_of_what_must_happen)
     for (size_t i = 0; i < DS_COUNT(table); i++) {
         const char *sqlstate = table[i].sqlstate;
 
-        cr_expect_eq(error_class_of_postgres(pg_sqlstate_class(sqlstate), sqlstate),
-                     table[i].class, "%s", sqlstate);
+        cr_expect_eq(error_class_of_postgres(pg_sqlstate_class(sqlstate), sqlstate), table[i].class,
+                     "%s", sqlstate);
     }
 }
 
@@ -58,8 +58,7 @@ Test(error_class, each_status_has_the_class_of_what_must_happen)
     };
 
     for (size_t i = 0; i < DS_COUNT(table); i++) {
-        cr_expect_eq(error_class_of_status(table[i].status), table[i].class, "%d",
-                     table[i].status);
+        cr_expect_eq(error_class_of_status(table[i].status), table[i].class, "%d", table[i].status);
     }
 }
 
