@@ -2,11 +2,12 @@
 """Routes: how they are declared, checked against the tables, stored and changed."""
 
 import json
+import os
 import re
 
 import ds
 import pytest
-from test_dsctl import CONFLICT, Dsctl, NOT_FOUND, USAGE
+from test_dsctl import AUTH, CONFLICT, Dsctl, NOT_FOUND, USAGE
 
 
 @pytest.fixture
@@ -510,6 +511,46 @@ def test_names_with_quotes_and_other_letters_go_through(db, cursor):
     cursor.execute("""INSERT INTO "Täg"."O'Hara x" (stream_name, generation, seq, ds_offset, "select") """
                    """VALUES ('it''s/ä/1', 1, 0, 'o', '{}')""")
     assert {row["change"] for row in apply(db, *json.loads(db("route", "show", "q"))["routes"], dry=True)} == {"same"}
+
+
+@pytest.fixture
+def login(cursor, database):
+    """login(role) -> dsctl as a user who is a member of that role, and nothing else."""
+    made = []
+
+    def make(role):
+        user = f"dsctl_{role}_{os.getpid()}"
+        cursor.execute(f"CREATE ROLE {user} LOGIN IN ROLE {role}")
+        made.append(user)
+        return Dsctl(POSTGRES_URL=database[0].replace("postgres@", f"{user}@"))
+
+    yield make
+    for user in made:
+        cursor.execute(f"DROP OWNED BY {user}; DROP ROLE {user}")
+
+
+def test_the_owner_of_the_schema_needs_no_superuser(db, cursor, login):
+    owner = login("ds_sync_owner")
+    owner.error("route", "apply", "-f", "-", status=AUTH, stdin=json.dumps({"routes": [route()]}).encode())
+    assert one(cursor, "SELECT count(*) FROM ds_sync.route") == 0
+    cursor.execute("GRANT CREATE ON SCHEMA public TO ds_sync_owner")
+    apply(owner, route(layout={"hash": 2}))
+    apply(owner, route(layout={"hash": 2}, ttl="hold"))
+    put_stream(cursor, "chat/1", "chat")
+    put_rows(cursor, "chat_events", "chat/1", [40])
+    assert prune(owner, "--before", "30d", "--table", "public.chat_events", "--execute") == {"public.chat_events": 1}
+    owner("route", "pause", "chat")
+    owner("route", "rm", "chat")
+    owner("route", "rm", "chat", "--forget", "--execute")
+
+
+def test_the_writer_can_look_and_not_change(db, cursor, login):
+    apply(db, route())
+    writer = login("ds_sync_writer")
+    for words in (("route", "pause", "chat"), ("route", "rm", "chat"), ("db", "prune", "--before", "1d", "--execute")):
+        writer.error(*words, status=AUTH)
+    cursor.execute("SET ROLE ds_sync_writer; INSERT INTO chat_events (stream_name, generation, seq, ds_offset, payload) "
+                   "VALUES ('chat/1', 1, 0, 'o', '{}'); SELECT * FROM ds_sync.route; RESET ROLE")
 
 
 # --- prune ---
