@@ -47,8 +47,9 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again",
             .meaning = "One row is at fault: its value, or a constraint.",
-            .happens = "The row is found and goes to `ds_sync.dead_letter`; the others are loaded. "
-                       "Where no row was being written, the stream is `failed`.",
+            .happens = "The row is found and goes to `ds_sync.dead_letter`, and the others are "
+                       "loaded; or the stream is `failed`, where on_error says stop or no row was "
+                       "being written.",
         },
     [ERROR_CLASS_POSTGRES_SCHEMA] =
         {
