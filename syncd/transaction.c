@@ -371,9 +371,13 @@ drop_row(Transaction *transaction, const Error *err)
     transaction->row_count--;
 }
 
+/* Of the row that next_item stands on. */
+typedef bool (*RowEncoder)(Transaction *transaction, const Part *part, Error *err);
+
 /* Rows of one part, until it or the room in the slice ends. */
 static bool
-encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *err)
+encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, RowEncoder encode,
+                  Error *err)
 {
     PartCursor *at = &transaction->next_item;
 
@@ -382,7 +386,7 @@ encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *
             continue;
         }
         transaction_add_row(transaction, part, at);
-        if (!encode_copy_row(transaction, part, err)) {
+        if (!encode(transaction, part, err)) {
             if (err->code != ERR_INPUT) {
                 return false;
             }
@@ -392,17 +396,15 @@ encode_slice_part(Transaction *transaction, Part *part, size_t rows_end, Error *
     return true;
 }
 
-bool
-transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
+static bool
+next_slice(Transaction *transaction, size_t rows_max, RowEncoder encode, Error *err)
 {
     size_t rows_end = transaction->row_count + DS_MIN(rows_max, transaction->items);
 
-    transaction->copy_now ^= 1;
-    buf_reset(&transaction->copy[transaction->copy_now]);
     transaction->slice_first = transaction->row_count;
     while (transaction->next_part < transaction->part_count && transaction->row_count < rows_end) {
         if (!encode_slice_part(transaction, &transaction->parts[transaction->next_part], rows_end,
-                               err)) {
+                               encode, err)) {
             return false;
         }
         if (!part_cursor_valid(&transaction->next_item) &&
@@ -414,9 +416,18 @@ transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
     return true;
 }
 
-static bool
-encode_sieve_row(Transaction *transaction, const Part *part, const PartCursor *at, Error *err)
+bool
+transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
 {
+    transaction->copy_now ^= 1;
+    buf_reset(&transaction->copy[transaction->copy_now]);
+    return next_slice(transaction, rows_max, encode_copy_row, err);
+}
+
+static bool
+encode_sieve_row(Transaction *transaction, const Part *part, Error *err)
+{
+    const PartCursor *at = &transaction->next_item;
     Buf *a = transaction->arrays;
     size_t before[TRANSACTION_ARRAYS_MAX];
     bool ok;
@@ -436,27 +447,11 @@ encode_sieve_row(Transaction *transaction, const Part *part, const PartCursor *a
 }
 
 bool
-transaction_encode_sieve(Transaction *transaction, Error *err)
+transaction_next_sieve(Transaction *transaction, size_t rows_max, Error *err)
 {
-    transaction_first_slice(transaction);
     transaction_begin_arrays(transaction, 4 + transaction->sink->value_count);
-    for (size_t i = 0; i < transaction->part_count; i++) {
-        Part *part = &transaction->parts[i];
-
-        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
-            if (at.unit->items[at.item].poison != POISON_NONE) {
-                continue;
-            }
-            transaction_add_row(transaction, part, &at);
-            if (!encode_sieve_row(transaction, part, &at, err)) {
-                if (err->code != ERR_INPUT) {
-                    return false;
-                }
-                drop_row(transaction, err);
-            }
-        }
-    }
-    return transaction_end_arrays(transaction, err);
+    return next_slice(transaction, rows_max, encode_sieve_row, err) &&
+           transaction_end_arrays(transaction, err);
 }
 
 Str

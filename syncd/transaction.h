@@ -74,8 +74,6 @@ DS_MUST_CHECK bool transaction_encode_guard(Transaction *transaction, Error *err
 DS_MUST_CHECK bool transaction_encode_small(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *err);
-/* What is no dead letter, for the sink's sieve_fill_sql; makes them rows 0 .. row_count - 1. */
-DS_MUST_CHECK bool transaction_encode_sieve(Transaction *transaction, Error *err);
 /* A row turned out to be bad. */
 void transaction_mark(Transaction *transaction, size_t row, const Error *err);
 /* False: a part holds a dead letter that it may not hold, and all must be composed again. */
@@ -87,6 +85,8 @@ bool transaction_allows_letters(Transaction *transaction);
  * place until the second call after it. */
 void transaction_first_slice(Transaction *transaction);
 DS_MUST_CHECK bool transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err);
+/* As transaction_next_slice, for the sink's sieve_fill_sql: the rows are in the arrays. */
+DS_MUST_CHECK bool transaction_next_sieve(Transaction *transaction, size_t rows_max, Error *err);
 /* The COPY lines of rows first .. end - 1, which lie in the newest slice. */
 Str transaction_copy_text(const Transaction *transaction, size_t first, size_t end);
 /* The arrays as parameters; count is array_count. */

@@ -50,7 +50,8 @@ static const uint32_t writer_edges[WRITER_STATE_COUNT] = {
     [WRITER_ROWS] = DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
                     DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_SIEVE_FILL] = DS_BIT(WRITER_SIEVE) | BROKEN,
-    [WRITER_SIEVE] = DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
+    [WRITER_SIEVE] = DS_BIT(WRITER_SIEVE_FILL) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
+                     DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_CHANGES] = DS_BIT(WRITER_CHANGES) | DS_BIT(WRITER_LETTERS) | DS_BIT(WRITER_PAD) |
                        DS_BIT(WRITER_COMMIT) | BROKEN,
     [WRITER_LETTERS] = DS_BIT(WRITER_PAD) | DS_BIT(WRITER_COMMIT) | BROKEN,
@@ -496,7 +497,8 @@ writer_detach(Writer *writer, Lane *lane)
 void
 writer_lane_filled(Writer *writer, Lane *lane)
 {
-    if (!lane->leaving && !lane->is_ready && !lane->in_flight && lane->loaded && !lane_is_empty(lane)) {
+    if (!lane->leaving && !lane->is_ready && !lane->in_flight && lane->loaded &&
+        !lane_is_empty(lane)) {
         lane->is_ready = true;
         TAILQ_INSERT_TAIL(&writer->ready, lane, ready_link);
         writer_schedule(writer);
@@ -596,10 +598,10 @@ writer_new(Loop *loop, const WriterConfig *config)
     TAILQ_INIT(&writer->ready);
     TAILQ_INIT(&writer->jobs);
     /* Who sleeps inside a transaction loses it before its lease, and with it the locks. */
-    int length = snprintf(writer->begin_sql, sizeof(writer->begin_sql),
-                          "%s; SET LOCAL idle_in_transaction_session_timeout = '%lldms'",
-                          sql_begin_write,
-                          (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
+    int length =
+        snprintf(writer->begin_sql, sizeof(writer->begin_sql),
+                 "%s; SET LOCAL idle_in_transaction_session_timeout = '%lldms'", sql_begin_write,
+                 (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
     DS_ASSERT(length < (int)sizeof(writer->begin_sql));
     transaction_init(&writer->transaction);
     state_fold_init(&writer->fold);

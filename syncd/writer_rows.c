@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The rows of a transaction by COPY, and what happens to those that Postgres refuses: the first
- * ones are found by the line that COPY names, and after a few of them Postgres tries each row alone
- * (the sieve), so that any number of bad rows costs the same few statements.
+ * ones are found by the line that COPY names, and after a few of them Postgres tries each row of
+ * a slice alone (the sieve), so that any number of bad rows costs the same few statements.
  */
 #include "syncd/writer_internal.h"
 
@@ -57,9 +57,9 @@ send_sieve(Writer *writer)
     Transaction *transaction = &writer->transaction;
     Error err;
 
-    if (!transaction_encode_sieve(transaction, &err)) {
+    if (!transaction_next_sieve(transaction, WRITER_SLICE_ROWS, &err)) {
         writer_blame(writer, NULL, LANE_REFUSED, &err);
-    } else if (transaction->row_count == 0) {
+    } else if (transaction->slice_first == transaction->slice_end) {
         writer_send_letters(writer);
     } else {
         writer_send_arrays(writer, WRITER_SIEVE_FILL, transaction->sink->sieve_fill_sql);
@@ -151,7 +151,7 @@ static void
 sieved(Writer *writer, const PgReply *reply)
 {
     Transaction *transaction = &writer->transaction;
-    size_t count = transaction->row_count;
+    size_t count = transaction->slice_end - transaction->slice_first;
     uint64_t written = 0;
     size_t faults = 0;
 
@@ -165,7 +165,7 @@ sieved(Writer *writer, const PgReply *reply)
             return;
         }
         if (number > 0) {
-            transaction_mark(transaction, (size_t)number - 1, &why);
+            transaction_mark(transaction, transaction->slice_first + (size_t)number - 1, &why);
             faults++;
         }
     }
@@ -174,7 +174,11 @@ sieved(Writer *writer, const PgReply *reply)
         return;
     }
     writer->rows_sent += (size_t)written;
-    writer_send_letters(writer);
+    if (faults > 0 && !transaction_allows_letters(transaction)) {
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+    } else {
+        writer_send_rows(writer);
+    }
 }
 
 static void
