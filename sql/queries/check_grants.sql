@@ -1,7 +1,9 @@
 -- What this role may not do and syncd does: all that ds_sync_writer was ever granted, what loading
 -- needs in any case, and what the tables of routes need; then the tables of routes that are missing.
 WITH target AS (
-    SELECT route.name, route.spec ->> 'table' AS declared, to_regclass(route.spec ->> 'table') AS relation,
+    SELECT route.name, route.spec ->> 'table' AS declared,
+           to_regclass(format('%I.%I', split_part(route.spec ->> 'table', '.', 1),
+                              split_part(route.spec ->> 'table', '.', 2))) AS relation,
            route.spec ->> 'as' = 'state' AS is_state
     FROM ds_sync.route AS route
 ), needed AS (

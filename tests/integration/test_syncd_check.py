@@ -124,6 +124,15 @@ def test_a_table_of_a_route_that_is_missing_or_may_not_be_written(server, role):
     assert "there is no table public.no_such_table of the route there: apply the routes again" in text
 
 
+def test_the_table_of_a_route_is_called_as_it_stands(server, role):
+    name, url, cursor = role
+    cursor.execute(f"GRANT ds_sync_writer TO {name}")
+    cursor.execute('CREATE TABLE public."Rows of \'x" (n integer)')
+    cursor.execute("""INSERT INTO ds_sync.route (name, spec) VALUES ('odd', '{"table": "public.Rows of ''x", "as": "events"}')""")
+    code, text = check(server, url)
+    assert code == POSTGRES and """lacks INSERT, SELECT on "Rows of 'x": GRANT""" in text
+
+
 def test_a_database_of_another_encoding(server, postgres_server):
     name = f"latin_{uuid.uuid4().hex[:12]}"
     cursor = postgres_server.connect().cursor()
