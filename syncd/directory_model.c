@@ -237,17 +237,6 @@ directory_model_set_routes(DirectoryModel *model, Route *const *routes, size_t c
     routes_drop(before, before_count);
 }
 
-bool
-directory_model_has_patterns(const DirectoryModel *model, const Server *server)
-{
-    for (size_t i = 0; i < model->route_count; i++) {
-        if (model->routes[i]->server == server && route_has_patterns(model->routes[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool
 somebody_takes(const DirectoryModel *model, const Server *server, Str name)
 {

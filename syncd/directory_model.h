@@ -29,8 +29,6 @@ void directory_model_free(DirectoryModel *model); /* accepts NULL; tells nothing
 
 /* All routes that are to run, from now on; references of its own are taken. */
 void directory_model_set_routes(DirectoryModel *model, Route *const *routes, size_t count);
-/* Whether some pattern of a route asks what that server has. */
-bool directory_model_has_patterns(const DirectoryModel *model, const Server *server);
 
 /* What a server has, all of it: begin, tell each one as LISTING_EXISTS, end. */
 void directory_model_list_begin(DirectoryModel *model, const Server *server);

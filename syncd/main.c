@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/notify.h"
 #include "syncd/check.h"
+#include "syncd/discovery.h"
 #include "syncd/error_class.h"
 #include "syncd/startup.h"
 #include "syncd/status.h"
@@ -25,6 +26,7 @@ typedef struct Program {
     Stats stats;
     Startup *startup;
     Supervisor *supervisor;
+    Discovery *discovery;
     Status *status;
     LoopSignal *signals[3];
     LoopTimer *watchdog;
@@ -45,6 +47,8 @@ program_stop(Program *program)
 {
     program->stopping = true;
     notify_send("STOPPING=1");
+    discovery_free(program->discovery); /* nothing new begins */
+    program->discovery = NULL;
     supervisor_stop(program->supervisor, program_stopped, program);
 }
 
@@ -121,6 +125,7 @@ program_on_startup(void *arg, const StartupResult *result)
         program_stop(program);
         return;
     }
+    discovery_start(program->discovery);
     supervisor_start(program->supervisor);
 }
 
@@ -152,6 +157,7 @@ program_run(Program *program)
     stats_init(&program->stats, program->metrics);
     program->supervisor = supervisor_new(program->loop, &program->config, &program->stats);
     supervisor_on_refused(program->supervisor, program_on_refused, program);
+    program->discovery = discovery_new(program->loop, &program->config, program->supervisor);
     if (strcmp(program->config.listen, "off") != 0) {
         program->status = status_new(program->loop,
                                      &(StatusConfig){
@@ -178,6 +184,7 @@ program_run(Program *program)
     }
     startup_free(program->startup);
     status_free(program->status);
+    discovery_free(program->discovery);
     supervisor_free(program->supervisor);
     for (size_t i = 0; i < DS_COUNT(program->signals); i++) {
         signal_free(program->signals[i]);

@@ -6,13 +6,14 @@
 #include "common/mem.h"
 
 Route *
-route_new(RouteSpec *spec, const Server *server, int64_t version)
+route_new(RouteSpec *spec, Sink *sink, const Server *server, int64_t version)
 {
     Route *route = mem_zalloc(sizeof(*route));
 
     route->references = 1;
     route->version = version;
     route->spec = *spec;
+    route->sink = sink;
     route->server = server;
     *spec = (RouteSpec){0};
     return route;
@@ -37,7 +38,7 @@ route_new_default(char *const *streams, size_t count, const Server *server,
     for (size_t i = 0; i < count; i++) {
         spec.streams[i] = mem_strdup(streams[i]);
     }
-    return route_new(&spec, server, 0);
+    return route_new(&spec, sink_ref(sink_default_events()), server, 0);
 }
 
 Route *
@@ -52,6 +53,7 @@ route_unref(Route *route)
 {
     if (route != NULL && --route->references == 0) {
         route_spec_done(&route->spec);
+        sink_unref(route->sink);
         free(route);
     }
 }
@@ -75,13 +77,15 @@ route_names(const Route *route, Str name)
     return false;
 }
 
-bool
-route_has_patterns(const Route *route)
+void
+route_add_patterns(const Route *route, const char ***patterns, size_t *count)
 {
     for (size_t i = 0; i < route->spec.stream_count; i++) {
-        if (is_pattern(str_c(route->spec.streams[i]))) {
-            return true;
+        const char *text = route->spec.streams[i];
+
+        if (is_pattern(str_c(text))) {
+            *patterns = mem_regrow(*patterns, *count + 1, sizeof(**patterns));
+            (*patterns)[(*count)++] = text;
         }
     }
-    return false;
 }

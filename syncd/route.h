@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syncd/route.h -- a route as this instance runs it: what was declared, and where its streams are.
+ * syncd/route.h -- a route as this instance runs it: what was declared, where its streams are, and
+ * what its rows look like.
  *
  * Immutable and counted: the catalogue holds one reference, each plan made of it another, so that a
  * session goes on with what it began with until it is told otherwise.  One thread.
@@ -9,16 +10,18 @@
 
 #include "common/route_spec.h"
 #include "syncd/servers.h"
+#include "syncd/sink.h"
 
 typedef struct Route {
     unsigned references;
     int64_t version; /* of its row in ds_sync.route; 0: built in */
     RouteSpec spec;
+    Sink *sink;
     const Server *server;
 } Route;
 
-/* Steals the spec, leaving a zeroed one. */
-Route *route_new(RouteSpec *spec, const Server *server, int64_t version);
+/* Steals the spec, leaving a zeroed one, and the reference to the sink. */
+Route *route_new(RouteSpec *spec, Sink *sink, const Server *server, int64_t version);
 /* That of SYNCD_STREAMS: exact names and patterns, into the default tables. */
 Route *route_new_default(char *const *streams, size_t count, const Server *server,
                          RouteOnRecreate on_recreate);
@@ -27,4 +30,5 @@ void route_unref(Route *route); /* accepts NULL */
 
 /* Whether it names the stream itself: then it belongs to it whether it exists or not. */
 bool route_names(const Route *route, Str name);
-bool route_has_patterns(const Route *route);
+/* Appends its patterns to an array that grows; borrowed from the route. */
+void route_add_patterns(const Route *route, const char ***patterns, size_t *count);

@@ -69,11 +69,28 @@ servers_free(Servers *servers)
     free(servers);
 }
 
+size_t
+servers_count(const Servers *servers)
+{
+    return servers->count;
+}
+
 const Server *
 servers_at(const Servers *servers, size_t index)
 {
     DS_ASSERT(index < servers->count);
     return &servers->servers[index];
+}
+
+const Server *
+servers_find(const Servers *servers, Str name)
+{
+    for (size_t i = 0; i < servers->count; i++) {
+        if (str_eq(name, str_c(servers->servers[i].name))) {
+            return &servers->servers[i];
+        }
+    }
+    return NULL;
 }
 
 void

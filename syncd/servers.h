@@ -29,7 +29,9 @@ typedef struct Servers Servers;
 Servers *servers_new(Loop *loop, const ServersConfig *config);
 void servers_free(Servers *servers); /* accepts NULL; cancels all requests */
 
+size_t servers_count(const Servers *servers);
 const Server *servers_at(const Servers *servers, size_t index); /* 0 is that of DS_SERVER_URL */
+const Server *servers_find(const Servers *servers, Str name);   /* NULL: none */
 
 /* A server refused us, or an operator asked: tokens may have been renewed on disk. */
 void servers_reload_tokens(Servers *servers);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "syncd/session.h"
+#include "syncd/session_internal.h"
 
-#include "common/backoff.h"
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -9,10 +8,6 @@
 #include "syncd/error_class.h"
 
 #define PROBE_MS_MAX           15000
-#define PROTOCOL_ERRORS_MAX    10 /* in a row, without the position moving */
-#define CYCLE_MS_MIN           1000 /* a read that ends sooner and brings nothing counts as a failure */
-#define HEALTHY_MS             10000 /* a read that lasted this long ends a row of failures */
-#define AWAIT_MS_MAX           5000  /* between two looks for a stream that does not exist yet */
 #define LETTERS_LOG_MS         10000 /* between two lines about dead letters of a stream */
 #define BACKOFF_SHOWN          3     /* failures in a row before ds_sync.stream says "backoff" */
 #define REASON_BYTES_MAX       511
@@ -20,72 +15,9 @@
 
 static const LogScope scope = {.name = "syncd.session"};
 
-/* What happened since the last step. */
-#define EVENT_BIT_LOADED  DS_BIT(0)
-#define EVENT_BIT_PROBED  DS_BIT(1)
-#define EVENT_BIT_END     DS_BIT(2) /* of the source's read; session->end */
-#define EVENT_BIT_WRITTEN DS_BIT(3) /* a commit */
-#define EVENT_BIT_TROUBLE DS_BIT(4) /* with the lane; session->trouble */
-#define EVENT_BIT_DOWN    DS_BIT(5) /* Postgres is out of reach */
-#define EVENT_BIT_TIMER   DS_BIT(6)
-#define EVENT_BIT_STOP    DS_BIT(7)
-#define EVENT_BIT_REVOKE  DS_BIT(8)
-
-typedef struct SessionProbe {
-    char next_offset[OFFSET_BYTES_MAX + 1];
-    bool closed;
-} SessionProbe;
-
-struct Session {
-    const SessionShared *shared;
-    Writer *writer;
-    Lane lane;
-    Source *source;
-    BudgetUser budget;
-    LoopTimer *timer;
-    Backoff backoff;
-    SessionState state;
-    unsigned events;
-    bool scheduled;
-    void *owner;
-    Str name;
-
-    /* What the events are about, only while they wait. */
-    SourceEnd *end;
-    SessionProbe *probe;
-    LaneTrouble trouble;
-    Error *trouble_err;
-
-    bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
-    bool generation_after; /* DRAIN: then begin a new generation */
-    bool was_gone;         /* 404 after success, waiting for it to be made anew */
-    bool ending;
-    bool revoked; /* ending, and nothing more is written */
-    bool freed;   /* while a step was scheduled */
-    bool reached;
-    unsigned protocol_errors;
-    Str told_state; /* in ds_sync.stream, as far as we asked */
-    char *reason;   /* NULL: "" */
-    char *content_type;
-    uint64_t rows;
-    uint64_t letters;
-    uint64_t letters_logged;
-    int64_t letters_log_ms; /* not again before */
-    int64_t committed_wall_ms;
-    StreamStats stats;
-};
-
-/* --- what every line says --- */
-
-#define SESSION_FIELDS(session)                                                                    \
-    LOG_FIELDS(log_str("stream", (session)->lane.name), log_str("route", (session)->lane.route),   \
-               log_str("offset", str_c((session)->lane.checkpoint.position.offset)),               \
-               log_i64("skip", (session)->lane.checkpoint.position.skip),                          \
-               log_i64("epoch", (session)->lane.checkpoint.epoch))
-
 static void session_step(void *arg);
 
-static void
+void
 session_raise(Session *session, unsigned event)
 {
     session->events |= event;
@@ -95,7 +27,7 @@ session_raise(Session *session, unsigned event)
     }
 }
 
-static void
+void
 session_enter(Session *session, SessionState state)
 {
     DS_ASSERT(session_edge_is_legal(session->state, state));
@@ -127,7 +59,7 @@ text_or_empty(const char *text)
 }
 
 /* What ds_sync.stream says; only when it changes. */
-static void
+void
 session_tell(Session *session, Str state, const char *reason)
 {
     if (str_eq(session->told_state, state) && strcmp(text_or_empty(session->reason), reason) == 0) {
@@ -153,7 +85,7 @@ session_on_timer(void *arg)
 }
 
 /* Only those that wait have a timer. */
-static void
+void
 session_start_timer(Session *session, int64_t delay_ms)
 {
     if (session->timer == NULL) {
@@ -169,7 +101,7 @@ session_stop_timer(Session *session)
     session->timer = NULL;
 }
 
-static void
+void
 session_stop_reading(Session *session)
 {
     source_close(session->source);
@@ -192,6 +124,7 @@ source_on_probe(void *arg, const SourceProbe *probe)
     memcpy(session->probe->next_offset, probe->next_offset.ptr, probe->next_offset.len);
     session->probe->next_offset[probe->next_offset.len] = '\0';
     session->probe->closed = probe->closed;
+    session->probe->ttl_s = probe->ttl_s;
     replace_text(&session->content_type, probe->content_type, CONTENT_TYPE_BYTES_MAX);
     session_raise(session, EVENT_BIT_PROBED);
 }
@@ -202,6 +135,9 @@ source_on_unit(void *arg, Unit *unit)
     Session *session = arg;
 
     session->protocol_errors = 0;
+    if (session->parking.ttl_ms > 0) {
+        parking_touch(&session->parking, clock_mono_ms());
+    }
     writer_push(session->writer, &session->lane, unit);
     session_account(session);
     if (budget_must_pause(session->shared->budget, &session->budget)) {
@@ -259,6 +195,7 @@ lane_on_committed(void *arg, size_t rows, size_t letters)
     metric_add(session->stats.route_letters, letters);
     metric_add(session->stats.partition_rows, rows);
     session->committed_wall_ms = clock_wall_ms();
+    after_sync_committed(session->after, &session->lane.checkpoint);
     session_log_letters(session);
     session_account(session);
     if (session->state != SESSION_STREAM) {
@@ -301,24 +238,7 @@ session_load(Session *session)
     writer_load(session->writer, &session->lane);
 }
 
-static void
-session_probe(Session *session)
-{
-    session_enter(session, SESSION_PROBE);
-    source_probe(session->source);
-}
-
-static void
-session_open(Session *session)
-{
-    metric_add(session->shared->stats->source_opens, 1);
-    source_open(session->source);
-    if (budget_must_pause(session->shared->budget, &session->budget)) {
-        source_pause(session->source);
-    }
-}
-
-static void
+void
 session_fail(Session *session, const Error *err)
 {
     Error shown = *err;
@@ -335,75 +255,7 @@ session_fail(Session *session, const Error *err)
               shown.text);
 }
 
-/* The stream is gone or another one.  What was read before is still written. */
-static void
-session_gone(Session *session, const Error *err)
-{
-    bool anew = session->shared->config->on_recreate == RECREATE_NEW_GENERATION;
-
-    session_stop_reading(session);
-    if (!anew) {
-        session_enter(session, SESSION_STOPPED);
-        session_tell(session, STR("stopped"), err->text);
-        log_error(&scope, EVENT_STREAM_STOPPED, SESSION_FIELDS(session),
-                  "stopped: %s; rows that are loaded stay, nothing is skipped; with "
-                  "SYNCD_ON_RECREATE=new_generation it would be read from its start",
-                  err->text);
-        return;
-    }
-    log_warn(&scope, EVENT_STREAM_GENERATION, SESSION_FIELDS(session),
-             "made anew: %s; it is read from its start as generation %lld", err->text,
-             (long long)session->lane.checkpoint.generation + 1);
-    metric_add(session->shared->stats->generations, 1);
-    session->was_gone = false;
-    session->generation_after = true;
-    session_enter(session, SESSION_DRAIN);
-    session_raise(session, EVENT_BIT_WRITTEN);
-}
-
-static bool
-session_is_untouched(const Session *session)
-{
-    return position_at_start(&session->lane.checkpoint.position) &&
-           position_at_start(source_position(session->source)) && lane_is_empty(&session->lane);
-}
-
-static void
-session_await(Session *session)
-{
-    int64_t delay_ms = DS_MIN(backoff_next_ms(&session->backoff, 0), (int64_t)AWAIT_MS_MAX);
-    const char *why = session->was_gone ? "the stream is gone (404); waiting for it to be made anew"
-                                        : "the stream does not exist yet; waiting for it";
-
-    if (!str_eq(session->told_state, STR("waiting"))) {
-        log_info(&scope, SESSION_FIELDS(session), "%s", why);
-    }
-    session_enter(session, SESSION_WAITING);
-    session_tell(session, STR("waiting"), why);
-    session_start_timer(session, delay_ms);
-}
-
-static void
-session_missing(Session *session)
-{
-    if (session->lane.checkpoint.closed) {
-        session_stop_reading(session);
-        session_enter(session, SESSION_CLOSED);
-    } else if (session_is_untouched(session)) {
-        session_await(session);
-    } else if (session->shared->config->on_recreate == RECREATE_NEW_GENERATION) {
-        session->was_gone = true;
-        session_await(session);
-    } else {
-        Error err;
-
-        (void)error_set(&err, ERR_GONE,
-                        "the server answers 404: the stream was deleted or has expired");
-        session_gone(session, &err);
-    }
-}
-
-static void
+void
 session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms)
 {
     int64_t delay_ms = backoff_next_ms(&session->backoff, floor_ms);
@@ -421,139 +273,6 @@ session_back_off(Session *session, EventId event, const Error *err, int64_t floo
 }
 
 static void
-session_protocol_error(Session *session, const SourceEnd *end)
-{
-    Error err = end->err;
-
-    session->reached = true;
-    if (++session->protocol_errors < PROTOCOL_ERRORS_MAX) {
-        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_PROTOCOL)->event, &err, 0);
-        return;
-    }
-    (void)error_wrap(&err, "%d answers in a row do not follow the protocol, the last one",
-                     PROTOCOL_ERRORS_MAX);
-    session_fail(session, &err);
-}
-
-/* A read, or a probe, is over. */
-static void
-session_read_ended(Session *session)
-{
-    const SourceEnd *end = session->end;
-    const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
-
-    session->reached = end->kind != SOURCE_END_RETRY && end->kind != SOURCE_END_AUTH;
-    if (end->open_ms >= HEALTHY_MS) {
-        backoff_reset(&session->backoff);
-    }
-    switch (end->kind) {
-    case SOURCE_END_CYCLE:
-        if (end->moved || end->waits_next || end->open_ms >= CYCLE_MS_MIN) {
-            session->protocol_errors = 0;
-            session_open(session);
-        } else {
-            session_back_off(session, EVENT_NONE, &end->err, 0);
-        }
-        break;
-    case SOURCE_END_CLOSED:
-        session_enter(session, SESSION_DRAIN);
-        session_raise(session, EVENT_BIT_WRITTEN);
-        break;
-    case SOURCE_END_MISSING:
-        session_missing(session);
-        break;
-    case SOURCE_END_GONE:
-        if (session_is_untouched(session) &&
-            session->shared->config->on_recreate == RECREATE_NEW_GENERATION) {
-            session_await(session);
-        } else {
-            Error err;
-
-            (void)error_set(&err, ERR_GONE,
-                            "the server answers 410: it no longer has what follows this offset");
-            session_gone(session, &err);
-        }
-        break;
-    case SOURCE_END_WENT_BACK:
-        session_gone(session, &end->err);
-        break;
-    case SOURCE_END_RETRY:
-        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_RETRY)->event, &end->err,
-                         end->retry_after_ms);
-        break;
-    case SOURCE_END_AUTH:
-        session->shared->on_refused(session->shared->arg);
-        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_REFUSED)->event, &end->err,
-                         DS_MAX(end->retry_after_ms, timeouts->backoff_max_ms));
-        break;
-    case SOURCE_END_PROTOCOL:
-        session_protocol_error(session, end);
-        break;
-    case SOURCE_END_FATAL:
-        session_fail(session, &end->err);
-        break;
-    }
-}
-
-/* It is the stream that we know. */
-static void
-session_read(Session *session)
-{
-    const Sink *sink = session->lane.sink;
-    Error err;
-
-    source_set_content_type(session->source, str_c(session->content_type));
-    if (sink_of_kind(session->lane.sink, source_unit_kind(session->source)) == NULL) {
-        (void)error_set(&err, ERR_CONFIG, "%s; its content type is %s", sink_refusal(sink),
-                        session->content_type);
-        session_fail(session, &err);
-        return;
-    }
-    session->was_gone = false;
-    session_enter(session, SESSION_STREAM);
-    session_tell(session, STR("running"), "");
-    log_info(&scope, SESSION_FIELDS(session), "reading");
-    session_open(session);
-}
-
-/* The server says what the stream is and where it ends: is it still the one that we know? */
-static void
-session_probed(Session *session)
-{
-    const Checkpoint *checkpoint = &session->lane.checkpoint;
-    const SessionProbe *probe = session->probe;
-    const char *ours = source_position(session->source)->offset;
-    Offset own;
-    bool has_eras = offset_parse(str_c(probe->next_offset), &own);
-    Error err;
-
-    if (checkpoint->closed && probe->closed &&
-        (probe->next_offset[0] == '\0' || strcmp(probe->next_offset, ours) == 0)) {
-        session_enter(session, SESSION_CLOSED);
-        session_tell(session, STR("closed"), "");
-        return;
-    }
-    if (checkpoint->closed) {
-        (void)error_set(&err, ERR_GONE, "the stream was closed at %s, and now it %s", ours,
-                        probe->closed ? "ends elsewhere" : "is open");
-        session_gone(session, &err);
-    } else if (probe->next_offset[0] != '\0' &&
-               offset_went_back(str_c(ours), str_c(probe->next_offset))) {
-        (void)error_set(
-            &err, ERR_GONE,
-            "the stream ends at %s, before the offset %s that is loaded: it lost its end or "
-            "is another one",
-            probe->next_offset, ours);
-        session_gone(session, &err);
-    } else if (session->was_gone && !has_eras) {
-        (void)error_set(&err, ERR_GONE, "the stream was gone (404) and is there again");
-        session_gone(session, &err);
-    } else {
-        session_read(session);
-    }
-}
-
-static void
 session_loaded(Session *session)
 {
     Position position = session->lane.checkpoint.position;
@@ -565,6 +284,7 @@ session_loaded(Session *session)
         position.skip = 0;
     }
     source_seek(session->source, &position);
+    after_sync_committed(session->after, &session->lane.checkpoint);
     log_info(&scope, SESSION_FIELDS(session), "position loaded");
     session_probe(session);
 }
@@ -647,7 +367,8 @@ session_stop(Session *session)
     }
     session_stop_reading(session);
     if (session->state == SESSION_STREAM || session->state == SESSION_STOPPED ||
-        session->state == SESSION_PROBE || session->state == SESSION_BACKOFF) {
+        session->state == SESSION_PROBE || session->state == SESSION_BACKOFF ||
+        session->state == SESSION_PARKED) {
         session_enter(session, SESSION_DRAIN);
     }
     if (session->state == SESSION_DRAIN) {
@@ -667,8 +388,11 @@ session_timer_fired(Session *session)
     if (session->state == SESSION_BACKOFF && session->load_after) {
         session->load_after = false;
         session_load(session);
-    } else if (session->state == SESSION_BACKOFF || session->state == SESSION_WAITING) {
+    } else if (session->state == SESSION_BACKOFF || session->state == SESSION_WAITING ||
+               session->state == SESSION_PARKED) {
         session_probe(session);
+    } else if (session->state == SESSION_STREAM) {
+        session_quiet(session);
     }
 }
 
@@ -778,7 +502,9 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     session->told_state = STR_EMPTY;
     session->budget.arg = session;
     lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
-              sink_default_events(), &lane_callbacks, session);
+              own->plan->route->sink, &lane_callbacks, session);
+    session->plan = own->plan;
+    session->after = after_sync_new(shared->loop, shared->link, own->key, own->plan);
     session->lane.route = own->key->route;
     session->lane.lease_epoch = own->lease_epoch;
     session->stats = stats_of_stream(shared->stats, own->key->route, own->partition);
@@ -806,6 +532,7 @@ session_free(Session *session)
     }
     budget_forget(session->shared->budget, &session->budget);
     source_free(session->source);
+    after_sync_free(session->after);
     timer_free(session->timer);
     if (session->state == SESSION_ENDED) {
         writer_detach(session->writer, &session->lane);
@@ -865,7 +592,8 @@ session_view(const Session *session)
         .rows = session->rows,
         .letters = session->letters,
         .queue_bytes = session->lane.units_bytes,
-        .up_to_date = source_is_up_to_date(session->source) && lane_is_empty(&session->lane),
+        .up_to_date = (source_is_up_to_date(session->source) || session->state == SESSION_PARKED) &&
+                      lane_is_empty(&session->lane),
         .reached = session->reached,
         .committed_wall_ms = session->committed_wall_ms,
     };

@@ -4,12 +4,13 @@
  *
  * Load the checkpoint (which fences whoever held it), probe the stream, read and hand over; after
  * an error back off and probe again.  A connection that the server ends in order is opened again
- * from memory; Postgres is read only after an error of its side.  A session works under one lease of
- * its stream's partition; it is ended with it, and another one begins under the next.
+ * from memory; Postgres is read only after an error of its side.  A session works under one lease
+ * of its stream's partition; it is ended with it, and another one begins under the next.
  */
 #pragma once
 
 #include "syncd/budget.h"
+#include "syncd/control_link.h"
 #include "syncd/servers.h"
 #include "syncd/session_state.h"
 #include "syncd/source.h"
@@ -26,6 +27,7 @@ typedef struct SessionShared {
     Budget *budget;
     const SyncdConfig *config;
     const Stats *stats;
+    ControlLink *link;             /* for small questions to Postgres */
     void (*on_refused)(void *arg); /* the server refused our credentials: read them again */
     void *arg;
     /* Of one session, with the owner that it was made with. */
@@ -34,10 +36,10 @@ typedef struct SessionShared {
 } SessionShared;
 
 typedef struct SessionConfig {
-    const StreamKey *key;   /* these two are borrowed and outlive the session */
+    const StreamKey *key; /* these two are borrowed and outlive the session */
     const StreamPlan *plan;
-    int64_t lease_epoch;    /* of the stream's work partition */
-    unsigned partition;     /* its number */
+    int64_t lease_epoch; /* of the stream's work partition */
+    unsigned partition;  /* its number */
     void *owner;
 } SessionConfig;
 

@@ -9,10 +9,10 @@ static const struct {
 } state_table[SESSION_STATE_COUNT] = {
     [SESSION_LOAD] = {"load", "loading"},       [SESSION_PROBE] = {"probe", "opening"},
     [SESSION_STREAM] = {"stream", "running"},   [SESSION_BACKOFF] = {"backoff", "backoff"},
-    [SESSION_WAITING] = {"waiting", "waiting"}, [SESSION_DRAIN] = {"drain", "running"},
-    [SESSION_CLOSED] = {"closed", "closed"},    [SESSION_STOPPED] = {"stopped", "stopped"},
-    [SESSION_FAILED] = {"failed", "failed"},    [SESSION_FENCED] = {"fenced", "fenced"},
-    [SESSION_ENDED] = {"ended", "ended"},
+    [SESSION_PARKED] = {"parked", "parked"},    [SESSION_WAITING] = {"waiting", "waiting"},
+    [SESSION_DRAIN] = {"drain", "running"},     [SESSION_CLOSED] = {"closed", "closed"},
+    [SESSION_STOPPED] = {"stopped", "stopped"}, [SESSION_FAILED] = {"failed", "failed"},
+    [SESSION_FENCED] = {"fenced", "fenced"},    [SESSION_ENDED] = {"ended", "ended"},
 };
 
 /* Trouble with the lane, from any state in which something may still be on its way to Postgres. */
@@ -24,10 +24,12 @@ static const struct {
 static const uint32_t session_edges[SESSION_STATE_COUNT] = {
     [SESSION_LOAD] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_ENDED),
     [SESSION_PROBE] = TROUBLE | DS_BIT(SESSION_STREAM) | DS_BIT(SESSION_WAITING) |
-                      DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_CLOSED) | DS_BIT(SESSION_DRAIN),
-    [SESSION_STREAM] =
-        TROUBLE | DS_BIT(SESSION_WAITING) | DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_DRAIN),
+                      DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_CLOSED) | DS_BIT(SESSION_DRAIN) |
+                      DS_BIT(SESSION_PARKED),
+    [SESSION_STREAM] = TROUBLE | DS_BIT(SESSION_PARKED) | DS_BIT(SESSION_WAITING) |
+                       DS_BIT(SESSION_STOPPED) | DS_BIT(SESSION_DRAIN),
     [SESSION_BACKOFF] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_DRAIN),
+    [SESSION_PARKED] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_DRAIN),
     [SESSION_WAITING] = TROUBLE | DS_BIT(SESSION_PROBE) | DS_BIT(SESSION_ENDED),
     [SESSION_DRAIN] = TROUBLE | DS_BIT(SESSION_CLOSED) | DS_BIT(SESSION_ENDED),
     [SESSION_CLOSED] = DS_BIT(SESSION_ENDED),

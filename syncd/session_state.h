@@ -15,6 +15,7 @@ typedef enum SessionState {
     SESSION_PROBE,   /* asks the server what the stream is, and where it ends */
     SESSION_STREAM,  /* reads; what is read is written meanwhile */
     SESSION_BACKOFF, /* after an error that time may mend */
+    SESSION_PARKED,  /* quiet, and let go of so that its TTL can end; looked at by HEAD */
     SESSION_WAITING, /* the stream does not exist yet */
     SESSION_DRAIN,   /* reading is over; what is gathered is still being written */
     SESSION_CLOSED,  /* the stream is closed, and all of it is loaded */

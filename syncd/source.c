@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/mem.h"
+#include "common/parse.h"
 #include "syncd/error_class.h"
 #include "syncd/source_internal.h"
 
@@ -98,6 +99,14 @@ UnitKind
 source_unit_kind(const Source *source)
 {
     return source->content == SOURCE_JSON ? UNIT_JSON : UNIT_BYTES;
+}
+
+void
+source_skip_to(Source *source, Str offset)
+{
+    DS_ASSERT(source->mode == SOURCE_NONE);
+    source->drop = 0;
+    source_deliver(source, offset, 0, false);
 }
 
 bool
@@ -253,6 +262,10 @@ source_read_head(Source *source, const HttpHead *head)
         !buf_append(&source->content_type, value, &err)) {
         buf_reset(&source->content_type); /* no media type is that long */
     }
+    if (!http_head_get(head, DS_H_STREAM_TTL, &value) || !parse_i64(value, &source->ttl_s) ||
+        source->ttl_s < 0) {
+        source->ttl_s = 0;
+    }
     source->closed =
         http_head_get(head, DS_H_STREAM_CLOSED, &value) && str_eq_nocase(value, STR("true"));
     source->head_up_to_date =
@@ -322,7 +335,8 @@ source_probed(Source *source)
 {
     SourceProbe probe = {.content_type = buf_str(&source->content_type),
                          .next_offset = str_c(source->next_offset),
-                         .closed = source->closed};
+                         .closed = source->closed,
+                         .ttl_s = source->ttl_s};
 
     source->transfer = NULL;
     source->mode = SOURCE_NONE;

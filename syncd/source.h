@@ -50,6 +50,7 @@ typedef struct SourceProbe {
     Str content_type; /* borrowed until the callback returns */
     Str next_offset;  /* "" when absent */
     bool closed;
+    int64_t ttl_s; /* 0: none */
 } SourceProbe;
 
 typedef struct SourceCallbacks {
@@ -63,8 +64,11 @@ typedef struct SourceCallbacks {
 Source *source_new(const SourceConfig *config, const SourceCallbacks *callbacks, void *arg);
 void source_free(Source *source); /* accepts NULL */
 
-void source_probe(Source *source);                              /* HEAD */
-void source_seek(Source *source, const Position *position);     /* where the next open begins */
+void source_probe(Source *source);                          /* HEAD */
+void source_seek(Source *source, const Position *position); /* where the next open begins */
+/* Passes over what is before the offset, which must be valid: hands over an empty unit that ends
+ * there.  After source_set_content_type. */
+void source_skip_to(Source *source, Str offset);
 void source_set_content_type(Source *source, Str content_type); /* decides how it is read */
 UnitKind source_unit_kind(const Source *source);                /* as the content type says */
 void source_open(Source *source);

@@ -51,6 +51,7 @@ struct Source {
     Buf content_type;
     bool closed;
     bool head_up_to_date;
+    int64_t ttl_s;
 };
 
 /* source.c */

@@ -22,8 +22,8 @@ typedef struct Post {
     StreamPlan plan;
     bool wanted;
     unsigned partition;
-    Session *session;     /* NULL: not loaded here */
-    StreamPlan run_plan;  /* of the session */
+    Session *session;    /* NULL: not loaded here */
+    StreamPlan run_plan; /* of the session */
     int64_t run_epoch;
     size_t run_writer;
     size_t run_index; /* in supervisor->posts */
@@ -139,8 +139,7 @@ post_start(Post *post)
     post->ending = false;
     if (supervisor->session_count == supervisor->session_room) {
         supervisor->session_room = DS_MAX(supervisor->session_room * 2, (size_t)16);
-        supervisor->posts =
-            mem_regrow(supervisor->posts, supervisor->session_room, sizeof(Post *));
+        supervisor->posts = mem_regrow(supervisor->posts, supervisor->session_room, sizeof(Post *));
     }
     post->run_index = supervisor->session_count;
     supervisor->posts[supervisor->session_count++] = post;
@@ -247,7 +246,8 @@ lease_on_joined(void *arg, unsigned partition_count)
     for (unsigned i = 0; i < partition_count; i++) {
         TAILQ_INIT(&supervisor->partitions[i].posts);
     }
-    RB_FOREACH (post, PostTree, &supervisor->wanted) {
+    RB_FOREACH(post, PostTree, &supervisor->wanted)
+    {
         post->partition = stream_partition(&post->key, partition_count);
         TAILQ_INSERT_TAIL(&supervisor->partitions[post->partition].posts, post, by_partition);
     }
@@ -442,33 +442,10 @@ supervisor_make_lease(Supervisor *supervisor)
                               .backoff_max_ms = DS_MIN(config->timeouts.backoff_max_ms,
                                                        lease_renew_ms(config->timeouts.lease_ms)),
                           });
-    supervisor->lease =
-        lease_new(supervisor->loop, supervisor->link,
-                  &(LeaseConfig){.instance = config->instance,
-                                 .lease_ms = config->timeouts.lease_ms},
-                  &callbacks, supervisor);
-}
-
-/* SYNCD_STREAMS. */
-static void
-supervisor_want_listed(Supervisor *supervisor)
-{
-    const SyncdConfig *config = supervisor->config;
-    const Server *server = servers_at(supervisor->servers, 0);
-    Route *route = route_new_default(config->streams, config->stream_count, server,
-                                     (RouteOnRecreate)config->on_recreate);
-
-    for (size_t i = 0; i < config->stream_count; i++) {
-        char *url = server_stream_url(server, str_c(config->streams[i]));
-
-        supervisor_want(supervisor,
-                        &(StreamKey){.source = str_c(server->name),
-                                     .name = str_c(config->streams[i]),
-                                     .route = str_c(route->spec.name)},
-                        &(StreamPlan){.url = url, .route = route});
-        free(url);
-    }
-    route_unref(route);
+    supervisor->lease = lease_new(
+        supervisor->loop, supervisor->link,
+        &(LeaseConfig){.instance = config->instance, .lease_ms = config->timeouts.lease_ms},
+        &callbacks, supervisor);
 }
 
 Supervisor *
@@ -503,7 +480,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
     RB_INIT(&supervisor->wanted);
     supervisor_make_writers(supervisor, stats);
     supervisor_make_lease(supervisor);
-    supervisor_want_listed(supervisor);
+    supervisor->shared.link = supervisor->link;
     return supervisor;
 }
 
@@ -521,7 +498,8 @@ supervisor_free(Supervisor *supervisor)
     }
     lease_free(supervisor->lease);
     control_link_free(supervisor->link);
-    RB_FOREACH_SAFE (post, PostTree, &supervisor->wanted, next) {
+    RB_FOREACH_SAFE(post, PostTree, &supervisor->wanted, next)
+    {
         session_free(post->session);
         stream_plan_done(&post->run_plan);
         post_free(post);
@@ -562,6 +540,12 @@ supervisor_on_refused(Supervisor *supervisor, void (*fn)(void *arg, const Error 
 {
     supervisor->on_refused = fn;
     supervisor->on_refused_arg = arg;
+}
+
+Servers *
+supervisor_servers(Supervisor *supervisor)
+{
+    return supervisor->servers;
 }
 
 ControlLink *

@@ -2,7 +2,7 @@
 /*
  * syncd/supervisor.h -- owns the sessions and the writers, from the start to an orderly end.
  *
- * A stream has a session here while it is wanted (SYNCD_STREAMS, or whoever finds streams) and its
+ * A stream has a session here while it is wanted (syncd/discovery.h says) and its
  * work partition is leased by this instance; the supervisor begins and ends sessions as either
  * changes.  Sessions heal themselves or say why they cannot.  A stream stays on one writer while
  * its session lives.
@@ -28,6 +28,9 @@ void supervisor_on_refused(Supervisor *supervisor, void (*fn)(void *arg, const E
 
 /* The connection for small statements; there from supervisor_new to supervisor_free. */
 ControlLink *supervisor_control_link(Supervisor *supervisor);
+
+/* Likewise. */
+Servers *supervisor_servers(Supervisor *supervisor);
 
 /* Key and plan are copied.  Wanted again with another plan, the stream's session is ended in order
  * and begun anew. */

@@ -1,4 +1,5 @@
 # ds_unit_test(module library...), in alphabetical order.
+ds_unit_test(after_sync ds_syncd)
 ds_unit_test(arena ds_core)
 ds_unit_test(array_text ds_syncd)
 ds_unit_test(backoff ds_core)
@@ -65,6 +66,7 @@ ds_unit_test(name ds_server)
 ds_unit_test(nearest ds_core)
 ds_unit_test(notify ds_core)
 ds_unit_test(offset ds_core)
+ds_unit_test(parking ds_syncd)
 ds_unit_test(parse ds_core)
 ds_unit_test(payload ds_server)
 ds_postgres_test(pg test_pg_client)

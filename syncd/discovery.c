@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/discovery.h"
+
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "syncd/directory.h"
+#include "syncd/route_catalog.h"
+
+struct Discovery {
+    Supervisor *supervisor;
+    RouteCatalog *catalog;
+    Directory *directory;
+};
+
+static void
+discovery_on_routes(void *arg, Route *const *routes, size_t count)
+{
+    Discovery *discovery = arg;
+
+    directory_set_routes(discovery->directory, routes, count);
+}
+
+static void
+discovery_on_want(void *arg, const StreamKey *key, const StreamPlan *plan)
+{
+    Discovery *discovery = arg;
+
+    supervisor_want(discovery->supervisor, key, plan);
+}
+
+static void
+discovery_on_unwant(void *arg, const StreamKey *key)
+{
+    Discovery *discovery = arg;
+
+    supervisor_unwant(discovery->supervisor, key);
+}
+
+Discovery *
+discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor)
+{
+    static const DirectoryModelCallbacks callbacks = {.want = discovery_on_want,
+                                                      .unwant = discovery_on_unwant};
+    Discovery *discovery = mem_zalloc(sizeof(*discovery));
+    Servers *servers = supervisor_servers(supervisor);
+    Route *built_in =
+        route_new_default(config->streams, config->stream_count, servers_at(servers, 0),
+                          (RouteOnRecreate)config->on_recreate);
+
+    discovery->supervisor = supervisor;
+    discovery->directory = directory_new(loop,
+                                         &(DirectoryConfig){
+                                             .servers = servers,
+                                             .idle_ms_max = config->timeouts.idle_ms,
+                                             .backoff_base_ms = config->timeouts.backoff_base_ms,
+                                             .backoff_max_ms = config->timeouts.backoff_max_ms,
+                                         },
+                                         &callbacks, discovery);
+    discovery->catalog = route_catalog_new(loop,
+                                           &(RouteCatalogConfig){
+                                               .link = supervisor_control_link(supervisor),
+                                               .servers = servers,
+                                               .instance = config->instance,
+                                               .built_in = built_in,
+                                           },
+                                           discovery_on_routes, discovery);
+    route_unref(built_in);
+    return discovery;
+}
+
+void
+discovery_free(Discovery *discovery)
+{
+    if (discovery == NULL) {
+        return;
+    }
+    route_catalog_free(discovery->catalog);
+    directory_free(discovery->directory);
+    free(discovery);
+}
+
+void
+discovery_start(Discovery *discovery)
+{
+    route_catalog_start(discovery->catalog);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/discovery.h -- from routes to streams that are wanted: the catalogue of routes feeds the
+ * directory of streams, and that the supervisor.
+ */
+#pragma once
+
+#include "syncd/supervisor.h"
+
+typedef struct Discovery Discovery;
+
+/* The supervisor's servers and its connection are used; it outlives this. */
+Discovery *discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor);
+void discovery_free(Discovery *discovery);  /* accepts NULL; what is wanted stays so */
+void discovery_start(Discovery *discovery); /* the schema is there */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/route_catalog.h -- the routes that are to run: those in ds_sync.route, and the built-in
+ * one.
+ *
+ * Looks at ds_sync.control each second; when the version moved, routes that changed are parsed and
+ * their tables looked up.  A route that cannot run, because its spec, its server or its table is
+ * not good, is reported in the log and in ds_sync.route_state and tried again every 10 s; it stops
+ * no other.  While Postgres is out of reach, routes stay what they were.
+ */
+#pragma once
+
+#include "syncd/control_link.h"
+#include "syncd/route.h"
+
+typedef struct RouteCatalog RouteCatalog;
+
+typedef struct RouteCatalogConfig {
+    ControlLink *link; /* borrowed, as all here */
+    const Servers *servers;
+    const char *instance;
+    Route *built_in; /* of SYNCD_STREAMS, or NULL; a reference is taken */
+} RouteCatalogConfig;
+
+/* The routes that are to run from now on; borrowed until it returns. */
+typedef void (*RoutesFn)(void *arg, Route *const *routes, size_t count);
+
+RouteCatalog *route_catalog_new(Loop *loop, const RouteCatalogConfig *config, RoutesFn fn,
+                                void *arg);
+void route_catalog_free(RouteCatalog *catalog); /* accepts NULL; before the link */
+/* The schema is there.  fn comes at once with the built-in route, then whenever routes change. */
+void route_catalog_start(RouteCatalog *catalog);

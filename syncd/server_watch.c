@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/server_watch.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/backoff.h"
+#include "common/clock.h"
+#include "common/ds_proto.h"
+#include "common/json_scan.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/stream_glob.h"
+
+#define PAGE_STREAMS      1000
+#define REQUEST_MS_MAX    30000
+#define CALM_MS           1000 /* between two answers that came at once and said nothing */
+#define VIEW_MS           1000 /* between two looks at subscriptions, a millisecond per stream */
+#define VIEW_MS_MAX       5000
+#define URL_BYTES_MAX     8192
+#define REQUEST_BYTES_MAX 8192
+#define SUBSCRIPTIONS     DS_STREAM_ROOT "/__ds/subscriptions/ds-sync-"
+
+static const LogScope scope = {.name = "syncd.directory"};
+
+typedef enum WatchState {
+    WATCH_IDLE,      /* nothing to look for */
+    WATCH_LIST,      /* a page of the listing is asked for */
+    WATCH_FOLLOW,    /* waits for changes */
+    WATCH_WAKE,      /* makes the wake stream that subscriptions must have */
+    WATCH_SUBSCRIBE, /* makes the subscription of a pattern */
+    WATCH_VIEW,      /* looks at it */
+    WATCH_PAUSE,     /* until the timer says to go on with `next` */
+    WATCH_STATE_COUNT
+} WatchState;
+
+struct ServerWatch {
+    Loop *loop;
+    ServerWatchConfig config;
+    const ServerWatchCallbacks *callbacks;
+    void *arg;
+    WatchState state;
+    WatchState next;
+    HttpTransfer *transfer;
+    LoopTimer *timer;
+    Backoff backoff;
+    char **patterns;
+    size_t pattern_count;
+    size_t at; /* the pattern whose subscription is asked for */
+    Buf body;
+    int status;
+    int64_t asked_ms;
+    Listing listing;
+    Buf token;   /* of the listing's first page, or of the last changes */
+    size_t seen; /* streams of this round */
+    bool said;   /* the trouble is in the log already */
+};
+
+static const uint32_t watch_edges[WATCH_STATE_COUNT] = {
+    [WATCH_IDLE] = DS_BIT(WATCH_LIST) | DS_BIT(WATCH_WAKE),
+    [WATCH_LIST] =
+        DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_LIST) | DS_BIT(WATCH_FOLLOW) | DS_BIT(WATCH_PAUSE),
+    [WATCH_FOLLOW] =
+        DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_LIST) | DS_BIT(WATCH_FOLLOW) | DS_BIT(WATCH_PAUSE),
+    [WATCH_WAKE] = DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_SUBSCRIBE) | DS_BIT(WATCH_PAUSE),
+    [WATCH_SUBSCRIBE] =
+        DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_SUBSCRIBE) | DS_BIT(WATCH_VIEW) | DS_BIT(WATCH_PAUSE),
+    [WATCH_VIEW] = DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_VIEW) | DS_BIT(WATCH_PAUSE),
+    [WATCH_PAUSE] = DS_BIT(WATCH_IDLE) | DS_BIT(WATCH_LIST) | DS_BIT(WATCH_FOLLOW) |
+                    DS_BIT(WATCH_WAKE) | DS_BIT(WATCH_VIEW),
+};
+
+static void watch_enter(ServerWatch *watch, WatchState state);
+
+/* --- requests --- */
+
+static void
+watch_on_head(void *arg, const HttpHead *head)
+{
+    ServerWatch *watch = arg;
+
+    watch->status = head->status;
+}
+
+static void watch_answered(ServerWatch *watch);
+static void watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms);
+
+static void
+watch_on_body(void *arg, Str bytes)
+{
+    ServerWatch *watch = arg;
+    Error err;
+
+    if (!buf_append(&watch->body, bytes, &err)) {
+        http_transfer_cancel(watch->transfer);
+        watch->transfer = NULL;
+        (void)error_wrap(&err, "the list of streams is too long");
+        watch_failed(watch, &err, watch->config.backoff_max_ms);
+    }
+}
+
+static void
+watch_on_done(void *arg, const HttpResult *result)
+{
+    ServerWatch *watch = arg;
+
+    watch->transfer = NULL;
+    if (!result->ok) {
+        watch_failed(watch, &result->err, result->retry_after_ms);
+    } else if (result->status == 401 || result->status == 403) {
+        Error err;
+
+        (void)error_set(&err, ERR_RETRY, "the server answers %d", result->status);
+        watch->callbacks->on_refused(watch->arg);
+        watch_failed(watch, &err, watch->config.backoff_max_ms);
+    } else {
+        watch_answered(watch);
+    }
+}
+
+static void
+watch_ask(ServerWatch *watch, HttpClient *client, const char *method, Buf *url, Str body)
+{
+    static const HttpCallbacks callbacks = {
+        .on_head = watch_on_head, .on_body = watch_on_body, .on_done = watch_on_done};
+    static const char *const json[] = {"Content-Type: application/json", NULL};
+    bool waits = watch->state == WATCH_FOLLOW;
+    bool puts = strcmp(method, "PUT") == 0;
+
+    buf_reset(&watch->body);
+    watch->status = 0;
+    watch->asked_ms = clock_mono_ms();
+    watch->transfer = http_start(client,
+                                 &(HttpRequest){
+                                     .method = method,
+                                     .url = buf_cstr(url),
+                                     .headers = puts ? json : NULL,
+                                     .body = body,
+                                     .has_body = puts,
+                                     .idle_ms_max = waits ? watch->config.idle_ms_max : 0,
+                                     .total_ms_max = waits ? 0 : REQUEST_MS_MAX,
+                                 },
+                                 &callbacks, watch);
+}
+
+/* What all patterns begin with. */
+static Str
+watch_prefix(const ServerWatch *watch)
+{
+    Str prefix = stream_glob_prefix(str_c(watch->patterns[0]));
+
+    for (size_t i = 1; i < watch->pattern_count; i++) {
+        Str other = stream_glob_prefix(str_c(watch->patterns[i]));
+
+        while (!str_starts(other, prefix)) {
+            prefix.len--;
+        }
+    }
+    return prefix;
+}
+
+static bool
+list_url(const ServerWatch *watch, Buf *url, Error *err)
+{
+    return buf_printf(url, err,
+                      "%s/admin/streams?limit=%d&prefix=", watch->config.server->admin_url,
+                      PAGE_STREAMS) &&
+           http_url_encode(url, watch_prefix(watch), "/", err) &&
+           (watch->listing.next.len == 0 ||
+            (buf_append(url, STR("&after="), err) &&
+             http_url_encode(url, buf_str(&watch->listing.next), "/", err)));
+}
+
+static bool
+follow_url(const ServerWatch *watch, Buf *url, Error *err)
+{
+    return buf_printf(url, err, "%s/admin/streams?since=", watch->config.server->admin_url) &&
+           http_url_encode(url, buf_str(&watch->token), "", err);
+}
+
+/* The pattern's own, so that another set of patterns changes no subscription. */
+static bool
+subscription_url(const ServerWatch *watch, Buf *url, Error *err)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* fnv1a-64: the same in every instance */
+
+    for (const char *c = watch->patterns[watch->at]; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    }
+    return buf_printf(url, err, "%s%s%016" PRIx64, watch->config.server->url, SUBSCRIPTIONS, hash);
+}
+
+static void
+watch_ask_state(ServerWatch *watch)
+{
+    const Server *server = watch->config.server;
+    Buf url;
+    Buf body;
+    Error err;
+    bool built = true;
+
+    buf_init(&url, URL_BYTES_MAX);
+    buf_init(&body, REQUEST_BYTES_MAX);
+    switch (watch->state) {
+    case WATCH_LIST:
+        built = list_url(watch, &url, &err);
+        break;
+    case WATCH_FOLLOW:
+        built = follow_url(watch, &url, &err);
+        break;
+    case WATCH_WAKE:
+        built = buf_printf(&url, &err, "%s%s/%s", server->url, DS_STREAM_ROOT, WATCH_WAKE_STREAM);
+        break;
+    case WATCH_SUBSCRIBE:
+        built = subscription_url(watch, &url, &err) &&
+                buf_append(&body,
+                           STR("{\"type\":\"pull-wake\",\"wake_stream\":\"" WATCH_WAKE_STREAM
+                               "\",\"pattern\":"),
+                           &err) &&
+                json_escape(str_c(watch->patterns[watch->at]), &body, &err) &&
+                buf_append_char(&body, '}', &err);
+        break;
+    case WATCH_VIEW:
+        built = subscription_url(watch, &url, &err);
+        break;
+    case WATCH_IDLE:
+    case WATCH_PAUSE:
+    case WATCH_STATE_COUNT:
+        DS_UNREACHABLE("a state that asks nothing");
+    }
+    DS_ASSERT(built); /* names, tokens and patterns are bounded */
+    bool admin = watch->state == WATCH_LIST || watch->state == WATCH_FOLLOW;
+    bool puts = watch->state == WATCH_WAKE || watch->state == WATCH_SUBSCRIBE;
+    watch_ask(watch, admin ? server->admin_client : server->client, puts ? "PUT" : "GET", &url,
+              buf_str(&body));
+    buf_done(&url);
+    buf_done(&body);
+}
+
+/* --- decisions --- */
+
+static void
+watch_pause(ServerWatch *watch, int64_t delay_ms, WatchState next)
+{
+    watch_enter(watch, WATCH_PAUSE);
+    watch->next = next;
+    timer_start(watch->timer, delay_ms);
+}
+
+static void
+watch_begin(ServerWatch *watch)
+{
+    watch->at = 0;
+    watch->seen = 0;
+    buf_reset(&watch->listing.next);
+    watch->callbacks->begin(watch->arg, watch->config.server);
+}
+
+static void
+watch_enter(ServerWatch *watch, WatchState state)
+{
+    DS_ASSERT((watch_edges[watch->state] & DS_BIT(state)) != 0);
+    watch->state = state;
+    if (state != WATCH_IDLE && state != WATCH_PAUSE) {
+        watch_ask_state(watch);
+    }
+}
+
+static void
+watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms)
+{
+    /* What was asked first is asked again: a listing that broke off says nothing about its rest. */
+    WatchState next = watch->state;
+
+    if (next == WATCH_SUBSCRIBE || next == WATCH_VIEW) {
+        next = WATCH_WAKE;
+    }
+    int64_t delay_ms = backoff_next_ms(&watch->backoff, floor_ms);
+    if (!watch->said) {
+        watch->said = true;
+        log_warn(&scope, EVENT_DIRECTORY_TROUBLE,
+                 LOG_FIELDS(log_str("server", str_c(watch->config.server->name))),
+                 "streams that match patterns cannot be looked for: %s; tries again", err->text);
+    }
+    watch_pause(watch, delay_ms, next);
+}
+
+static void
+watch_went_well(ServerWatch *watch)
+{
+    backoff_reset(&watch->backoff);
+    if (watch->said) {
+        watch->said = false;
+        log_info(&scope, LOG_FIELDS(log_str("server", str_c(watch->config.server->name))),
+                 "streams that match patterns are looked for again");
+    }
+}
+
+static void
+watch_on_timer(void *arg)
+{
+    ServerWatch *watch = arg;
+
+    if (watch->next == WATCH_LIST || watch->next == WATCH_WAKE || watch->next == WATCH_VIEW) {
+        watch_begin(watch);
+    }
+    watch_enter(watch, watch->next);
+}
+
+static void
+watch_on_stream(void *arg, ListingKind kind, Str name)
+{
+    ServerWatch *watch = arg;
+
+    watch->seen++;
+    watch->callbacks->tell(watch->arg, watch->config.server, kind, name);
+}
+
+static bool
+watch_expect_200(const ServerWatch *watch, Error *err)
+{
+    return watch->status == 200 ||
+           error_set(err, ERR_RETRY, "the server answers %d%s", watch->status,
+                     watch->state == WATCH_LIST
+                         ? " to /admin/streams; SYNCD_ADMIN_URLS must name its admin listener"
+                         : "");
+}
+
+static bool
+watch_listed(ServerWatch *watch, Error *err)
+{
+    bool is_first = watch->listing.next.len == 0;
+
+    if (!watch_expect_200(watch, err) ||
+        !listing_read_page(buf_str(&watch->body), watch_on_stream, watch, &watch->listing, err)) {
+        return false;
+    }
+    if (is_first) {
+        /* Of the first page: what changes while the others come is told again. */
+        buf_reset(&watch->token);
+        if (watch->listing.token.len == 0 ||
+            !buf_append(&watch->token, buf_str(&watch->listing.token), err)) {
+            return error_set(err, ERR_PROTOCOL, "the list of streams comes without a token");
+        }
+    }
+    watch_went_well(watch);
+    if (watch->listing.next.len > 0) {
+        watch_enter(watch, WATCH_LIST);
+        return true;
+    }
+    watch->callbacks->end(watch->arg, watch->config.server);
+    watch_enter(watch, WATCH_FOLLOW);
+    return true;
+}
+
+static bool
+watch_followed(ServerWatch *watch, Error *err)
+{
+    if (watch->status == 410 || watch->status == 400) {
+        watch_begin(watch);
+        watch_enter(watch, WATCH_LIST);
+        return true;
+    }
+    watch->seen = 0;
+    if (!watch_expect_200(watch, err) ||
+        !listing_read_changes(buf_str(&watch->body), watch_on_stream, watch, &watch->listing,
+                              err)) {
+        return false;
+    }
+    if (watch->listing.token.len == 0) {
+        return error_set(err, ERR_PROTOCOL, "changes come without a token");
+    }
+    buf_reset(&watch->token);
+    if (!buf_append(&watch->token, buf_str(&watch->listing.token), err)) {
+        return false;
+    }
+    watch_went_well(watch);
+    if (watch->seen == 0 && clock_mono_ms() - watch->asked_ms < CALM_MS) {
+        watch_pause(watch, CALM_MS, WATCH_FOLLOW);
+    } else {
+        watch_enter(watch, WATCH_FOLLOW);
+    }
+    return true;
+}
+
+static bool
+watch_made(ServerWatch *watch, Error *err)
+{
+    bool is_wake = watch->state == WATCH_WAKE;
+
+    if (watch->status != 200 && watch->status != 201) {
+        return error_set(err, ERR_RETRY,
+                         "the server answers %d where %s is made; set SYNCD_ADMIN_URLS if it has "
+                         "an admin listener, or name the streams one by one",
+                         watch->status,
+                         is_wake ? "the stream " WATCH_WAKE_STREAM : "a subscription");
+    }
+    if (!is_wake && ++watch->at == watch->pattern_count) {
+        watch->at = 0;
+        watch_enter(watch, WATCH_VIEW);
+    } else {
+        watch_enter(watch, WATCH_SUBSCRIBE);
+    }
+    return true;
+}
+
+static bool
+watch_viewed(ServerWatch *watch, Error *err)
+{
+    if (!watch_expect_200(watch, err) ||
+        !listing_read_subscription(buf_str(&watch->body), watch_on_stream, watch, err)) {
+        return false;
+    }
+    watch_went_well(watch);
+    if (++watch->at < watch->pattern_count) {
+        watch_enter(watch, WATCH_VIEW);
+        return true;
+    }
+    watch->callbacks->end(watch->arg, watch->config.server);
+    watch_pause(watch, DS_MIN(DS_MAX((int64_t)watch->seen, (int64_t)VIEW_MS), (int64_t)VIEW_MS_MAX),
+                WATCH_VIEW);
+    return true;
+}
+
+static void
+watch_answered(ServerWatch *watch)
+{
+    Error err;
+    bool ok = true;
+
+    switch (watch->state) {
+    case WATCH_LIST:
+        ok = watch_listed(watch, &err);
+        break;
+    case WATCH_FOLLOW:
+        ok = watch_followed(watch, &err);
+        break;
+    case WATCH_WAKE:
+    case WATCH_SUBSCRIBE:
+        ok = watch_made(watch, &err);
+        break;
+    case WATCH_VIEW:
+        ok = watch_viewed(watch, &err);
+        break;
+    case WATCH_IDLE:
+    case WATCH_PAUSE:
+    case WATCH_STATE_COUNT:
+        DS_UNREACHABLE("an answer without a question");
+    }
+    if (!ok) {
+        watch_failed(watch, &err, 0);
+    }
+}
+
+/* --- life --- */
+
+ServerWatch *
+server_watch_new(Loop *loop, const ServerWatchConfig *config, const ServerWatchCallbacks *callbacks,
+                 void *arg)
+{
+    ServerWatch *watch = mem_zalloc(sizeof(*watch));
+
+    watch->loop = loop;
+    watch->config = *config;
+    watch->callbacks = callbacks;
+    watch->arg = arg;
+    watch->timer = timer_new(loop, watch_on_timer, watch);
+    backoff_init(&watch->backoff, config->backoff_base_ms, config->backoff_max_ms);
+    buf_init(&watch->body, LISTING_BYTES_MAX);
+    buf_init(&watch->token, LISTING_TOKEN_BYTES_MAX);
+    listing_init(&watch->listing);
+    return watch;
+}
+
+static void
+watch_forget(ServerWatch *watch)
+{
+    if (watch->transfer != NULL) {
+        http_transfer_cancel(watch->transfer);
+        watch->transfer = NULL;
+    }
+    timer_stop(watch->timer);
+    for (size_t i = 0; i < watch->pattern_count; i++) {
+        free(watch->patterns[i]);
+    }
+    free(watch->patterns);
+    watch->patterns = NULL;
+    watch->pattern_count = 0;
+}
+
+void
+server_watch_free(ServerWatch *watch)
+{
+    if (watch == NULL) {
+        return;
+    }
+    watch_forget(watch);
+    timer_free(watch->timer);
+    buf_done(&watch->body);
+    buf_done(&watch->token);
+    listing_done(&watch->listing);
+    loop_defer_free(watch->loop, watch);
+}
+
+void
+server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count)
+{
+    watch_forget(watch);
+    if (watch->state != WATCH_IDLE) {
+        watch_enter(watch, WATCH_IDLE);
+    }
+    if (count == 0) {
+        return;
+    }
+    watch->pattern_count = count;
+    watch->patterns = mem_array(watch->pattern_count, sizeof(char *));
+    for (size_t i = 0; i < watch->pattern_count; i++) {
+        watch->patterns[i] = mem_strdup(patterns[i]);
+    }
+    watch_begin(watch);
+    watch_enter(watch, watch->config.server->admin_url != NULL ? WATCH_LIST : WATCH_WAKE);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/server_watch.h -- asks one server which streams it has, and hears of new ones.
+ *
+ * With an admin listener: the listing, page by page, then its changes by long-poll; 410 means that
+ * too much was missed, so it lists again.  Without one: a pull-wake subscription for each pattern,
+ * whose view names the streams that match; it is looked at every few seconds and never claimed, so
+ * it needs no token and wakes nobody.  Does nothing while there are no patterns.
+ */
+#pragma once
+
+#include "common/buf.h"
+#include "syncd/listing.h"
+#include "syncd/servers.h"
+
+#define WATCH_WAKE_STREAM                                                                          \
+    "ds-sync/wake" /* made where subscriptions are used; holds next to nothing */
+
+typedef struct ServerWatch ServerWatch;
+
+typedef struct ServerWatchConfig {
+    const Server *server;
+    int64_t idle_ms_max; /* a long-poll without a byte for this long is dead */
+    int64_t backoff_base_ms;
+    int64_t backoff_max_ms;
+} ServerWatchConfig;
+
+/* begin .. tell as LISTING_EXISTS .. end is all that the server has of the patterns; tells may come
+ * without an end, when the server breaks off.  Changes are told outside of such a bracket. */
+typedef struct ServerWatchCallbacks {
+    void (*begin)(void *arg, const Server *server);
+    void (*tell)(void *arg, const Server *server, ListingKind kind, Str name);
+    void (*end)(void *arg, const Server *server);
+    void (*on_refused)(void *arg); /* credentials: read them again */
+} ServerWatchCallbacks;
+
+ServerWatch *server_watch_new(Loop *loop, const ServerWatchConfig *config,
+                              const ServerWatchCallbacks *callbacks, void *arg);
+void server_watch_free(ServerWatch *watch); /* accepts NULL */
+
+/* What to look for from now on; begins anew even when it is the same as before. */
+void server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count);

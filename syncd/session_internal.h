@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/session_internal.h -- what session.c (life, callbacks, the lane's side) and session_read.c
+ * (the source's side) share.
+ */
+#pragma once
+
+#include "common/backoff.h"
+#include "common/log.h"
+#include "syncd/after_sync.h"
+#include "syncd/parking.h"
+#include "syncd/session.h"
+
+/* What happened since the last step. */
+#define EVENT_BIT_LOADED  DS_BIT(0)
+#define EVENT_BIT_PROBED  DS_BIT(1)
+#define EVENT_BIT_END     DS_BIT(2) /* of the source's read; session->end */
+#define EVENT_BIT_WRITTEN DS_BIT(3) /* a commit */
+#define EVENT_BIT_TROUBLE DS_BIT(4) /* with the lane; session->trouble */
+#define EVENT_BIT_DOWN    DS_BIT(5) /* Postgres is out of reach */
+#define EVENT_BIT_TIMER   DS_BIT(6)
+#define EVENT_BIT_STOP    DS_BIT(7)
+#define EVENT_BIT_REVOKE  DS_BIT(8)
+
+typedef struct SessionProbe {
+    char next_offset[OFFSET_BYTES_MAX + 1];
+    bool closed;
+    int64_t ttl_s;
+} SessionProbe;
+
+struct Session {
+    const SessionShared *shared;
+    Writer *writer;
+    Lane lane;
+    Source *source;
+    BudgetUser budget;
+    LoopTimer *timer;
+    Backoff backoff;
+    SessionState state;
+    unsigned events;
+    bool scheduled;
+    void *owner;
+    Str name;
+    const StreamPlan *plan;
+    AfterSync *after; /* NULL: what is loaded is kept */
+    Parking parking;
+
+    /* What the events are about, only while they wait. */
+    SourceEnd *end;
+    SessionProbe *probe;
+    LaneTrouble trouble;
+    Error *trouble_err;
+
+    bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
+    bool generation_after; /* DRAIN: then begin a new generation */
+    bool awaited;          /* it did not exist when it was first looked for */
+    bool was_gone;         /* 404 after success, waiting for it to be made anew */
+    bool ending;
+    bool revoked; /* ending, and nothing more is written */
+    bool freed;   /* while a step was scheduled */
+    bool reached;
+    unsigned protocol_errors;
+    Str told_state; /* in ds_sync.stream, as far as we asked */
+    char *reason;   /* NULL: "" */
+    char *content_type;
+    uint64_t rows;
+    uint64_t letters;
+    uint64_t letters_logged;
+    int64_t letters_log_ms; /* not again before */
+    int64_t committed_wall_ms;
+    StreamStats stats;
+};
+
+/* What every line says. */
+#define SESSION_FIELDS(session)                                                                    \
+    LOG_FIELDS(log_str("stream", (session)->lane.name), log_str("route", (session)->lane.route),   \
+               log_str("offset", str_c((session)->lane.checkpoint.position.offset)),               \
+               log_i64("skip", (session)->lane.checkpoint.position.skip),                          \
+               log_i64("epoch", (session)->lane.checkpoint.epoch))
+
+/* session.c */
+void session_raise(Session *session, unsigned event); /* to be acted on in the next step */
+void session_enter(Session *session, SessionState state);
+/* What ds_sync.stream says; only when it changes.  state: static text. */
+void session_tell(Session *session, Str state, const char *reason);
+void session_start_timer(Session *session, int64_t delay_ms);
+void session_stop_reading(Session *session);
+void session_fail(Session *session, const Error *err);
+void session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms);
+
+/* session_read.c */
+void session_probe(Session *session);      /* asks the server what the stream is */
+void session_probed(Session *session);     /* it said so: session->probe */
+void session_read_ended(Session *session); /* a read or a probe did: session->end */
+void session_quiet(Session *session);      /* reading, and the timer fired */

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/after_sync.h"
+
+#include <criterion/criterion.h>
+
+#define ERA  "0000000000000007_"
+#define AT_3 ERA "0000000000000003"
+#define AT_5 ERA "0000000000000005"
+#define TAKES                                                                                      \
+    "{\"name\":\"r\",\"server\":\"default\",\"streams\":[\"a/*\"],\"table\":\"public.t\",\"as\":"  \
+    "\"events\"}"
+#define ELSEWHERE                                                                                  \
+    "{\"name\":\"r\",\"server\":\"eu\",\"streams\":[\"a/*\"],\"table\":\"public.t\",\"as\":"       \
+    "\"events\"}"
+
+static bool
+may(const RouteProgress *progress, size_t count, const char *offset, bool closed)
+{
+    StreamKey key = {.source = STR("default"), .name = STR("a/b"), .route = STR("r")};
+    const char *why;
+
+    return after_sync_may(progress, count, &key, str_c(offset), closed, &why);
+}
+
+Test(after_sync, the_slowest_route_decides)
+{
+    RouteProgress progress[] = {
+        {.known = true, .offset = STR(AT_5), .closed = true},
+        {.known = true, .offset = STR(AT_3)},
+    };
+
+    cr_expect(may(progress, 2, AT_3, false));
+    cr_expect_not(may(progress, 2, AT_5, false));
+    cr_expect(may(progress, 1, AT_5, true));
+    cr_expect_not(may(progress, 2, AT_3, true), "the other route has not seen it close");
+}
+
+Test(after_sync, a_route_that_has_not_begun_is_waited_for_if_the_stream_is_its)
+{
+    RouteProgress takes = {.spec = STR(TAKES)};
+    RouteProgress elsewhere = {.spec = STR(ELSEWHERE)};
+    RouteProgress unreadable = {.spec = STR("{\"of\":\"a later version\"}")};
+    RouteProgress built_in = {.spec = STR_EMPTY};
+
+    cr_expect_not(may(&takes, 1, AT_3, false));
+    cr_expect(may(&elsewhere, 1, AT_3, false));
+    cr_expect_not(may(&unreadable, 1, AT_3, false));
+    cr_expect(may(&built_in, 1, AT_3, false));
+}
+
+Test(after_sync, another_life_of_the_stream_is_never_touched)
+{
+    RouteProgress other = {.known = true, .offset = STR("0000000000000008_0000000000000009")};
+    RouteProgress start = {.known = true, .offset = STR("-1")};
+    RouteProgress opaque = {.known = true, .offset = STR("o00007")};
+
+    cr_expect_not(may(&other, 1, AT_3, false));
+    cr_expect_not(may(&start, 1, AT_3, false));
+    cr_expect_not(may(&opaque, 1, AT_3, false));
+    cr_expect_not(may(&opaque, 1, "o00005", false), "offsets that do not name their era");
+}
