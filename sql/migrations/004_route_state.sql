@@ -1,4 +1,4 @@
--- 005: what became of a route.
+-- 004: what became of a route.
 --
 -- Instances say here whether a declared route runs, and why it does not; ds_sync.route itself is the
 -- operator's.
@@ -16,4 +16,4 @@ CREATE TABLE ds_sync.route_state (
 );
 GRANT SELECT, INSERT, UPDATE ON ds_sync.route_state TO ds_sync_writer;
 
-INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (5, 2, 'route_state');
+INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (4, 2, 'route_state');
