@@ -2,10 +2,9 @@
 /*
  * syncd/checkpoint.h -- a stream's row of ds_sync.stream_offset, as far as we know it.
  *
- * Loading it is the fence: it takes the epoch of the work partition's lease, and who held the stream
- * before can commit no more.
- * Every transaction that writes rows of the stream first moves this row, guarded by what is written
- * here.
+ * Loading it is the fence: it takes the epoch of the work partition's lease, and who held the
+ * stream before can commit no more. Every transaction that writes rows of the stream first moves
+ * this row, guarded by what is written here.
  */
 #pragma once
 

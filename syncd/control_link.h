@@ -17,7 +17,7 @@
 typedef struct ControlLink ControlLink;
 
 typedef struct ControlLinkConfig {
-    const Secret *postgres_url; /* borrowed */
+    const Secret *postgres_url;    /* borrowed */
     void (*on_refused)(void *arg); /* the login was: the secret may be read anew; may be NULL */
     void *arg;
     const char *application_name;

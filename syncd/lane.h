@@ -35,7 +35,7 @@ typedef struct LaneCallbacks {
     void (*on_committed)(void *arg, size_t rows, size_t letters);
     /* The part in flight, if any, was given back before. */
     void (*on_trouble)(void *arg, LaneTrouble trouble, const Error *err);
-    void (*on_down)(void *arg); /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
+    void (*on_down)(void *arg);     /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
     void (*on_released)(void *arg); /* of a lane that leaves: nothing of it is in flight any more */
 } LaneCallbacks;
 
@@ -52,9 +52,9 @@ typedef struct Lane {
     Str name;       /* of the stream; borrowed from the session */
     char *row_name; /* as the rows have it: with the sink's prefix */
     Sink *sink;
-    Str source; /* name of the server */
-    Str owner;  /* this instance */
-    Str route;  /* the name of what it is loaded by */
+    Str source;          /* name of the server */
+    Str owner;           /* this instance */
+    Str route;           /* the name of what it is loaded by */
     int64_t lease_epoch; /* of its work partition: what it loads with */
     Checkpoint checkpoint;
     bool loaded; /* the checkpoint is ours: rows may be written */

@@ -11,10 +11,10 @@
 #include "syncd/lease_host.h"
 #include "syncd/lease_rules.h"
 
-#define STARTED_SIZE      40
-#define LIST_BYTES_MAX    (LEASE_PARTITIONS_MAX * 24u)
-#define NAMES_BYTES_MAX   (1u << 20) /* of dead neighbours */
-#define NEIGHBOUR_BYTES_MAX 512      /* a longer name is not one of ours */
+#define STARTED_SIZE        40
+#define LIST_BYTES_MAX      (LEASE_PARTITIONS_MAX * 24u)
+#define NAMES_BYTES_MAX     (1u << 20) /* of dead neighbours */
+#define NEIGHBOUR_BYTES_MAX 512        /* a longer name is not one of ours */
 
 static const LogScope scope = {.name = "syncd.lease"};
 
@@ -247,8 +247,7 @@ join_answered(Lease *lease, const PgReply *reply)
     (void)snprintf(lease->started, sizeof(lease->started), "%.*s", STR_ARG(pg_get(reply, 0, 0)));
     log_info(&scope,
              LOG_FIELDS(log_str("instance", str_c(lease->config.instance)),
-                        log_i64("partitions", count),
-                        log_i64("lease_ms", lease->config.lease_ms)),
+                        log_i64("partitions", count), log_i64("lease_ms", lease->config.lease_ms)),
              "joined");
     lease->joined_before = true;
     lease->name_told = false;
@@ -308,9 +307,10 @@ claim_answered(Lease *lease, const PgReply *reply)
     lease->free_partitions = 0;
     lease->settled = true;
     if (reply->rows > 0) {
-        log_info(&scope,
-                 LOG_FIELDS(log_i64("partitions", reply->rows), log_u64("instances", lease->living)),
-                 "has taken partitions");
+        log_info(
+            &scope,
+            LOG_FIELDS(log_i64("partitions", reply->rows), log_u64("instances", lease->living)),
+            "has taken partitions");
     }
     for (int row = 0; row < reply->rows; row++) {
         int64_t partition = answer_number(reply, row, 0);
@@ -455,8 +455,13 @@ ask_join(Lease *lease)
 
     number_text(pid, sizeof(pid), getpid());
     number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    const char *params[] = {lease->config.instance, DS_VERSION, lease->host, pid, lease_ms,
-                            lease->joined_before ? "false" : "true", buf_cstr(&lease->dead)};
+    const char *params[] = {lease->config.instance,
+                            DS_VERSION,
+                            lease->host,
+                            pid,
+                            lease_ms,
+                            lease->joined_before ? "false" : "true",
+                            buf_cstr(&lease->dead)};
     lease_ask(lease, ASKED_JOIN, sql_lease_join, params, DS_COUNT(params));
 }
 
@@ -492,8 +497,8 @@ ask_renew(Lease *lease)
 
     number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
     list_slots(lease, DS_BIT(LEASE_SLOT_HELD) | DS_BIT(LEASE_SLOT_YIELDING), &partitions, &epochs);
-    const char *params[] = {lease->config.instance, lease->started, lease_ms,
-                            buf_cstr(&partitions), buf_cstr(&epochs)};
+    const char *params[] = {lease->config.instance, lease->started, lease_ms, buf_cstr(&partitions),
+                            buf_cstr(&epochs)};
     lease_ask(lease, ASKED_RENEW, sql_lease_renew, params, DS_COUNT(params));
     lease->renew_at_ms = lease->asked_ms + lease_renew_ms(lease->config.lease_ms);
     lease->renew_due = false;
@@ -560,8 +565,7 @@ static void
 member_step(Lease *lease)
 {
     bool working = lease_table_working(&lease->table) > 0;
-    unsigned claimable =
-        lease_claimable(&lease->table, lease->living, lease->free_partitions);
+    unsigned claimable = lease_claimable(&lease->table, lease->living, lease->free_partitions);
 
     if (lease->leaving && (lease->leaving_now || !working)) {
         ask_leave(lease);
@@ -621,8 +625,8 @@ lease_on_leave_timeout(void *arg)
 /* --- life --- */
 
 Lease *
-lease_new(Loop *loop, ControlLink *link, const LeaseConfig *config,
-          const LeaseCallbacks *callbacks, void *arg)
+lease_new(Loop *loop, ControlLink *link, const LeaseConfig *config, const LeaseCallbacks *callbacks,
+          void *arg)
 {
     Lease *lease = mem_zalloc(sizeof(*lease));
 
@@ -661,7 +665,8 @@ void
 lease_start(Lease *lease)
 {
     lease_enter(lease, LEASE_NEIGHBOURS);
-    timer_repeat(lease->tick, DS_MIN((int64_t)LEASE_LOOK_MS, lease_renew_ms(lease->config.lease_ms)));
+    timer_repeat(lease->tick,
+                 DS_MIN((int64_t)LEASE_LOOK_MS, lease_renew_ms(lease->config.lease_ms)));
     lease_wake(lease);
 }
 

@@ -4,17 +4,17 @@
  *
  * Joins (a row of ds_sync.instance), takes its fair share of ds_sync.work_partition, renews at a
  * third of the lease, looks every second who lives and what is free, and gives back what others
- * should have.  The leases only keep instances out of each other's way: what shuts out a writer that
- * is late is the epoch, which rises with every change of owner.  Whoever cannot renew is told that
- * all is lost before the lease ends.  Callbacks come from the loop, and from inside lease_doubt and
- * lease_leave.
+ * should have.  The leases only keep instances out of each other's way: what shuts out a writer
+ * that is late is the epoch, which rises with every change of owner.  Whoever cannot renew is told
+ * that all is lost before the lease ends.  Callbacks come from the loop, and from inside
+ * lease_doubt and lease_leave.
  */
 #pragma once
 
 #include "syncd/control_link.h"
 
-#define LEASE_HASH "fnv1a-64"
-#define LEASE_LOOK_MS 1000 /* between two looks; less when the lease is short */
+#define LEASE_HASH     "fnv1a-64"
+#define LEASE_LOOK_MS  1000 /* between two looks; less when the lease is short */
 #define LEASE_LEAVE_MS 2000 /* what an orderly end may take at most */
 
 typedef struct Lease Lease;
@@ -40,8 +40,8 @@ void lease_free(Lease *lease); /* accepts NULL; before the link; releases nothin
 void lease_start(Lease *lease);
 
 void lease_yielded(Lease *lease, unsigned partition);
-/* A stream of the partition is held by a later epoch than ours: on_lost comes, and it is taken again
- * with a new epoch if nobody else has it. */
+/* A stream of the partition is held by a later epoch than ours: on_lost comes, and it is taken
+ * again with a new epoch if nobody else has it. */
 void lease_doubt(Lease *lease, unsigned partition);
 /* on_yield for all that is held; at the end, or when `now`, everything is released and on_left
  * comes.  May be called again, with now. */

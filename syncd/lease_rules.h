@@ -51,8 +51,8 @@ unsigned lease_surplus(const LeaseTable *table, unsigned living);
  * which began to count later, by a tenth for what our clock and the stop itself may take. */
 int64_t lease_deadline_ms(int64_t asked_ms, int64_t lease_ms);
 int64_t lease_renew_ms(int64_t lease_ms); /* between two renewals */
-/* Postgres granted what was asked for at asked_ms: one more slot, which does not prolong the others;
- * or all of them anew. */
+/* Postgres granted what was asked for at asked_ms: one more slot, which does not prolong the
+ * others; or all of them anew. */
 void lease_table_claimed(LeaseTable *table, unsigned partition, int64_t epoch, int64_t asked_ms,
                          int64_t lease_ms);
 void lease_table_renewed(LeaseTable *table, int64_t asked_ms, int64_t lease_ms);

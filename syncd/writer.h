@@ -41,7 +41,8 @@ void writer_attach(Writer *writer, Lane *lane);
 /* Writes nothing of the lane any more, but for what is in flight: on_released comes when that is
  * done, and at once when there is none. */
 void writer_leave(Writer *writer, Lane *lane);
-void writer_detach(Writer *writer, Lane *lane); /* not while in flight; no callback comes any more */
+void writer_detach(Writer *writer,
+                   Lane *lane); /* not while in flight; no callback comes any more */
 void writer_push(Writer *writer, Lane *lane, Unit *unit); /* into its queue; steals the unit */
 void writer_lane_filled(Writer *writer, Lane *lane);      /* its queue has something */
 void writer_load(Writer *writer, Lane *lane);             /* fence and read; ends in on_loaded */
