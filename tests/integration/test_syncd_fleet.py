@@ -191,3 +191,31 @@ def test_partitions_that_change_while_it_runs_end_it(fleet):
     assert instance.wait() == REFUSED
     assert "event=lease.refused" in instance.log_text()
     assert fleet.held() == {}
+
+
+def test_streams_that_are_found_are_shared_and_taken_over_like_those_that_are_named(
+        fleet, server, database):
+    """Each instance finds all of them, and loads those of its partitions."""
+    names = [f"found/{number}" for number in range(20)]
+    checkers = [StreamChecker(server, name) for name in names]
+    environment = {"streams": ["found/**"], "SYNCD_ADMIN_URLS": f"default={server.admin_url}"}
+
+    def loaded(seconds=ds.HANG_SECONDS):
+        ds.wait_until(lambda: all(checker.caught_up(database[1]) for checker in checkers), seconds,
+                      "both instances to load what they find")
+        for checker in checkers:
+            assert checker.check(database[1], everything=True), checker.findings
+
+    victim = fleet.start("a", **environment)
+    fleet.start("b", **environment)
+    fleet.wait_held({"a": 32, "b": 32})
+    for name in names:
+        server.create(name)
+        server.append(name, [{"n": number} for number in range(20)])
+    loaded()
+    assert dict(fleet.query("SELECT owner, count(*) > 0 FROM ds_sync.stream_offset GROUP BY owner")) == \
+        {"a": True, "b": True}
+    for name in names:
+        server.append(name, [{"n": number} for number in range(20, 150)])
+    victim.kill()
+    loaded(take_over_seconds(3))
