@@ -6,6 +6,7 @@
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
 
+#include "common/route_spec.h"
 #include "sql/queries.h"
 
 static bool arg_removed;
@@ -101,16 +102,24 @@ cmd_ls(const CliCall *cli)
     return call_main(run_ls, cli);
 }
 
-/* As it may stand in a file for apply. */
+/* As it may stand in a file for apply, with its members in order. */
 static bool
-print_spec(const json_t *spec, Error *err)
+print_spec(Str stored, Error *err)
 {
-    json_t *document = json_pack("{s:[O]}", "routes", spec);
-    char *text = json_dumps(document, JSON_INDENT(2));
-    bool ok = output_bytes(str_c(text), err) && output_bytes(STR("\n"), err);
+    RouteSpec spec = {0};
+    bool ok = false;
+    Buf text;
 
-    free(text);
-    json_decref(document);
+    buf_init(&text, ROUTE_SPEC_BYTES_MAX);
+    if (route_spec_parse(&spec, stored, err) && route_spec_print(&spec, &text, err)) {
+        json_t *document = json_pack("{s:[o]}", "routes", json_loadb(text.data, text.len, 0, NULL));
+        char *shown = json_dumps(document, JSON_INDENT(2));
+        ok = output_bytes(str_c(shown), err) && output_bytes(STR("\n"), err);
+        free(shown);
+        json_decref(document);
+    }
+    route_spec_done(&spec);
+    buf_done(&text);
     return ok;
 }
 
@@ -126,8 +135,9 @@ run_show(Call *call, const CliCall *cli, Error *err)
         ok = error_set(err, ERR_NOT_FOUND, "there is no route %s", cli->args[0]);
     }
     if (ok && route_object(&rows, 0, &row, err)) {
-        ok = options_output() == OUTPUT_TABLE ? print_spec(json_object_get(row, "spec"), err)
-                                              : output_record(ls_columns, row, err);
+        ok = options_output() == OUTPUT_TABLE
+                 ? print_spec(str_c(call_rows_get(&rows, 0, SPEC_FIELD)), err)
+                 : output_record(ls_columns, row, err);
     } else {
         ok = false;
     }

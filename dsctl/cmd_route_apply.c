@@ -144,8 +144,8 @@ is_wanted(const Apply *apply, const char *name)
 static void
 problem(Apply *apply, const RouteSpec *spec, const char *what, const char *mend)
 {
-    call_note("route \"%s\", table %s.%s: %s\n    mend: %s", spec->name, spec->schema, spec->table,
-              what, mend);
+    call_note("route \"%s\", table %s.%s: %s", spec->name, spec->schema, spec->table, what);
+    call_note("    mend: %s", mend);
     apply->problems++;
 }
 
