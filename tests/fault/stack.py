@@ -19,6 +19,7 @@ STREAMS = {**{f"fault/json-{number}": load.JSON for number in range(30)},
            **{f"fault/text-{number}": load.TEXT for number in range(8)}}
 LOAD_THREADS, LOAD_PAUSE = 5, 0.04
 RECOVER_SECONDS = 120          # hang guard: all is loaded again within
+RECOVER_SECONDS_MUTANT = 15    # a mutant is found by it, and nobody waits that long for each
 SERVER_SETTINGS = {
     "DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "2", "DS_LIMITS__MAX_CACHE_BYTES": "8MiB",
     "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "1",
@@ -45,6 +46,7 @@ class Stack:
     def __init__(self, seed, mutant):
         self.seed = seed
         self.mutant = mutant
+        self.recover_seconds = RECOVER_SECONDS_MUTANT if mutant else RECOVER_SECONDS
         self.folder = ds.temporary_folder("ds-fault-")
         self.fault_log = self.folder / "faults"
         self.clock = self.folder / "clock"
@@ -158,8 +160,16 @@ class Stack:
 
     # -- looking --
 
-    def wait_loaded(self):
-        """Until all is in Postgres that was acknowledged when this was called."""
+    def wait_loaded(self, at_rest=False):
+        """Until all is in Postgres that was acknowledged when this was called.  At rest, nothing new comes
+        meanwhile: syncd must find out by itself what is missing."""
+        load.rest(self.loads, at_rest)
+        try:
+            self._wait_loaded()
+        finally:
+            load.rest(self.loads, False)
+
+    def _wait_loaded(self):
         marks = {producer.name: producer.acknowledged[0] for producer in self.producers}
 
         def loaded():
@@ -170,14 +180,14 @@ class Stack:
             there = self.positions()
             return all(there.get(name, 0) >= mark for name, mark in marks.items())
         try:
-            ds.wait_until(loaded, RECOVER_SECONDS)
+            ds.wait_until(loaded, self.recover_seconds)
         except ds.StackError as error:
             if "in vain" not in str(error):
                 raise
             there = self.positions()
-            late = [f"{name} {there.get(name)} < {mark}" for name, mark in marks.items()
+            late = [f"{name} stands at {there.get(name)} and has {mark}" for name, mark in marks.items()
                     if there.get(name, 0) < mark]
-            raise ds.StackError(f"not loaded {RECOVER_SECONDS} s after the fault: {', '.join(late[:5])}, "
+            raise ds.StackError(f"not loaded {self.recover_seconds} s after the fault: {', '.join(late[:5])}, "
                                 f"{len(late)} in all\n{self.syncd.log_end(40)}") from None
 
     def check(self, everything=False):

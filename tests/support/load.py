@@ -129,13 +129,14 @@ class Load(threading.Thread):
         self.random = random.Random(seed)
         self.pause = pause                 # seconds between appends, on average
         self.stopping = threading.Event()
+        self.resting = False               # nothing new, until it is false again
         self.error = None
 
     def run(self):
         try:
             while not self.stopping.wait(self.random.expovariate(1 / self.pause)):
                 producer = self.random.choice(self.producers)
-                if producer.made < producer.allowed:
+                if producer.made < producer.allowed and not self.resting:
                     producer.append(self.client, self.stopping)
         except Exception as error:      # shown by whoever watches us; a thread must not die unseen
             self.error = error
@@ -157,6 +158,11 @@ def start(server, streams, seed, pause=0.15, threads=None, sizes=BURSTS):
     for load in loads:
         load.start()
     return producers, loads
+
+
+def rest(loads, resting):
+    for load in loads:
+        load.resting = resting
 
 
 def complain(loads):
