@@ -52,7 +52,7 @@ CheckpointVerdict
 checkpoint_judge(const Checkpoint *found, const Checkpoint *before, const Checkpoint *after)
 {
     if (found->epoch != before->epoch) {
-        return CHECKPOINT_FENCED;
+        return found->epoch > before->epoch ? CHECKPOINT_FENCED : CHECKPOINT_MOVED;
     }
     if (checkpoint_equal(found, after)) {
         return CHECKPOINT_NEW;

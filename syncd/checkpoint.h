@@ -28,8 +28,8 @@ DS_MUST_CHECK bool checkpoint_read(const PgReply *reply, int row, Checkpoint *ou
 typedef enum CheckpointVerdict {
     CHECKPOINT_OLD,    /* nothing was committed: try again */
     CHECKPOINT_NEW,    /* the transaction was committed */
-    CHECKPOINT_FENCED, /* another epoch */
-    CHECKPOINT_MOVED,  /* own epoch, but somewhere else */
+    CHECKPOINT_FENCED, /* a later epoch */
+    CHECKPOINT_MOVED,  /* somewhere else; or an earlier epoch, since Postgres lost the newest */
 } CheckpointVerdict;
 
 /* What Postgres holds against what it held before a transaction and would hold after it. */

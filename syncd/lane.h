@@ -61,6 +61,7 @@ typedef struct Lane {
     bool is_ready;
     bool in_flight; /* a part of it is in the writer's transaction */
     bool leaving;   /* nothing more of it is written */
+    int verify_row; /* where the running look at all positions has it, from 1 on; 0: nowhere */
     unsigned wants; /* LANE_WANTS_* */
     Str state;      /* for LANE_WANTS_STATE: static words */
     Buf reason;

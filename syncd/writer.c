@@ -41,8 +41,10 @@ static const uint32_t writer_edges[WRITER_STATE_COUNT] = {
     [WRITER_WAIT] = DS_BIT(WRITER_CONNECT) | DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE),
     [WRITER_SETTLE] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
     [WRITER_IDLE] =
-        DS_BIT(WRITER_JOB) | DS_BIT(WRITER_SMALL) | DS_BIT(WRITER_BEGIN) | DS_BIT(WRITER_WAIT),
+        DS_BIT(WRITER_JOB) | DS_BIT(WRITER_VERIFY) | DS_BIT(WRITER_SMALL) | DS_BIT(WRITER_BEGIN) |
+        DS_BIT(WRITER_WAIT),
     [WRITER_JOB] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
+    [WRITER_VERIFY] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_WAIT),
     [WRITER_SMALL] = DS_BIT(WRITER_IDLE) | DS_BIT(WRITER_SETTLE) | BROKEN,
     [WRITER_BEGIN] = DS_BIT(WRITER_GUARD) | BROKEN,
     [WRITER_GUARD] = DS_BIT(WRITER_CHANGES) | DS_BIT(WRITER_ROWS) | DS_BIT(WRITER_SIEVE_FILL) |
@@ -211,6 +213,7 @@ writer_connected(Writer *writer, const PgReply *reply)
         writer_lost(writer, reply);
         return;
     }
+    writer->unverified = true;
     metric_add(writer->config.stats->postgres_connects, 1);
     log_info(&scope,
              LOG_FIELDS(log_i64("writer", writer->config.number),
@@ -523,6 +526,9 @@ writer_pick(void *arg)
     if (writer->state != WRITER_IDLE) {
         return;
     }
+    if (writer->unverified && writer_verify(writer)) {
+        return;
+    }
     if (!TAILQ_EMPTY(&writer->jobs)) {
         job_start(writer);
     } else if (writer_compose(writer)) {
@@ -552,6 +558,9 @@ writer_on_reply(void *arg, const PgReply *reply)
         break;
     case WRITER_JOB:
         job_reply(writer, reply);
+        break;
+    case WRITER_VERIFY:
+        writer_verify_reply(writer, reply);
         break;
     case WRITER_SETTLE:
     case WRITER_SMALL:

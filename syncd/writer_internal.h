@@ -23,6 +23,7 @@ typedef enum WriterState {
     WRITER_CONNECT,
     WRITER_WAIT,   /* trouble: until the timer says to try again */
     WRITER_SETTLE, /* reads the positions of a transaction whose outcome is unknown */
+    WRITER_VERIFY, /* reads all positions: another connection may be to another server */
     WRITER_IDLE,
     WRITER_JOB,   /* load, new generation or state of one lane */
     WRITER_SMALL, /* guard and rows in one statement */
@@ -69,7 +70,8 @@ struct Writer {
     Backoff backoff;
     bool pick_scheduled;
     bool up;
-    bool down; /* lanes were told */
+    bool down;       /* lanes were told */
+    bool unverified; /* the connection is new, and nobody has looked at the positions yet */
     TAILQ_HEAD(, Lane) lanes;
     TAILQ_HEAD(, Lane) ready;
     TAILQ_HEAD(, Lane) jobs;
@@ -146,3 +148,7 @@ void writer_changes_refused(Writer *writer, const PgReply *reply);
 /* writer_settle.c */
 void writer_settle(Writer *writer);
 void writer_settle_reply(Writer *writer, const PgReply *reply);
+
+/* writer_verify.c */
+bool writer_verify(Writer *writer); /* false: there is nothing to look at */
+void writer_verify_reply(Writer *writer, const PgReply *reply);

@@ -508,6 +508,7 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_WAIT:
     case WRITER_IDLE:
     case WRITER_JOB:
+    case WRITER_VERIFY:
     case WRITER_STATE_COUNT:
         DS_UNREACHABLE("an answer in a state that asks nothing");
         break;

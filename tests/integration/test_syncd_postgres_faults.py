@@ -33,8 +33,7 @@ def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(
         connection = own_postgres.connect()
         wait_rows((url, connection), messages(0, 50), syncd, stream)
         connection.close()
-        own_postgres.process.signal(3)          # SIGQUIT: immediate shutdown, as in a crash
-        own_postgres.process.wait()
+        own_postgres.crash()
         server.append(stream, messages(50, 50))
         ds.wait_until(lambda: "level=warn" in syncd.log_text(), what="a warning")
         own_postgres.start()
@@ -44,6 +43,34 @@ def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(
         assert syncd.stop() == 0
     finally:
         syncd.stop()
+
+
+def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
+        own_postgres, folder, server, stream):
+    url = own_postgres.url()
+    server.append(stream, messages(0, 20))
+    syncd = ds.Syncd(folder, server.url, url, [stream], environment=FAST).wait_ready()
+    standby = None
+    try:
+        connection = own_postgres.connect()
+        wait_rows((url, connection), messages(0, 20), syncd, stream)
+        standby = ds.Postgres(folder, settings={"fsync": "off"}, name="standby", standby_of=own_postgres)
+        server.append(stream, messages(20, 20))
+        wait_rows((url, connection), messages(0, 40), syncd, stream)
+        connection.close()
+        own_postgres.crash()
+        # From now on the standby is what clients find at the old address; it has 20 rows.
+        (standby.folder / "data/standby.signal").unlink()
+        standby.port = own_postgres.port
+        standby.start()
+        connection = standby.connect()
+        wait_rows((url, connection), messages(0, 40), syncd, stream)
+        connection.close()
+        assert syncd.stop() == 0
+    finally:
+        syncd.stop()
+        if standby:
+            standby.stop()
 
 
 def test_postgres_that_is_down_at_the_start_is_awaited(own_postgres, folder, server, stream):

@@ -29,7 +29,7 @@ Test(checkpoint, what_is_found_says_what_became_of_a_transaction)
 }
 
 /* A successor that stands exactly where we would be is still a successor. */
-Test(checkpoint, another_epoch_is_fenced_wherever_it_stands)
+Test(checkpoint, a_later_epoch_is_fenced_wherever_it_stands)
 {
     Checkpoint before = at(3, "o1", 0, 10);
     Checkpoint after = at(3, "o2", 0, 15);
@@ -39,8 +39,19 @@ Test(checkpoint, another_epoch_is_fenced_wherever_it_stands)
     cr_expect_eq(checkpoint_judge(&found, &before, &after), CHECKPOINT_FENCED);
     found = at(4, "o1", 0, 10);
     cr_expect_eq(checkpoint_judge(&found, &before, &after), CHECKPOINT_FENCED);
+}
+
+/* A failover to a standby that was behind: nobody took over, and what we loaded is gone. */
+Test(checkpoint, an_earlier_epoch_has_moved_wherever_it_stands)
+{
+    Checkpoint before = at(3, "o1", 0, 10);
+    Checkpoint after = at(3, "o2", 0, 15);
+    Checkpoint found;
+
     found = at(2, "o1", 0, 10);
-    cr_expect_eq(checkpoint_judge(&found, &before, &after), CHECKPOINT_FENCED);
+    cr_expect_eq(checkpoint_judge(&found, &before, &after), CHECKPOINT_MOVED);
+    found = at(2, "o2", 0, 15);
+    cr_expect_eq(checkpoint_judge(&found, &before, &after), CHECKPOINT_MOVED);
 }
 
 Test(checkpoint, closing_alone_is_a_change)
