@@ -52,7 +52,7 @@ def reading(stack):
 def kill_syncd(stack, choose):
     _, doing = stack.stop_in_transaction()
     stack.kill_syncd(stack.syncd)
-    stack.syncd = stack.new_syncd()
+    stack.syncd = stack.new_syncd(instance=choose.choice((None, stack.syncd.instance)))
     return f"in {doing}"
 
 
@@ -344,8 +344,7 @@ def fill_disk(stack, choose):
         stack.execute(f"CREATE TABLESPACE small LOCATION '{path}'")
         _move_tables(stack, "small")
         try:
-            used = os.statvfs(path)
-            _resize(path, (used.f_blocks - used.f_bfree) * used.f_frsize + DISK_SPARE_BYTES)
+            ds.wait_until(lambda: _leave_no_room(path), what="the disk to be cut to what is on it")
             until(lambda: "53100" in stack.syncd.log_text(), "53100 in syncd's log")
         finally:
             _resize(path, DISK_BYTES)
@@ -359,7 +358,14 @@ def fill_disk(stack, choose):
 
 
 def _resize(path, size):
-    subprocess.run(["mount", "-o", f"remount,size={size}", path], check=True)
+    """False when more than that is on it."""
+    return subprocess.run(["mount", "-o", f"remount,size={size}", path],
+                          stderr=subprocess.DEVNULL).returncode == 0
+
+
+def _leave_no_room(path):
+    used = os.statvfs(path)
+    return _resize(path, (used.f_blocks - used.f_bfree) * used.f_frsize + DISK_SPARE_BYTES)
 
 
 def _move_tables(stack, space):
@@ -452,64 +458,62 @@ def _epochs(stack):
         "JOIN ds_sync.stream_offset o USING (stream_id)")}
 
 
-def _is_idle(doing):
-    """Postgres ends such a session after some seconds; one that sends rows may take longer."""
-    return "idle in transaction" in doing
+def _pause(stack):
+    """(the current instance, standing still inside a transaction, what it did)"""
+    # Postgres ends a session that idles after some seconds; one that sends rows may take longer.
+    _, doing = stack.stop_in_transaction(wanted=lambda doing: "idle in transaction" in doing)
+    return stack.syncd, doing
 
 
 def pause_and_replace(stack, choose):
     """An instance stands still inside a transaction, another one takes over and goes on, and the first
-    wakes up: before its session was ended, or long after."""
-    old = stack.syncd
-    _, doing = stack.stop_in_transaction(wanted=_is_idle)
-    start = sum(stack.positions().values())
-    stack.syncd = stack.new_syncd(instance="second")
-    late = choose.random() < 0.7
-    if late:
-        ds.wait_until(lambda: not syncd_work.open_transaction(stack.connection, "syncd/first"),
-                      what="Postgres to end the paused instance's session")
-        ds.wait_until(lambda: sum(stack.positions().values()) > start, stacks.RECOVER_SECONDS,
-                      "the other instance to commit")
-    old.signal(signal.SIGCONT)
-    pass_time(choose, (0.1, 1.5))
-    _start_anew(stack, old)
+    wakes up: while its transaction is open yet, or long after its lease.  Then both share the work, and
+    one of them ends."""
+    old, doing = _pause(stack)
+    start = stack.positions()
+    stack.syncd = stack.new_syncd()
+    try:
+        late = choose.random() < 0.7
+        if late:
+            ds.wait_until(lambda: any(row[1] == stack.syncd.instance and row[2] > start.get(name, 0)
+                                      for name, row in _epochs(stack).items()),
+                          stacks.RECOVER_SECONDS, "the other instance to take over and commit")
+        else:
+            pass_time(choose, (0.1, 2.0))
+        old.signal(signal.SIGCONT)
+        pass_time(choose, (0.1, 2.0))
+    except ds.StackError as error:
+        raise ds.StackError(f"{error}\n{stack.sessions()}\n{stack.syncd.log_end()}") from None
+    if choose.random() < 0.5:
+        old, stack.syncd = stack.syncd, old
+    stack.end_syncd(old)
     return f"{'after' if late else 'before'} take-over, in {doing}"
 
 
 def pause_and_fence(stack, choose):
     """As above, but the other instance only gets to take the epochs, and stands still then.  Whatever the
     first does after it wakes up, no position moves that it does not own."""
-    old = stack.syncd
-    _, doing = stack.stop_in_transaction(wanted=_is_idle)
-    count = choose.randint(1, 10)
+    old, doing = _pause(stack)
     stack.fault_log.unlink(missing_ok=True)
-    stack.syncd = stack.new_syncd({"DS_FAULT": f"checkpoint.loaded:stall:{count}",
-                                   "DS_FAULT_LOG": str(stack.fault_log)}, instance="second")
+    other = stack.new_syncd({"DS_FAULT": f"checkpoint.loaded:stall:{choose.randint(1, 10)}",
+                             "DS_FAULT_LOG": str(stack.fault_log)})
     try:
-        until(lambda: syncd_work.was_hit(stack.fault_log, "checkpoint.loaded"),
-              "the other instance to take streams", stacks.RECOVER_SECONDS)
+        ds.wait_until(lambda: syncd_work.was_hit(stack.fault_log, "checkpoint.loaded"),
+                      stacks.RECOVER_SECONDS, "the other instance to take streams")
         before = _epochs(stack)
-        taken = [name for name, (_, owner, _) in before.items() if owner == "second"]
+        taken = {name for name, (_, owner, _) in before.items() if owner == other.instance}
         old.signal(signal.SIGCONT)
-        until(lambda: set(taken) & set(stack.behind()), "something to write of a stream that was taken")
+        until(lambda: taken & set(stack.behind()), "something to write of a stream that was taken")
         pass_time(choose, (0.3, 1.0))
         after = _epochs(stack)
+    except ds.StackError as error:
+        raise ds.StackError(f"{error}\n{stack.sessions()}\n{other.log_end()}") from None
     finally:
-        _start_anew(stack, old)
+        stack.kill_syncd(other)
     stale = [name for name in taken if after[name][:2] == before[name][:2] and after[name] != before[name]]
     if stale:
         raise ds.StackError(f"an instance with an older epoch committed {stale[:3]}")
-    if not taken:
-        raise Missed("the other instance took nothing")
     return f"in {doing}"
-
-
-def _start_anew(stack, old):
-    """Both instances end, and a third begins: who was fenced stays fenced."""
-    other = stack.syncd
-    stack.kill_syncd(other)
-    stack.end_syncd(old)
-    stack.syncd = stack.new_syncd()
 
 
 KINDS = {

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the faults are injected into: 50 streams of an acid ds-server, syncd, Postgres under a clock that
 can be set, a proxy in front of both, producers that never stop, and a checker for each stream."""
-import functools
 import os
 import signal
 import struct
-import subprocess
 import threading
 
 import ds
@@ -26,20 +24,12 @@ SERVER_SETTINGS = {
 }
 SYNCD_SETTINGS = {
     "SYNCD_BACKOFF_BASE": "20ms", "SYNCD_BACKOFF_MAX": "500ms", "SYNCD_IDLE_TIMEOUT": "3s",
-    "SYNCD_POSTGRES_PATIENCE": "2s", "SYNCD_BATCH_ROWS_MAX": "400",
+    "SYNCD_POSTGRES_PATIENCE": "2s", "SYNCD_BATCH_ROWS_MAX": "400", "SYNCD_LEASE": "3s",
 }
-SYNCD_SETTINGS_IF_KNOWN = {"SYNCD_LEASE": "3s"}
 # Some sessions wait for a lock on purpose: let it be over soon.
 POSTGRES_SETTINGS = {"fsync": "off", "deadlock_timeout": "300ms", "restart_after_crash": "on"}
 STATEMENT_TIMEOUT_MS = 2000
 CLOCK_LIBRARY = ds.ROOT / "build/fault/lib/libshift_clock.so"
-
-
-@functools.lru_cache
-def settings_of(program):
-    """Those of SYNCD_SETTINGS_IF_KNOWN that this syncd has."""
-    known = subprocess.run([program, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    return {name: value for name, value in SYNCD_SETTINGS_IF_KNOWN.items() if name in known}
 
 
 class Stack:
@@ -119,19 +109,28 @@ class Stack:
         there = self.positions()
         return [name for name, mark in marks.items() if there.get(name, 0) < mark]
 
+    def sessions(self):
+        """Of syncd, for who has to find out what went on."""
+        return "\n".join(map(str, self.query(
+            "SELECT application_name, pid, state, wait_event_type, wait_event, backend_xid, "
+            "clock_timestamp() - xact_start, pg_blocking_pids(pid), left(query, 60) "
+            "FROM pg_stat_activity WHERE application_name LIKE 'syncd%'")))
+
     # -- syncd --
 
     def new_syncd(self, fault=None, instance=None):
-        """It is the current one unless it is named as another instance."""
+        """Another instance, unless it is given the name of one that has ended."""
         self.syncd_count += 1
         binary = syncd_work.FAULT_BINARY if fault or self.mutant else ds.program("syncd")
         url = (f"postgresql://postgres@127.0.0.1:{self.postgres_proxy.port}/postgres"
                f"?options=-c%20statement_timeout%3D{STATEMENT_TIMEOUT_MS}")
+        instance = instance or f"{self.syncd_count:04}"
         process = ds.Syncd(
             self.folder, f"http://127.0.0.1:{self.source_proxy.port}", url, STREAMS,
             name=f"syncd-{self.syncd_count}", binary=binary, environment={
-                **SYNCD_SETTINGS, **settings_of(str(binary)), "SYNCD_INSTANCE": instance or "first",
+                **SYNCD_SETTINGS, "SYNCD_INSTANCE": instance,
                 **({"DS_MUTANT": self.mutant} if self.mutant else {}), **(fault or {})})
+        process.instance = instance
         self.processes.append(process)
         return process
 
@@ -153,7 +152,7 @@ class Stack:
 
     def stop_in_transaction(self, **how):
         """(backend's pid, what it did); syncd stands still until it is told to go on."""
-        return syncd_work.stop_in_transaction(self.syncd, self.connection, "syncd/first", **how)
+        return syncd_work.stop_in_transaction(self.syncd, self.connection, f"syncd/{self.syncd.instance}", **how)
 
     def go_on(self):
         self.syncd.signal(signal.SIGCONT)

@@ -14,6 +14,7 @@ import json
 from decimal import Decimal
 
 import ds
+from appends import Client
 
 POISON_MARK = "poison"         # a message with this member true must become a dead letter
 FINDINGS_MAX = 5
@@ -42,6 +43,7 @@ class StreamChecker:
 
     def __init__(self, server, name, is_json=True, generation=1, producer=None):
         self.server = server
+        self.client = None         # made when it is needed
         self.producer = producer
         self.name = name
         self.is_json = is_json
@@ -56,10 +58,14 @@ class StreamChecker:
             self.findings.append(f"{self.name}: {text}")
 
     def _get(self, offset):
-        url = f"{self.server.stream_url(self.name)}?offset={offset}"
-        status, headers, body = ds.http("GET", url)
+        query = f"?offset={offset}"
+        self.client = self.client or Client(self.server)
+        try:
+            status, headers, body = self.client.stream("GET", self.name, query)
+        except ConnectionError:        # the server was restarted meanwhile
+            status, headers, body = self.client.stream("GET", self.name, query)
         if status != 200:
-            raise ds.StackError(f"GET {url}: {status} {body[:200]!r}")
+            raise ds.StackError(f"GET {self.name}{query}: {status} {body[:200]!r}")
         return headers, body
 
     def _read_from(self, offset):
