@@ -11,13 +11,13 @@ def make_table(connection, table, columns="", payload="jsonb"):
         f' payload {payload} NOT NULL, PRIMARY KEY (stream_name, seq))')
 
 
-def declare(connection, name, streams, table, **members):
+def declare(connection, name, streams, table, paused=False, **members):
     """Store a route, or another version of it."""
     spec = {"name": name, "streams": streams, "table": table, "as": "events", **members}
     connection.cursor().execute(
-        "INSERT INTO ds_sync.route AS r (name, spec) VALUES (%s, %s)"
-        " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, version = r.version + 1",
-        (name, json.dumps(spec)))
+        "INSERT INTO ds_sync.route AS r (name, spec, paused) VALUES (%s, %s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, paused = excluded.paused,"
+        " version = r.version + 1", (name, json.dumps(spec), paused))
 
 
 def pause(connection, name, paused=True):
