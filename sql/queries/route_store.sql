@@ -9,7 +9,8 @@ WITH looked_at AS (
     DELETE FROM ds_sync.route_removed r USING incoming i WHERE r.name = i.name
     RETURNING r.name, r.spec
 ), stored AS (
-    INSERT INTO ds_sync.route AS r (name, spec) SELECT name, spec FROM incoming
+    -- A route that comes again has a greater version than before, which instances may still know.
+    INSERT INTO ds_sync.route AS r (name, spec, version) SELECT name, spec, $3::bigint FROM incoming
     ON CONFLICT (name) DO UPDATE
         SET spec = excluded.spec, version = r.version + 1, updated_at = clock_timestamp()
     RETURNING r.name, r.version

@@ -7,6 +7,7 @@ import re
 
 import ds
 import pytest
+import routes as stored
 from test_dsctl import AUTH, CONFLICT, Dsctl, NOT_FOUND, USAGE
 
 
@@ -513,6 +514,41 @@ def test_names_with_quotes_and_other_letters_go_through(db, cursor):
     cursor.execute("""INSERT INTO "Täg"."O'Hara x" (stream_name, generation, seq, ds_offset, "select") """
                    """VALUES ('it''s/ä/1', 1, 0, 'o', '{}')""")
     assert {row["change"] for row in apply(db, *json.loads(db("route", "show", "q"))["routes"], dry=True)} == {"same"}
+
+
+def test_a_route_that_comes_again_has_a_greater_version(db, cursor):
+    apply(db, route())
+    apply(db, route(ttl="hold"))
+    version = one(cursor, "SELECT version FROM ds_sync.route")
+    db("route", "rm", "chat")
+    apply(db, route())
+    assert one(cursor, "SELECT version FROM ds_sync.route") > version
+
+
+def test_a_running_instance_follows_what_is_declared(db, database, cursor, server, start_syncd):
+    server.create("chat/1")
+    server.append("chat/1", [{"n": 1}])
+    syncd = start_syncd([], wait=False, SYNCD_ADMIN_URLS=f"default={server.admin_url}")
+    syncd.wait_log("the schema is there")
+    apply(db, route(columns={"n": {"pointer": "/n", "type": "integer"}}, layout={"hash": 2}))
+
+    def wait_rows(expected):
+        def rows():
+            cursor.execute("SELECT stream_name, seq, n FROM chat_events ORDER BY stream_name, seq")
+            return cursor.fetchall()
+        syncd.wait_for(lambda: rows() == expected, f"to have {expected}")
+
+    wait_rows([("chat/1", 0, 1)])
+    db("route", "pause", "chat")
+    syncd.wait_for(lambda: stored.state(database[1], "chat") == ("paused", None), "to pause")
+    server.append("chat/1", [{"n": 2}])
+    db("route", "resume", "chat")
+    wait_rows([("chat/1", 0, 1), ("chat/1", 1, 2)])
+    db("route", "rm", "chat")
+    syncd.wait_for(lambda: stored.state(database[1], "chat") is None, "to let go")
+    server.append("chat/1", [{"n": 3}])
+    apply(db, route(columns={"n": {"pointer": "/n", "type": "integer"}}, layout={"hash": 2}))
+    wait_rows([("chat/1", 0, 1), ("chat/1", 1, 2), ("chat/1", 2, 3)])
 
 
 @pytest.fixture
