@@ -39,10 +39,10 @@ typedef enum HttpFraming {
 
 /* A long read's connection, once it is ours. */
 typedef struct HttpLong {
-    bool wanted; /* by the request, and possible */
-    bool raw;    /* the body comes to us as it is sent */
+    bool wanted;   /* by the request, and possible */
+    bool raw;      /* the body comes to us as it is sent */
     bool adopting; /* at the end of this turn */
-    int fd; /* while libcurl has it, too; then only ours */
+    int fd;        /* while libcurl has it, too; then only ours */
     LoopFd *watch;
     HttpFraming framing;
     HttpChunks chunks;

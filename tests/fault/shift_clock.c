@@ -3,10 +3,11 @@
  * tests/fault/shift_clock.c -- a library to preload into Postgres, whose clock a test then sets.
  *
  * DS_CLOCK_FILE names a file of eight bytes: by how many seconds the clock of the day is ahead, as
- * int64_t of this machine.  It is mapped, so a write into the file is seen at once, and nothing here
- * is unsafe in a signal handler: Postgres looks at the clock in the one of its timers.  libfaketime,
- * which does much more, shows it the true time there, and timeouts come at wrong moments or never.
- * The monotonic clock stays as it is, as it does when an administrator sets the time.
+ * int64_t of this machine.  It is mapped, so a write into the file is seen at once, and nothing
+ * here is unsafe in a signal handler: Postgres looks at the clock in the one of its timers.
+ * libfaketime, which does much more, shows it the true time there, and timeouts come at wrong
+ * moments or never. The monotonic clock stays as it is, as it does when an administrator sets the
+ * time.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
