@@ -279,11 +279,6 @@ streams_add(SyncdConfig *config, Str name, Error *err)
     if (!stream_name_check(name, err)) {
         return false;
     }
-    for (size_t i = 0; i < config->stream_count; i++) {
-        if (str_eq(name, str_c(config->streams[i]))) {
-            return error_set(err, ERR_CONFIG, "SYNCD_STREAMS names %s twice", config->streams[i]);
-        }
-    }
     if (config->stream_count == SYNCD_STREAMS_MAX) {
         return error_set(err, ERR_CONFIG, "SYNCD_STREAMS names more than %d streams",
                          SYNCD_STREAMS_MAX);
@@ -291,6 +286,27 @@ streams_add(SyncdConfig *config, Str name, Error *err)
     config->streams =
         mem_regrow(config->streams, config->stream_count + 1, sizeof(*config->streams));
     config->streams[config->stream_count++] = str_dup(name);
+    return true;
+}
+
+static int
+name_order(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Sorted, since they may be thousands; their order means nothing. */
+static bool
+streams_differ(SyncdConfig *config, Error *err)
+{
+    if (config->stream_count > 0) {
+        qsort(config->streams, config->stream_count, sizeof(*config->streams), name_order);
+    }
+    for (size_t i = 1; i < config->stream_count; i++) {
+        if (strcmp(config->streams[i - 1], config->streams[i]) == 0) {
+            return error_set(err, ERR_CONFIG, "SYNCD_STREAMS names %s twice", config->streams[i]);
+        }
+    }
     return true;
 }
 
@@ -308,7 +324,7 @@ streams_split(SyncdConfig *config, Error *err)
             return false;
         }
     }
-    return true;
+    return streams_differ(config, err);
 }
 
 bool

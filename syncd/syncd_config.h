@@ -10,7 +10,7 @@
 #include "common/config.h"
 #include "syncd/server_list.h"
 
-#define SYNCD_STREAMS_MAX 4096
+#define SYNCD_STREAMS_MAX 16384
 
 typedef enum RecreatePolicy { RECREATE_STOP, RECREATE_NEW_GENERATION } RecreatePolicy;
 

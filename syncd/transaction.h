@@ -12,7 +12,7 @@
 #include "common/pg.h"
 #include "syncd/lane.h"
 
-#define TRANSACTION_PARTS_MAX      256
+#define TRANSACTION_PARTS_MAX      1024
 #define TRANSACTION_ARRAYS_MAX     (14 + SINK_VALUES_MAX)
 #define TRANSACTION_TEXT_BYTES_MAX ((size_t)1 << 30) /* Postgres's own limit of a value */
 

@@ -130,7 +130,7 @@ void writer_give_up(Writer *writer, WriterAfter after);
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
 void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */
-/* The reply's first column names the stream; *out_row is where. */
+/* The reply's first column names the stream, and its rows are in that order; *out_row is where. */
 bool writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row);
 
 /* writer_rows.c */

@@ -5,6 +5,7 @@
  */
 #include "syncd/writer_internal.h"
 
+#include "common/parse.h"
 #include "sql/queries.h"
 
 void
@@ -21,13 +22,21 @@ writer_settle(Writer *writer)
 bool
 writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row)
 {
-    char id[24];
+    int first = 0;
+    int end = reply->rows;
 
-    (void)snprintf(id, sizeof(id), "%lld", (long long)stream_id);
-    for (int row = 0; row < reply->rows; row++) {
-        if (str_eq(pg_get(reply, row, 0), str_c(id))) {
-            *out_row = row;
-            return true;
+    while (first < end) {
+        int middle = first + (end - first) / 2;
+        int64_t id = 0;
+
+        if (!parse_i64(pg_get(reply, middle, 0), &id) || id == stream_id) {
+            *out_row = middle;
+            return id == stream_id;
+        }
+        if (id < stream_id) {
+            first = middle + 1;
+        } else {
+            end = middle;
         }
     }
     return false;

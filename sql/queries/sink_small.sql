@@ -31,3 +31,4 @@ WITH wanted AS (
 SELECT stream_id,
        1 / CASE WHEN (SELECT count(*) FROM written) = (SELECT count(*) FROM incoming) THEN 1 ELSE 0 END
 FROM guard
+ORDER BY stream_id
