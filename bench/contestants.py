@@ -193,9 +193,9 @@ def install_node():
     if not shutil.which("npm"):
         return "npm is not installed: run packaging/install-test-tools"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", ".npmrc", "peer_server.mjs"):
+    for name in ("package.json", "package-lock.json", ".npmrc", "peer_server.mjs", "node_sync.mjs"):
         shutil.copy(HERE / name, folder / name)
-    if (folder / "node_modules/@durable-streams/server").exists():
+    if all((folder / "node_modules" / name).exists() for name in ("@durable-streams/server", "pg")):
         return None
     return install(["npm", "ci", "--no-audit", "--no-fund"], NODE_INSTALL_SECONDS, cwd=folder)
 

@@ -1,36 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/run's part "ingest": syncd's rows per second, against a bare COPY loader."""
+"""The parts of bench/run that measure syncd."""
+import http.client
 import json
 import os
 import random
+import statistics
 import subprocess
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
-from contestants import ROOMY, ds
+from contestants import ROOMY, SCRATCH, ds
 from report import say
 
 APPEND_MESSAGES = 1000         # messages in one append of the preload
-INGEST_SECONDS = 60            # a guard against hangs
-TICKS = os.sysconf("SC_CLK_TCK")
+INGEST_SECONDS = 120           # a guard against hangs
+STREAMS = (1, 64, 1000)
+NODE_ROWS = 5000               # at most: one commit each
+LATENCY_MESSAGES = 100         # a round
+QUIET_STREAMS = 10000
+QUIET_SECONDS = 300
 
 
 def cpu_seconds(pid):
-    """User and system time of a process with all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Time on a core of all threads of a process, kernel included."""
+    return sum(int((task / "schedstat").read_text().split()[0])
+               for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def private_megabytes(pid):
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    return (sizes["Private_Clean"] + sizes["Private_Dirty"]) / 1024
 
 
 def make_messages(count):
     """JSON texts like an app's session events, about 256 bytes each."""
     words = ["the", "deploy", "looks", "good", "queue", "latency", "said \"flat\"", "rollback\n", "é"]
     rng = random.Random(1)
-    messages = []
-    for number in range(count):
-        messages.append({
-            "type": "message", "key": f"msg-{number}",
-            "value": {"from": "ada", "text": " ".join(rng.choices(words, k=18))},
-            "headers": {"operation": "insert", "timestamp": "2026-01-02T03:04:05.678Z"}})
-    return messages
+    return [{"type": "message", "key": f"msg-{number}",
+             "value": {"from": "ada", "text": " ".join(rng.choices(words, k=18))},
+             "headers": {"operation": "insert", "timestamp": "2026-01-02T03:04:05.678Z"}}
+            for number in range(count)]
+
+
+def stream_names(count):
+    return [f"bench-{number:07d}" for number in range(count)]
 
 
 def write_copy_file(messages, texts, path):
@@ -40,102 +55,266 @@ def write_copy_file(messages, texts, path):
             out.write(f"{message['key']}\t{message['type']}\tinsert\t{escaped}\n")
 
 
-def commits(connection, stream):
-    """[(seconds, rows)] of each transaction that loaded the stream, in order of commit."""
-    cursor = connection.cursor()
-    cursor.execute(
-        "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8, count(*) "
-        "FROM ds_sync.session_events WHERE stream_name = %s GROUP BY xmin ORDER BY 1", (stream,))
-    return cursor.fetchall()
+class Stack:
+    """A Postgres with the schema and a ds-server."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.postgres = ds.Postgres(bench.folder, settings={"max_wal_size": "4GB"})
+        self.url = self.postgres.start().create_database("bench")
+        done = subprocess.run([ds.program("dsctl"), "db", "migrate"],
+                              env={**os.environ, "POSTGRES_URL": self.url}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode != 0:
+            raise ds.StackError(f"dsctl db migrate failed:\n{done.stdout}")
+        self.connection = self.postgres.connect("bench")
+        self.server = None
+
+    def restart_server(self):
+        """Without a stream."""
+        if self.server:
+            self.server.stop()
+        self.server = ds.DsServer(self.subfolder(), environment=ROOMY).wait_ready()
+
+    def subfolder(self):
+        self.bench.started += 1
+        folder = self.bench.folder / str(self.bench.started)
+        folder.mkdir()
+        return folder
+
+    def execute(self, *statement):
+        cursor = self.connection.cursor()
+        cursor.execute(*statement)
+        return cursor
+
+    def clear(self):
+        self.execute("TRUNCATE ds_sync.session_events")
+        self.execute("DELETE FROM ds_sync.stream_offset")
+        self.execute("DELETE FROM ds_sync.stream")
+        self.execute("CHECKPOINT")
+
+    def rows(self):
+        return self.execute("SELECT coalesce(sum(next_seq), 0) FROM ds_sync.stream_offset").fetchone()[0]
+
+    def rows_per_second(self, rows):
+        """From the first commit to the last: the first one's rows came before the clock started."""
+        commits = self.execute(
+            "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8, count(*) "
+            "FROM ds_sync.session_events GROUP BY xmin::text, 1 ORDER BY 1").fetchall()
+        if sum(count for _, count in commits) != rows or len(commits) < 2:
+            raise ds.StackError(f"{commits[:3]} ... is not {rows} rows in several commits")
+        return (rows - commits[0][1]) / (commits[-1][0] - commits[0][0])
+
+    def preload(self, count, texts):
+        """Evenly into `count` streams."""
+        self.restart_server()
+        each = len(texts) // count
+        for number, name in enumerate(stream_names(count)):
+            self.server.create(name)
+            mine = texts[number * each:(number + 1) * each]
+            for start in range(0, each, APPEND_MESSAGES):
+                self.server.append(name, ("[" + ",".join(mine[start:start + APPEND_MESSAGES]) + "]").encode())
+
+    def backends(self):
+        """The processes of Postgres that work for syncd."""
+        return [row[0] for row in self.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'syncd%'").fetchall()]
+
+    @contextmanager
+    def syncd(self, names, environment=None):
+        folder = self.subfolder()
+        config = folder / "syncd.conf"         # an environment has no room for thousands of names
+        config.write_text(f"SYNCD_STREAMS={','.join(names)}\n")
+        process = ds.Syncd(folder, self.server.url, self.url, [], environment=environment,
+                           arguments=["--config", config])
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    def stop(self):
+        self.connection.close()
+        ds.stop_all([process for process in (self.postgres, self.server) if process])
 
 
-def rows_per_second(connection, stream, rows):
-    """From the first commit to the last: the first one's rows came before the clock started."""
-    times = commits(connection, stream)
-    if sum(count for _, count in times) != rows or len(times) < 2:
-        raise ds.StackError(f"{stream}: {times[:3]} ... is not {rows} rows in several commits")
-    return (rows - times[0][1]) / (times[-1][0] - times[0][0])
+@contextmanager
+def stack(bench):
+    made = Stack(bench)
+    try:
+        yield made
+    finally:
+        made.stop()
+        ds.remove_folder(made.postgres.folder)
 
 
-def clear(connection):
-    connection.cursor().execute("TRUNCATE ds_sync.session_events")
-    connection.cursor().execute("CHECKPOINT")
-
-
-def measure_loader(connection, url, stream, copy_file, rows):
-    clear(connection)
-    done = subprocess.run([ds.program("bench-copy-loader"), stream, copy_file],
-                          env={**os.environ, "POSTGRES_URL": url}, stdout=subprocess.PIPE, text=True,
-                          timeout=INGEST_SECONDS)
+def measure_loader(stack, streams, copy_file, rows):
+    stack.clear()
+    done = subprocess.run([ds.program("bench-copy-loader"), str(streams), copy_file],
+                          env={**os.environ, "POSTGRES_URL": stack.url}, stdout=subprocess.PIPE,
+                          text=True, timeout=INGEST_SECONDS)
     if done.returncode != 0:
         raise ds.StackError("the COPY loader failed")
-    return rows_per_second(connection, stream, rows)
+    return stack.rows_per_second(rows)
 
 
-def measure_syncd(connection, url, server, stream, rows, folder):
-    """(rows a second, CPU microseconds of syncd a row)"""
-    clear(connection)
-    syncd = ds.Syncd(folder, server.url, url, [stream])
-    count = connection.cursor()
-
-    def loaded():
-        if not syncd.alive():
-            raise ds.StackError(f"syncd ended; the end of its log:\n{syncd.log_end()}")
-        count.execute("SELECT next_seq FROM ds_sync.stream_offset JOIN ds_sync.stream USING "
-                      "(stream_id) WHERE name = %s AND source <> 'bench'", (stream,))
-        row = count.fetchone()
-        return row is not None and row[0] >= rows
-    try:
-        ds.wait_until(loaded, INGEST_SECONDS, f"{rows} rows; syncd's log:\n{syncd.log_end()}",
-                      pause=0.1)
-        used = cpu_seconds(syncd.pid)
-    finally:
-        syncd.stop()
-    return rows_per_second(connection, stream, rows), used * 1e6 / rows
+def measure_syncd(stack, streams, rows):
+    """(rows a second, its CPU as a part of that of its Postgres backends)"""
+    stack.clear()
+    with stack.syncd(stream_names(streams)) as syncd:
+        def loaded():
+            if not syncd.alive():
+                raise ds.StackError(f"syncd ended; the end of its log:\n{syncd.log_end()}")
+            return stack.rows() >= rows
+        ds.wait_until(loaded, INGEST_SECONDS, f"{rows} rows; syncd's log:\n{syncd.log_end()}", pause=0.1)
+        ours = cpu_seconds(syncd.pid)
+        theirs = sum(cpu_seconds(pid) for pid in stack.backends())
+    return stack.rows_per_second(rows), 100 * ours / theirs
 
 
-def migrate(url):
-    done = subprocess.run([ds.program("dsctl"), "db", "migrate"],
-                          env={**os.environ, "POSTGRES_URL": url}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        raise ds.StackError(f"dsctl db migrate failed:\n{done.stdout}")
-
-
-def run_ingest(args, folder, report):
-    messages = make_messages(args.rows)
+def run_ingest(bench):
+    messages = make_messages(bench.rows // 1000 * 1000)
     texts = [json.dumps(message, ensure_ascii=False) for message in messages]
-    copy_file = folder / "messages.copy"
+    copy_file = bench.folder / "messages.copy"
     write_copy_file(messages, texts, copy_file)
-    postgres = ds.Postgres(folder, settings={"max_wal_size": "4GB"})
-    server = None
-    rates = {"syncd": [], "bare COPY loader": []}
-    cpu = []
-    try:
-        url = postgres.start().create_database("bench")
-        migrate(url)
-        connection = postgres.connect("bench")
-        server = ds.DsServer(folder, environment=ROOMY).wait_ready()
-        server.create("bench")
-        for start in range(0, args.rows, APPEND_MESSAGES):
-            body = "[" + ",".join(texts[start:start + APPEND_MESSAGES]) + "]"
-            server.append("bench", body.encode())
-        for number in range(args.rounds):
-            round_folder = folder / f"ingest-{number}"
-            round_folder.mkdir()
-            # A new database row for the stream each round: syncd starts at its beginning.
-            connection.cursor().execute("DELETE FROM ds_sync.stream_offset; DELETE FROM ds_sync.stream")
-            rate, used = measure_syncd(connection, url, server, "bench", args.rows, round_folder)
-            rates["syncd"].append(rate)
-            cpu.append(used)
-            say(f"ingest, round {number + 1}: syncd: {rate:,.0f} rows/s, {used:.2f} us CPU a row")
-            rate = measure_loader(connection, url, "bench", copy_file, args.rows)
-            rates["bare COPY loader"].append(rate)
-            say(f"ingest, round {number + 1}: bare COPY loader: {rate:,.0f} rows/s")
-        connection.close()
-    finally:
-        ds.stop_all([process for process in (postgres, server) if process])
-    report.samples("ingest, rows per second", rates)
-    report.samples("ingest, CPU microseconds of syncd per row", {"syncd": cpu})
-    report.ratio("ingest", "syncd / bare COPY loader, rows per second", rates["syncd"],
-                 rates["bare COPY loader"], 0.9)
+    with stack(bench) as made:
+        for streams in STREAMS:
+            rows = len(texts) // streams * streams
+            made.preload(streams, texts)
+            rates = {"syncd": [], "bare COPY loader": []}
+            shares = []
+            label = f"{streams:,} stream{'s' if streams > 1 else ''}"
+            write_copy_file(messages[:rows], texts[:rows], copy_file)
+            for number in range(bench.rounds):
+                rate, share = measure_syncd(made, streams, rows)
+                rates["syncd"].append(rate)
+                shares.append(share)
+                say(f"ingest, round {number + 1}, {label}: syncd: {rate:,.0f} rows/s, "
+                    f"CPU {share:.1f} % of Postgres's")
+                rate = measure_loader(made, streams, copy_file, rows)
+                rates["bare COPY loader"].append(rate)
+                say(f"ingest, round {number + 1}, {label}: bare COPY loader: {rate:,.0f} rows/s")
+            bench.report.samples(f"ingest, {label}, rows per second", rates)
+            bench.report.samples(f"ingest, {label}, CPU, % of Postgres's", {"syncd": shares})
+            bench.report.ratio("ingest", f"{label}: syncd / bare COPY loader, rows per second",
+                               rates["syncd"], rates["bare COPY loader"], 0.9)
+            bench.report.at_most("ingest", f"{label}: CPU of syncd, of that of its Postgres backends",
+                                 statistics.median(shares), 15, "%")
+
+
+def measure_node(stack, rows):
+    stack.clear()
+    name = stream_names(1)[0]
+    done = subprocess.run(["node", SCRATCH / "node/node_sync.mjs", stack.server.stream_url(name), name,
+                           str(rows)], env={**os.environ, "POSTGRES_URL": stack.url},
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=INGEST_SECONDS)
+    if done.returncode != 0:
+        raise ds.StackError(f"the sync service on Node failed:\n{done.stdout[-500:]}")
+    return stack.rows_per_second(rows)
+
+
+def run_node(bench):
+    if not bench.field.has("node"):
+        return
+    texts = [json.dumps(message, ensure_ascii=False) for message in make_messages(bench.rows)]
+    rates = {"syncd": [], "Node, SSE and one INSERT for each event": []}
+    theirs = rates["Node, SSE and one INSERT for each event"]
+    with stack(bench) as made:
+        made.preload(1, texts)
+        for number in range(bench.rounds):
+            rates["syncd"].append(measure_syncd(made, 1, len(texts))[0])
+            theirs.append(measure_node(made, min(NODE_ROWS, len(texts))))
+            say(f"node, round {number + 1}: syncd: {rates['syncd'][-1]:,.0f} rows/s, "
+                f"Node: {theirs[-1]:,.0f} rows/s")
+    bench.report.samples("node, rows per second", rates)
+    bench.report.ratio("node", "1 stream: syncd / a sync service on Node, rows per second",
+                       rates["syncd"], theirs, 20)
+
+
+def median_ms(samples):
+    return statistics.median(samples) * 1e3
+
+
+def timed(action):
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def measure_latency(stack, text):
+    """(POST to visible row, POST alone, commit of a row alone), medians in milliseconds."""
+    watched, alone = stream_names(2)
+    server = http.client.HTTPConnection("127.0.0.1", stack.server.port)
+    cursor = stack.connection.cursor()
+    seen = {"rows": stack.rows()}
+
+    def post(name):
+        server.request("POST", f"/v1/stream/{name}", text, {"Content-Type": "application/json"})
+        server.getresponse().read()
+
+    def post_and_see():
+        post(watched)
+        seen["rows"] += 1
+        while True:
+            cursor.execute("SELECT 1 FROM ds_sync.session_events WHERE stream_name = %s AND seq = %s",
+                           (watched, seen["rows"] - 1))
+            if cursor.fetchone():
+                return
+
+    def commit():
+        seen["alone"] = seen.get("alone", -1) + 1
+        cursor.execute("INSERT INTO ds_sync.session_events (stream_name, generation, seq, ds_offset, payload)"
+                       " VALUES ('alone', 1, %s, '-1', %s)", (seen["alone"], text.decode()))
+    both, posts, commits = [], [], []
+    post_and_see()
+    cursor.execute("DELETE FROM ds_sync.session_events WHERE stream_name = 'alone'")
+    for _ in range(LATENCY_MESSAGES):
+        both.append(timed(post_and_see))
+        posts.append(timed(lambda: post(alone)))
+        commits.append(timed(commit))
+    server.close()
+    return median_ms(both), median_ms(posts), median_ms(commits)
+
+
+def run_latency(bench):
+    text = json.dumps(make_messages(1)[0], ensure_ascii=False).encode()
+    samples = {"POST to visible row": [], "POST alone": [], "commit of a row alone": []}
+    ratios = []
+    with stack(bench) as made:
+        made.restart_server()
+        watched, alone = stream_names(2)
+        made.server.create(watched)
+        made.server.create(alone)
+        with made.syncd([watched]) as syncd:
+            syncd.wait_ready()
+            for number in range(bench.rounds):
+                values = measure_latency(made, text)
+                for name, value in zip(samples, values):
+                    samples[name].append(value)
+                ratios.append(values[0] / (values[1] + values[2]))
+                say(f"latency, round {number + 1}: {values[0]:.2f} ms; POST {values[1]:.2f} ms, "
+                    f"commit {values[2]:.2f} ms")
+    bench.report.samples("latency, medians in ms", samples)
+    bench.report.at_most("latency", "POST to visible row / (POST alone + commit of a row alone)",
+                         statistics.median(ratios), 2, "times")
+
+
+def run_quiet(bench):
+    names = stream_names(QUIET_STREAMS)
+    with stack(bench) as made:
+        made.restart_server()
+        subprocess.run([ds.program("bench-load"), "create", str(made.server.port), str(QUIET_STREAMS),
+                        "application/json"], check=True, stdout=subprocess.DEVNULL)
+        with made.syncd(names) as syncd:
+            def reading():
+                return sum(stream["up_to_date"] for stream in syncd.status()["streams"]) == QUIET_STREAMS
+            syncd.wait_http(f"{syncd.url}/livez")
+            ds.wait_until(reading, QUIET_SECONDS, f"{QUIET_STREAMS} streams to be read; syncd's log:\n"
+                          f"{syncd.log_end()}", pause=2)
+            used = private_megabytes(syncd.pid)
+    say(f"quiet: {used:.1f} MB private")
+    bench.report.samples("quiet", {"syncd, MB private": [used]})
+    bench.report.at_most("quiet", f"{QUIET_STREAMS:,} idle streams on one instance, private", used, 150, "MB")
+
+
+SYNCD_PARTS = {"ingest": run_ingest, "node": run_node, "latency": run_latency, "quiet": run_quiet}

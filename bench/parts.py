@@ -24,6 +24,7 @@ class Bench:
     def __init__(self, args, folder, field, report):
         self.rounds = args.rounds
         self.seconds = args.seconds
+        self.rows = args.rows
         self.folder = folder
         self.field = field
         self.report = report

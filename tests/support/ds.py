@@ -456,8 +456,8 @@ class DsServer(Listener):
 
 class Syncd(Listener):
     def __init__(self, folder, server_url, postgres_url, streams, port=None, environment=None,
-                 name="syncd", binary=None):
-        super().__init__(name, [binary or program("syncd")], folder, {
+                 name="syncd", binary=None, arguments=()):
+        super().__init__(name, [binary or program("syncd"), *arguments], folder, {
             "DS_SERVER_URL": server_url, "POSTGRES_URL": postgres_url,
             "SYNCD_STREAMS": ",".join(streams), "SYNCD_MIGRATE": "true",
             **self.bind("SYNCD_LISTEN", "listening", port), **(environment or {})})
