@@ -18,11 +18,15 @@ writer_sieves(const Writer *writer)
     return writer->line_tries >= WRITER_LINE_TRIES_MAX;
 }
 
+/* A few at first, so that Postgres need not wait; then the rest, since each COPY costs a round
+ * trip. */
 static void
 encode_slice(Writer *writer)
 {
+    size_t rows_max = writer->transaction.slice_end == 0 ? WRITER_SLICE_ROWS : SIZE_MAX;
+
     writer->slice_failed =
-        !transaction_next_slice(&writer->transaction, WRITER_SLICE_ROWS, &writer->slice_err);
+        !transaction_next_slice(&writer->transaction, rows_max, &writer->slice_err);
 }
 
 void
