@@ -75,13 +75,11 @@ buf_commit(Buf *buf, size_t n)
 bool
 buf_append(Buf *buf, Str bytes, Error *err)
 {
-    char *room;
-
-    if (!buf_reserve(buf, bytes.len, &room, err)) {
+    if (buf->cap - buf->len < bytes.len && !buf_reserve(buf, bytes.len, NULL, err)) {
         return false;
     }
     if (bytes.len > 0) {
-        memcpy(room, bytes.ptr, bytes.len);
+        memcpy(buf->data + buf->len, bytes.ptr, bytes.len);
     }
     buf->len += bytes.len;
     return true;

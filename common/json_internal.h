@@ -8,6 +8,9 @@
 #pragma once
 
 #include <endian.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "common/str.h"
 
@@ -37,6 +40,21 @@ json_is_plain(char c)
 static inline const char *
 json_plain_end(const char *p, const char *end)
 {
+#ifdef __SSE2__
+    while (end - p >= 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                                     _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+
+        /* As signed numbers, bytes with the high bit are below a space, too. */
+        marks = _mm_or_si128(marks, _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)));
+        int mask = _mm_movemask_epi8(marks);
+        if (mask != 0) {
+            return p + __builtin_ctz((unsigned)mask);
+        }
+        p += sizeof(bytes);
+    }
+#endif
     while (end - p >= 8) {
         uint64_t word;
 

@@ -4,6 +4,10 @@
  */
 #include "common/pg_internal.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* The letter after the backslash, 0 for a byte that stands for itself. */
 static char
 copy_escape_letter(char c)
@@ -28,40 +32,50 @@ copy_escape_letter(char c)
     }
 }
 
-/* Whether one of eight bytes is below a space, or a backslash: most text has neither. */
-static bool
-word_may_need_escape(const char *bytes)
+/* The first byte from `at` on that may need an escape: one below a space, or a backslash; else the
+ * end. Most text has neither. */
+static size_t
+next_candidate(Str text, size_t at)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     const uint64_t highs = ones << 7;
-    uint64_t word, slashes;
 
-    memcpy(&word, bytes, sizeof(word));
-    slashes = word ^ (ones * '\\');
-    return ((((word - ones * ' ') & ~word) | ((slashes - ones) & ~slashes)) & highs) != 0;
+#ifdef __SSE2__
+    for (; text.len - at >= 16; at += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(text.ptr + at));
+        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        int mask = _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+
+        if (mask != 0) {
+            return at + (size_t)__builtin_ctz((unsigned)mask);
+        }
+    }
+#endif
+    for (; text.len - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
+        uint64_t word, slashes;
+
+        memcpy(&word, text.ptr + at, sizeof(word));
+        slashes = word ^ (ones * '\\');
+        if (((((word - ones * ' ') & ~word) | ((slashes - ones) & ~slashes)) & highs) != 0) {
+            break;
+        }
+    }
+    while (at < text.len && (unsigned char)text.ptr[at] >= ' ' && text.ptr[at] != '\\') {
+        at++;
+    }
+    return at;
 }
 
 /* Bytes at the front that stand for themselves. */
 static size_t
 plain_length(Str text)
 {
-    size_t len = 0;
+    size_t len = next_candidate(text, 0);
 
-    for (;;) {
-        while (text.len - len >= sizeof(uint64_t) && !word_may_need_escape(text.ptr + len)) {
-            len += sizeof(uint64_t);
-        }
-        size_t end = DS_MIN(text.len, len + sizeof(uint64_t));
-        while (len < end) {
-            if (copy_escape_letter(text.ptr[len]) != 0) {
-                return len;
-            }
-            len++;
-        }
-        if (len == text.len) {
-            return len;
-        }
+    while (len < text.len && copy_escape_letter(text.ptr[len]) == 0) {
+        len = next_candidate(text, len + 1);
     }
+    return len;
 }
 
 bool

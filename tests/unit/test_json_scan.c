@@ -645,3 +645,24 @@ Test(json_scan, what_is_no_object_has_no_members)
         expect_member(texts[i], STR("a"), NULL);
     }
 }
+
+Test(json_scan, a_byte_that_a_string_may_not_hold_is_found_wherever_it_lies)
+{
+    char text[55];
+
+    for (int byte = 0; byte < 256; byte++) {
+        bool good = byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+
+        for (size_t at = 1; at < sizeof(text) - 1; at++) {
+            JsonValue value;
+            Error err;
+
+            memset(text, 'x', sizeof(text));
+            text[0] = '"';
+            text[sizeof(text) - 1] = '"';
+            text[at] = (char)byte;
+            cr_assert_eq(json_scan_value(str_n(text, sizeof(text)), 4, &value, &err), good,
+                         "byte %d at %zu", byte, at);
+        }
+    }
+}

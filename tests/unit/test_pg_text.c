@@ -142,3 +142,32 @@ Test(pg_text, a_truncated_message_is_never_read_past_its_end)
         free(cut);
     }
 }
+
+Test(pg_text, every_byte_is_found_wherever_it_lies_in_a_long_text)
+{
+    static const char specials[] = "\b\f\n\r\t\v\\";
+    static const char letters[] = "bfnrtv\\";
+    char text[53];
+
+    for (int byte = 0; byte < 256; byte++) {
+        const char *special = byte == 0 ? NULL : memchr(specials, byte, sizeof(specials) - 1);
+
+        for (size_t at = 0; at < sizeof(text); at++) {
+            Buf out;
+            Error err;
+
+            memset(text, 'x', sizeof(text));
+            text[at] = (char)byte;
+            buf_init(&out, 1000);
+            cr_assert(pg_copy_escape(&out, str_n(text, sizeof(text)), &err), "%s", err.text);
+            cr_assert_eq(out.len, sizeof(text) + (special != NULL), "byte %d at %zu", byte, at);
+            if (special != NULL) {
+                cr_assert_eq(out.data[at], '\\');
+                cr_assert_eq(out.data[at + 1], letters[special - specials]);
+            } else {
+                cr_assert_eq(out.data[at], (char)byte);
+            }
+            buf_done(&out);
+        }
+    }
+}
