@@ -14,10 +14,9 @@
 #define WRITER_FAILURES_MAX   10    /* unknown errors in a row before a stream is failed */
 #define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
 #define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before the sieve is used */
-#define WRITER_SLICE_ROWS                                                                          \
-    1000 /* of a sieve, and of the first COPY: the rest is encoded meanwhile */
-#define WRITER_BEGIN_SIZE  256
-#define WRITER_IDLE_MS_MAX 5000 /* of a transaction, between two statements */
+#define WRITER_SLICE_ROWS     1000  /* of a sieve, and of a first COPY */
+#define WRITER_BEGIN_SIZE     256
+#define WRITER_IDLE_MS_MAX    5000 /* of a transaction, between two statements */
 
 typedef enum WriterState {
     WRITER_OFF,
