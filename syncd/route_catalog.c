@@ -277,6 +277,25 @@ catalog_on_table(void *arg, const PgReply *reply)
     catalog_next_table(catalog);
 }
 
+static bool
+server_suits(const Servers *servers, const RouteSpec *spec, Error *err)
+{
+    const Server *server = servers_find(servers, str_c(spec->server));
+
+    if (server == NULL) {
+        return error_set(err, ERR_CONFIG,
+                         "the server \"%s\" is none of this instance's: see SYNCD_SERVERS",
+                         spec->server);
+    }
+    if (spec->after_sync == ROUTE_AFTER_TRIM && server->admin_url == NULL) {
+        return error_set(err, ERR_CONFIG,
+                         "to trim streams the admin listener of server \"%s\" is needed: see "
+                         "SYNCD_ADMIN_URLS",
+                         spec->server);
+    }
+    return true;
+}
+
 /* Its spec stays if its table has to be looked up; else all is known of it. */
 static void
 row_begin(RouteCatalog *catalog, CatalogRow *row, Str spec)
@@ -296,10 +315,7 @@ row_begin(RouteCatalog *catalog, CatalogRow *row, Str spec)
         row_fail(row, &err);
         return;
     }
-    if (servers_find(catalog->config.servers, str_c(row->spec.server)) == NULL) {
-        (void)error_set(&err, ERR_CONFIG,
-                        "the server \"%s\" is none of this instance's: see SYNCD_SERVERS",
-                        row->spec.server);
+    if (!server_suits(catalog->config.servers, &row->spec, &err)) {
         row_fail(row, &err);
         route_spec_done(&row->spec);
     }

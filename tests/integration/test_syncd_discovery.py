@@ -161,6 +161,16 @@ def test_a_bad_route_is_reported_and_stops_no_other(connection, server, start):
     assert syncd.stop() == 0
 
 
+def test_a_route_that_trims_needs_the_admin_listener(connection, server, start):
+    server.create("chat/1")
+    syncd = start(admin=False)
+    routes.declare(connection, "trims", ["chat/1"], TABLE, after_sync="trim")
+    syncd.wait_for(lambda: routes.state(connection, "trims"), "to report it")
+    state, reason = routes.state(connection, "trims")
+    assert state == "failed" and "SYNCD_ADMIN_URLS" in reason
+    assert syncd.stop() == 0
+
+
 def test_routes_change_while_syncd_runs(connection, server, start):
     for name in ("chat/1", "talk/1"):
         server.create(name)
