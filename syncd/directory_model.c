@@ -13,6 +13,7 @@ typedef struct DirectoryEntry {
     bool exists;     /* as far as its server told */
     bool listed;     /* by the listing that runs */
     bool born;       /* seen coming into being */
+    bool known;      /* it has existed */
     int64_t gone_ms; /* since when it is not there */
     Route **wanted;  /* references; told to be wanted */
     size_t wanted_count;
@@ -264,6 +265,7 @@ directory_model_tell(DirectoryModel *model, const Server *server, ListingKind ki
                      int64_t now_ms)
 {
     Entry *entry = entry_find(model, server, name);
+    bool again = entry != NULL && entry->known && (!entry->exists || kind == LISTING_CREATED);
 
     if (kind == LISTING_DELETED) {
         if (entry != NULL) {
@@ -278,11 +280,15 @@ directory_model_tell(DirectoryModel *model, const Server *server, ListingKind ki
         }
     }
     entry->listed = true;
-    if (!entry->exists) {
+    entry->known = true;
+    if (!entry->exists || again) {
         entry->exists = true;
         entry->born = kind == LISTING_CREATED;
         entry->gone_ms = 0;
         (void)entry_update(model, entry); /* somebody takes it */
+    }
+    for (size_t i = 0; again && i < entry->wanted_count; i++) {
+        entry_want(model, entry, entry->wanted[i]);
     }
 }
 

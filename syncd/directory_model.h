@@ -20,7 +20,8 @@ typedef struct DirectoryModel DirectoryModel;
 
 /* Key and plan are borrowed until the callback returns.  No call into the model from inside. */
 typedef struct DirectoryModelCallbacks {
-    void (*want)(void *arg, const StreamKey *key, const StreamPlan *plan); /* or another plan */
+    /* Or another plan; or the same one again, when the stream was made anew. */
+    void (*want)(void *arg, const StreamKey *key, const StreamPlan *plan);
     void (*unwant)(void *arg, const StreamKey *key);
 } DirectoryModelCallbacks;
 

@@ -306,7 +306,9 @@ session_in_trouble(Session *session)
     session->generation_after = false;
     lane_clear(&session->lane);
     session_account(session);
-    if (session_is_over(session)) {
+    /* Of a closed one, Postgres may have lost the end: then it is not loaded any more. */
+    if (session_is_over(session) &&
+        !(session->state == SESSION_CLOSED && session->trouble == LANE_MOVED)) {
         return;
     }
     switch (session->trouble) {
@@ -460,6 +462,10 @@ session_act(Session *session, unsigned events)
     if ((events & EVENT_BIT_WRITTEN) && session->state == SESSION_DRAIN) {
         session_drained(session);
     }
+    session->anew = session->anew || (events & EVENT_BIT_ANEW) != 0;
+    if (session->anew && session->state == SESSION_CLOSED) {
+        session_load(session);
+    }
 }
 
 static void
@@ -568,6 +574,12 @@ void
 session_revoke(Session *session)
 {
     session_raise(session, EVENT_BIT_REVOKE);
+}
+
+void
+session_made_anew(Session *session)
+{
+    session_raise(session, EVENT_BIT_ANEW);
 }
 
 void

@@ -52,6 +52,9 @@ void session_start(Session *session);
  * session_revoke writes nothing more, only what is in flight may still succeed. */
 void session_end(Session *session);
 void session_revoke(Session *session);
+/* The stream came into being again: one that is closed and loaded is looked at anew.  Who still
+ * reads sees it by itself. */
+void session_made_anew(Session *session);
 
 /* For /status and /readyz. */
 typedef struct SessionView {

@@ -21,6 +21,7 @@
 #define EVENT_BIT_TIMER   DS_BIT(6)
 #define EVENT_BIT_STOP    DS_BIT(7)
 #define EVENT_BIT_REVOKE  DS_BIT(8)
+#define EVENT_BIT_ANEW    DS_BIT(9) /* the stream may be another one */
 
 typedef struct SessionProbe {
     char next_offset[OFFSET_BYTES_MAX + 1];
@@ -55,6 +56,7 @@ struct Session {
     bool generation_after; /* DRAIN: then begin a new generation */
     bool awaited;          /* it did not exist when it was first looked for */
     bool was_gone;         /* 404 after success, waiting for it to be made anew */
+    bool anew;             /* told so since it was last probed */
     bool ending;
     bool revoked; /* ending, and nothing more is written */
     bool freed;   /* while a step was scheduled */

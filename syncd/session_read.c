@@ -20,6 +20,7 @@ void
 session_probe(Session *session)
 {
     session_enter(session, SESSION_PROBE);
+    session->anew = false;
     source_probe(session->source);
 }
 

@@ -372,6 +372,9 @@ supervisor_want(Supervisor *supervisor, const StreamKey *key, const StreamPlan *
     post->plan = stream_plan_copy(plan); /* which may be the one that is replaced */
     stream_plan_done(&before);
     post_reconcile(post);
+    if (post->session != NULL && !post->ending) {
+        session_made_anew(post->session); /* told again of what is there: it may be another one */
+    }
 }
 
 void

@@ -33,7 +33,7 @@ ControlLink *supervisor_control_link(Supervisor *supervisor);
 Servers *supervisor_servers(Supervisor *supervisor);
 
 /* Key and plan are copied.  Wanted again with another plan, the stream's session is ended in order
- * and begun anew. */
+ * and begun anew; with the same one, it is told that the stream may have been made anew. */
 void supervisor_want(Supervisor *supervisor, const StreamKey *key, const StreamPlan *plan);
 /* What is gathered is still written.  Legal for keys that are not wanted. */
 void supervisor_unwant(Supervisor *supervisor, const StreamKey *key);

@@ -94,6 +94,19 @@ def test_a_closed_stream_ends_and_a_deleted_one_is_let_go_of(connection, server,
     assert syncd.stop() == 0
 
 
+def test_a_closed_stream_that_is_made_anew_at_once_is_read_again(connection, server, start):
+    syncd = start()
+    routes.declare(connection, "chat", ["chat/*"], TABLE, on_recreate="new_generation")
+    for life in range(3):
+        server.create("chat/reused")
+        server.append("chat/reused", messages(2 * life, 2))
+        ds.http("POST", server.stream_url("chat/reused"), headers={"Stream-Closed": "true"})
+        wait_found(connection, "chat/reused", messages(0, 2 * life + 2), syncd)
+        syncd.wait_for(lambda: stream_state(connection, "chat/reused", "chat") == "closed", "to end it")
+        ds.http("DELETE", server.stream_url("chat/reused"))
+    assert syncd.stop() == 0
+
+
 def test_a_stream_that_is_made_anew_stops_where_the_route_says_so(connection, server, start):
     syncd = start()
     routes.declare(connection, "chat", ["chat/*"], TABLE)

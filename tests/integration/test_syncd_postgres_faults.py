@@ -45,8 +45,9 @@ def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(
         syncd.stop()
 
 
+@pytest.mark.parametrize("closes", [False, True], ids=["open", "closed"])
 def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
-        own_postgres, folder, server, stream):
+        closes, own_postgres, folder, server, stream):
     url = own_postgres.url()
     server.append(stream, messages(0, 20))
     syncd = ds.Syncd(folder, server.url, url, [stream], environment=FAST).wait_ready()
@@ -57,6 +58,9 @@ def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
         standby = ds.Postgres(folder, settings={"fsync": "off"}, name="standby", standby_of=own_postgres)
         server.append(stream, messages(20, 20))
         wait_rows((url, connection), messages(0, 40), syncd, stream)
+        if closes:
+            ds.http("POST", server.stream_url(stream), headers={"Stream-Closed": "true"})
+            syncd.wait_for(lambda: state_of(connection, stream)[0] == "closed", "to end it")
         connection.close()
         own_postgres.crash()
         # From now on the standby is what clients find at the old address; it has 20 rows.

@@ -154,7 +154,7 @@ Test(directory_model, what_is_gone_is_let_go_of_after_its_session_could_see_it)
     expect("+default/a/1>r.1!|");
 }
 
-Test(directory_model, what_is_made_anew_at_once_stays_with_its_session)
+Test(directory_model, what_is_made_anew_at_once_stays_with_its_session_which_is_told)
 {
     set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
     LIST(&here, 1, "a/1");
@@ -162,7 +162,9 @@ Test(directory_model, what_is_made_anew_at_once_stays_with_its_session)
     tell(&here, LISTING_DELETED, "a/1", 1000);
     tell(&here, LISTING_CREATED, "a/1", 1001);
     directory_model_sweep(model, 1000 + 2 * DIRECTORY_GONE_MS);
-    expect("");
+    expect("+default/a/1>r.1!|");
+    tell(&here, LISTING_CREATED, "a/1", 1002);
+    expect("+default/a/1>r.1!|");
 }
 
 Test(directory_model, a_listing_says_what_is_gone_as_well)

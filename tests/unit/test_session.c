@@ -44,13 +44,21 @@ Test(session, nothing_is_read_before_the_position_is_loaded)
 
 Test(session, whoever_is_fenced_or_failed_never_writes_again)
 {
-    static const SessionState over[] = {SESSION_FENCED, SESSION_FAILED, SESSION_CLOSED};
+    static const SessionState over[] = {SESSION_FENCED, SESSION_FAILED};
 
     for (size_t i = 0; i < DS_COUNT(over); i++) {
         for (int to = 0; to < SESSION_STATE_COUNT; to++) {
             cr_expect(!session_edge_is_legal(over[i], (SessionState)to) || to == SESSION_ENDED,
                       "%d -> %d", (int)over[i], to);
         }
+    }
+}
+
+Test(session, a_closed_stream_is_only_left_by_loading_its_position_anew)
+{
+    for (int to = 0; to < SESSION_STATE_COUNT; to++) {
+        cr_expect_eq(session_edge_is_legal(SESSION_CLOSED, (SessionState)to),
+                     to == SESSION_ENDED || to == SESSION_LOAD, "closed -> %d", to);
     }
 }
 
