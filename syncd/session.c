@@ -370,7 +370,7 @@ session_stop(Session *session)
     session_stop_reading(session);
     if (session->state == SESSION_STREAM || session->state == SESSION_STOPPED ||
         session->state == SESSION_PROBE || session->state == SESSION_BACKOFF ||
-        session->state == SESSION_PARKED) {
+        session->state == SESSION_PARKED || session->state == SESSION_WAITING) {
         session_enter(session, SESSION_DRAIN);
     }
     if (session->state == SESSION_DRAIN) {

@@ -62,6 +62,12 @@ Test(session, a_closed_stream_is_only_left_by_loading_its_position_anew)
     }
 }
 
+Test(session, who_waits_for_a_stream_writes_what_is_gathered_before_it_ends)
+{
+    cr_expect(session_edge_is_legal(SESSION_WAITING, SESSION_DRAIN));
+    cr_expect_not(session_edge_is_legal(SESSION_WAITING, SESSION_ENDED));
+}
+
 Test(session, the_diagram_names_every_edge)
 {
     Buf out;
