@@ -8,6 +8,7 @@
 #include "common/json_scan.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/stream_glob.h"
 #include "sql/queries.h"
 
 #define REQUEST_MS_MAX    30000
@@ -19,6 +20,7 @@ static const LogScope scope = {.name = "syncd.after"};
 struct AfterSync {
     Loop *loop;
     ControlLink *link;
+    const SyncdConfig *config;
     const StreamKey *key;
     const StreamPlan *plan;
     LoopTimer *timer;
@@ -57,6 +59,20 @@ spec_takes(Str json, const StreamKey *key)
     return takes;
 }
 
+/* Whether SYNCD_STREAMS names or matches it. */
+static bool
+built_in_takes(const SyncdConfig *config, const StreamKey *key)
+{
+    bool takes = false;
+
+    if (str_eq(str_c(config->servers.servers[0].name), key->source)) {
+        for (size_t i = 0; i < config->stream_count && !takes; i++) {
+            takes = stream_glob_match(str_c(config->streams[i]), key->name);
+        }
+    }
+    return takes;
+}
+
 bool
 after_sync_may(const RouteProgress *progress, size_t count, const StreamKey *key, Str offset,
                bool closed, const char **out_why)
@@ -64,7 +80,7 @@ after_sync_may(const RouteProgress *progress, size_t count, const StreamKey *key
     Offset ours;
 
     *out_why = "the server's offsets do not say which life of the stream they are of";
-    if (!offset_parse(offset, &ours)) {
+    if (!offset_parse(offset, &ours) || ours.era == 0) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {
@@ -73,7 +89,7 @@ after_sync_may(const RouteProgress *progress, size_t count, const StreamKey *key
 
         *out_why = "a route takes the stream and has not begun with it";
         if (!route->known) {
-            if (route->spec.len > 0 && spec_takes(route->spec, key)) {
+            if (route->takes || (route->spec.len > 0 && spec_takes(route->spec, key))) {
                 return false;
             }
             continue;
@@ -186,6 +202,8 @@ after_sync_on_routes(void *arg, const PgReply *reply)
             .offset = pg_get(reply, (int)i, 2),
             .closed = str_eq(pg_get(reply, (int)i, 3), STR("t")),
         };
+        progress[i].takes =
+            progress[i].spec.len == 0 && built_in_takes(after->config, after->key);
     }
     if (!reply->ok ||
         !after_sync_may(progress, count, after->key, str_c(after->aim), deletes(after), &why)) {
@@ -205,6 +223,10 @@ after_sync_on_timer(void *arg)
     AfterSync *after = arg;
     const char *params[] = {after->key->source.ptr, after->key->name.ptr}; /* they end in NUL */
 
+    if (control_link_is_busy(after->link)) {
+        timer_start(after->timer, RETRY_MS + (int64_t)arc4random_uniform(RETRY_MS));
+        return;
+    }
     after->busy = true;
     control_link_query(after->link, sql_routes_of_stream, params, DS_COUNT(params),
                        after_sync_on_routes, after);
@@ -229,13 +251,16 @@ after_sync_committed(AfterSync *after, const Checkpoint *checkpoint)
     if (after == NULL || position_at_start(&checkpoint->position)) {
         return;
     }
+    /* What goes on behind its end is another life of the stream. */
+    after->over = after->over && strcmp(after->aim, checkpoint->position.offset) == 0;
     memcpy(after->committed, checkpoint->position.offset, sizeof(after->committed));
     after->closed = checkpoint->closed;
     after_sync_arm(after, after->plan->route->spec.grace_ms);
 }
 
 AfterSync *
-after_sync_new(Loop *loop, ControlLink *link, const StreamKey *key, const StreamPlan *plan)
+after_sync_new(Loop *loop, ControlLink *link, const SyncdConfig *config, const StreamKey *key,
+               const StreamPlan *plan)
 {
     if (plan->route->spec.after_sync == ROUTE_AFTER_KEEP) {
         return NULL;
@@ -243,6 +268,7 @@ after_sync_new(Loop *loop, ControlLink *link, const StreamKey *key, const Stream
     AfterSync *after = mem_zalloc(sizeof(*after));
     after->loop = loop;
     after->link = link;
+    after->config = config;
     after->key = key;
     after->plan = plan;
     after->timer = timer_new(loop, after_sync_on_timer, after);

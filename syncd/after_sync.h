@@ -13,12 +13,13 @@
 #include "syncd/checkpoint.h"
 #include "syncd/control_link.h"
 #include "syncd/stream_plan.h"
+#include "syncd/syncd_config.h"
 
 typedef struct AfterSync AfterSync;
 
-/* NULL when the route keeps what is loaded.  Key and plan are borrowed and outlive it. */
-AfterSync *after_sync_new(Loop *loop, ControlLink *link, const StreamKey *key,
-                          const StreamPlan *plan);
+/* NULL when the route keeps what is loaded.  Config, key and plan are borrowed and outlive it. */
+AfterSync *after_sync_new(Loop *loop, ControlLink *link, const SyncdConfig *config,
+                          const StreamKey *key, const StreamPlan *plan);
 void after_sync_free(AfterSync *after); /* accepts NULL */
 
 /* What is committed of the stream; as often as it changes.  Accepts NULL. */
@@ -27,6 +28,7 @@ void after_sync_committed(AfterSync *after, const Checkpoint *checkpoint);
 /* Where a route is with the stream. */
 typedef struct RouteProgress {
     Str spec;   /* "" for the built-in one */
+    bool takes; /* the stream is its own, whatever the spec says */
     bool known; /* it has had the stream; else the two below say nothing */
     Str offset;
     bool closed;

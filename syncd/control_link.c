@@ -301,6 +301,12 @@ control_link_forget(ControlLink *link, const void *arg)
 }
 
 bool
+control_link_is_busy(const ControlLink *link)
+{
+    return link->waiting_count >= CONTROL_LINK_WAITING_MAX / 2;
+}
+
+bool
 control_link_is_up(const ControlLink *link)
 {
     return link->up;

@@ -36,4 +36,6 @@ void control_link_query(ControlLink *link, const char *sql, const char *const *p
                         PgReplyFn fn, void *arg);
 /* No callback with that arg comes any more; what runs may still take effect. */
 void control_link_forget(ControlLink *link, const void *arg);
+/* Half of the line is taken: what can wait leaves the rest to leases. */
+bool control_link_is_busy(const ControlLink *link);
 bool control_link_is_up(const ControlLink *link); /* the last statement reached Postgres */

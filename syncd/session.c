@@ -510,7 +510,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
               own->plan->route->sink, &lane_callbacks, session);
     session->plan = own->plan;
-    session->after = after_sync_new(shared->loop, shared->link, own->key, own->plan);
+    session->after = after_sync_new(shared->loop, shared->link, config, own->key, own->plan);
     session->lane.route = own->key->route;
     session->lane.lease_epoch = own->lease_epoch;
     session->stats = stats_of_stream(shared->stats, own->key->route, own->partition);

@@ -301,7 +301,7 @@ session_probed(Session *session)
     const SessionProbe *probe = session->probe;
     const char *ours = source_position(session->source)->offset;
     Offset own;
-    bool has_eras = offset_parse(str_c(probe->next_offset), &own);
+    bool has_eras = offset_parse(str_c(probe->next_offset), &own) && own.era != 0;
     Error err;
 
     parking_set_ttl(&session->parking, probe->ttl_s,

@@ -41,11 +41,13 @@ Test(after_sync, a_route_that_has_not_begun_is_waited_for_if_the_stream_is_its)
     RouteProgress elsewhere = {.spec = STR(ELSEWHERE)};
     RouteProgress unreadable = {.spec = STR("{\"of\":\"a later version\"}")};
     RouteProgress built_in = {.spec = STR_EMPTY};
+    RouteProgress listed = {.spec = STR_EMPTY, .takes = true};
 
     cr_expect_not(may(&takes, 1, AT_3, false));
     cr_expect(may(&elsewhere, 1, AT_3, false));
     cr_expect_not(may(&unreadable, 1, AT_3, false));
     cr_expect(may(&built_in, 1, AT_3, false));
+    cr_expect_not(may(&listed, 1, AT_3, false), "SYNCD_STREAMS has it");
 }
 
 Test(after_sync, another_life_of_the_stream_is_never_touched)
@@ -53,9 +55,12 @@ Test(after_sync, another_life_of_the_stream_is_never_touched)
     RouteProgress other = {.known = true, .offset = STR("0000000000000008_0000000000000009")};
     RouteProgress start = {.known = true, .offset = STR("-1")};
     RouteProgress opaque = {.known = true, .offset = STR("o00007")};
+    RouteProgress no_era = {.known = true, .offset = STR("0000000000000000_0000000000000009")};
 
     cr_expect_not(may(&other, 1, AT_3, false));
     cr_expect_not(may(&start, 1, AT_3, false));
     cr_expect_not(may(&opaque, 1, AT_3, false));
     cr_expect_not(may(&opaque, 1, "o00005", false), "offsets that do not name their era");
+    cr_expect_not(may(&no_era, 1, "0000000000000000_0000000000000009", false),
+                  "other servers have offsets that look like ours");
 }
