@@ -500,13 +500,13 @@ supervisor_free(Supervisor *supervisor)
         writer_free(supervisor->writers[i]);
     }
     lease_free(supervisor->lease);
-    control_link_free(supervisor->link);
     RB_FOREACH_SAFE(post, PostTree, &supervisor->wanted, next)
     {
         session_free(post->session);
         stream_plan_done(&post->run_plan);
         post_free(post);
     }
+    control_link_free(supervisor->link); /* sessions ask it */
     timer_free(supervisor->stop_timer);
     servers_free(supervisor->servers);
     free(supervisor->application_name);

@@ -16,6 +16,7 @@ static const char *const state_names[WRITER_STATE_COUNT] = {
     [WRITER_CONNECT] = "connect",
     [WRITER_WAIT] = "wait",
     [WRITER_SETTLE] = "settle",
+    [WRITER_VERIFY] = "verify",
     [WRITER_IDLE] = "idle",
     [WRITER_JOB] = "job",
     [WRITER_SMALL] = "small",
@@ -630,7 +631,8 @@ writer_free(Writer *writer)
     transaction_done(&writer->transaction);
     state_fold_done(&writer->fold);
     buf_done(&writer->scratch);
-    free(writer);
+    writer->state = WRITER_OFF; /* a pick may be scheduled */
+    loop_defer_free(writer->loop, writer);
 }
 
 void
