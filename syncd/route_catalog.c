@@ -35,6 +35,7 @@ struct RouteCatalog {
     int64_t version; /* of ds_sync.control when the rows were read; -1: never */
     int64_t asked;   /* the one being read */
     int64_t recheck_ms;
+    bool unreported; /* what runs is not in ds_sync.route_state yet */
     CatalogRow *rows;
     size_t row_count;
     CatalogRow *coming;
@@ -143,6 +144,7 @@ catalog_on_reported(void *arg, const PgReply *reply)
 
     if (!reply->ok) {
         catalog->version = -1; /* read and report it all again */
+        catalog->unreported = true;
         log_debug(&scope, LOG_FIELDS(), "the states of routes could not be stored: %s",
                   reply->err.text);
     }
@@ -212,12 +214,15 @@ catalog_complete(RouteCatalog *catalog)
     catalog->coming_count = 0;
     catalog->version = catalog->asked;
     catalog->recheck_ms = failed ? loop_now_ms(catalog->loop) + RECHECK_MS : 0;
-    if (!changed) {
-        catalog_wait(catalog);
-        return;
+    if (changed) {
+        catalog_tell(catalog);
     }
-    catalog_tell(catalog);
-    catalog_report(catalog);
+    if (changed || catalog->unreported) {
+        catalog->unreported = false;
+        catalog_report(catalog);
+    } else {
+        catalog_wait(catalog);
+    }
 }
 
 /* --- one row --- */
