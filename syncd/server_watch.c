@@ -312,6 +312,9 @@ watch_on_stream(void *arg, ListingKind kind, Str name)
 {
     ServerWatch *watch = arg;
 
+    if (str_eq(name, STR(WATCH_WAKE_STREAM))) {
+        return; /* ours, whatever matches it */
+    }
     watch->seen++;
     watch->callbacks->tell(watch->arg, watch->config.server, kind, name);
 }

@@ -5,7 +5,8 @@
  * With an admin listener: the listing, page by page, then its changes by long-poll; 410 means that
  * too much was missed, so it lists again.  Without one: a pull-wake subscription for each pattern,
  * whose view names the streams that match; it is looked at every few seconds and never claimed, so
- * it needs no token and wakes nobody.  Does nothing while there are no patterns.
+ * it needs no token and wakes nobody.  The wake stream itself is never told.  Does nothing while
+ * there are no patterns.
  */
 #pragma once
 
