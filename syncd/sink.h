@@ -27,7 +27,7 @@ typedef enum UnitKind { UNIT_JSON, UNIT_BYTES } UnitKind;
 /* A column as the catalogue has it. */
 typedef struct SinkTableColumn {
     const char *name;
-    const char *type; /* as format_type() writes it: goes into statements as it is */
+    const char *type; /* as table_columns.sql writes it: goes into statements as it is */
     bool not_null;
     bool has_default; /* or fills itself in another way */
     bool generated;   /* nobody may write it */

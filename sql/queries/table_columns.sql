@@ -1,5 +1,16 @@
 -- $1 schema, $2 table: its columns as a sink needs them.  None: there is no such table.
-SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+-- Types of texts and of bits are without their length, and domains are the type below them: a cast to
+-- varchar(5) cuts what is longer without a word, where the column itself refuses it.
+SELECT a.attname,
+       (WITH RECURSIVE base AS (
+            SELECT b.oid, a.atttypmod AS typmod, b.typtype, b.typbasetype, b.typtypmod, b.typcategory
+            FROM pg_catalog.pg_type b WHERE b.oid = a.atttypid
+            UNION ALL
+            SELECT b.oid, base.typtypmod, b.typtype, b.typbasetype, b.typtypmod, b.typcategory
+            FROM base JOIN pg_catalog.pg_type b ON b.oid = base.typbasetype WHERE base.typtype = 'd')
+        SELECT format_type(oid, CASE WHEN typcategory IN ('S', 'V', 'A') THEN -1 ELSE typmod END)
+        FROM base WHERE typtype <> 'd'),
+       a.attnotnull,
        a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '',
        a.attgenerated <> '' OR a.attidentity = 'a'
 FROM pg_catalog.pg_attribute a

@@ -186,6 +186,24 @@ def test_a_value_that_its_column_refuses_is_a_fault_of_the_row(count, connection
     assert syncd.stop() == 0
 
 
+@pytest.mark.parametrize("count", [1, 120], ids=["small", "copied"])
+def test_a_value_that_is_too_long_for_its_column_is_not_cut(count, connection, apply, server, start):
+    connection.cursor().execute("CREATE DOMAIN public.short AS varchar(3)")
+    apply(of_type("text", columns={name: {"pointer": f"/{name}", "type": kind} for name, kind in
+                                   (("v", "varchar(5)"), ("c", "char(2)"), ("b", "bit(3)"), ("d", "public.short"))}))
+    server.create(STREAM)
+    full = {"v": "12345", "c": "ab", "b": "101", "d": "123"}
+    bad = [{"v": "123456"}, {"c": "abc"}, {"b": "1010"}, {"d": "1234"}]
+    server.append(STREAM, bad + [full] * count)
+    syncd = start()
+    wait_position(connection, syncd, len(bad) + count)
+    assert [(seq, state) for seq, _, state, _ in letters(connection, "text")] == \
+        [(0, "22001"), (1, "22001"), (2, "22026"), (3, "22001")]
+    assert query(connection, "SELECT DISTINCT v, c, b::text, d, count(*) OVER () FROM public.as_text") == \
+        [("12345", "ab", "101", "123", count)]
+    assert syncd.stop() == 0
+
+
 def test_half_of_5000_rows_may_have_a_bad_value(postgres_server, database, apply, fake, start):
     """The writer does not ask for them one by one."""
     connection = database[1]
@@ -205,6 +223,7 @@ def test_half_of_5000_rows_may_have_a_bad_value(postgres_server, database, apply
 
 
 # --- who is at fault ---
+
 
 def test_a_key_of_any_name_that_is_taken_stops_the_stream(connection, apply, server, start):
     """Somebody else's rows in the way are no fault of the messages: nothing becomes a dead letter."""
