@@ -105,7 +105,8 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no such dead letter of a route of state' USING ERRCODE = 'no_data_found';
     END IF;
-    v_table := v_spec->>'table';
+    -- As it stands, in upper and lower case.
+    v_table := format('%I.%I', split_part(v_spec->>'table', '.', 1), split_part(v_spec->>'table', '.', 2));
     v_type := v_message->>'type';
     v_key := v_message->>'key';
     v_op := coalesce(v_message->>'operation', v_message->'headers'->>'operation');
@@ -119,14 +120,20 @@ BEGIN
     SELECT coalesce(array_agg(c.key ORDER BY c.number), '{}'),
            coalesce(array_agg(v_message #>> (
                SELECT array_agg(replace(replace(part, '~1', '/'), '~0', '~') ORDER BY at)
-               FROM unnest(string_to_array(substr(c.value->>'pointer', 2), '/')) WITH ORDINALITY AS p (part, at))
+               FROM regexp_split_to_table(substr(c.value->>'pointer', 2), '/') WITH ORDINALITY AS p (part, at))
                ORDER BY c.number), '{}')
     INTO v_columns, v_fields
     FROM jsonb_each(coalesce(v_spec->'columns', '{}')) WITH ORDINALITY AS c (key, value, number);
+    IF v_op NOT IN ('delete', 'remove', 'append') AND EXISTS (
+        SELECT FROM jsonb_each(coalesce(v_spec->'columns', '{}')) WITH ORDINALITY AS c (key, value, number)
+        WHERE c.value->>'required' = 'true' AND v_fields[c.number] IS NULL) THEN
+        RAISE EXCEPTION 'a column that is required has no value in the message' USING ERRCODE = 'not_null_violation';
+    END IF;
     v_columns := v_columns || (v_spec->'payload'->>'column');
     v_fields := v_fields || CASE v_spec->'payload'->>'type'
         WHEN 'bytea' THEN convert_to((v_message->'value')::text, 'UTF8')::text ELSE (v_message->'value')::text END;
-    SELECT array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY c.number) INTO v_types
+    -- Without their length: a cast to varchar(5) would cut what the column refuses.
+    SELECT array_agg(format_type(a.atttypid, -1) ORDER BY c.number) INTO v_types
     FROM unnest(v_columns) WITH ORDINALITY AS c (name, number)
     JOIN pg_attribute a ON a.attrelid = v_table AND a.attname = c.name;
 

@@ -313,6 +313,31 @@ def test_letters_of_an_open_snapshot_are_replayed_into_it(database, folder, serv
     assert look(database)[1] == {("t", "a"): (5, ["x", "y"]), ("t", "k"): (4, "within")}
 
 
+def test_a_letter_is_replayed_by_the_rules_of_its_route(database, folder, server, start_syncd):
+    """Into its own table, neither cut nor without what is required."""
+    server.create(STREAM)
+    columns = {"name": {"pointer": "/value/name", "type": "varchar(5)", "required": True},
+               "blank": {"pointer": "/", "type": "text"}}
+    environment = declare(database, folder, server, on_error="dead_letter", table="public.State", columns=columns)
+    cursor = database[1].cursor()
+    cursor.execute('ALTER TABLE public."State" ALTER COLUMN name DROP NOT NULL')
+    cursor.execute('CREATE TABLE public.state (LIKE public."State" INCLUDING ALL)')     # what look() sees
+    good = change("good", "set", {"name": "12345"})
+    server.append(STREAM, [change("long", "set", {"name": "123456"}), change("none", "set", {}),
+                           {**good, "key": "mended", "": "b", "value": {"name": "longer"}}, good])
+    syncd = start_syncd([], **environment)
+    wait_seq(database, 4, syncd)
+    assert [(seq, state) for seq, _, state, _ in letters(database)] == [(0, "22001"), (1, "23502"), (2, "22001")]
+    for seq, what in ((0, "too long"), (1, "required")):
+        with pytest.raises(Exception, match=what):
+            replay(database, seq)
+    cursor.execute('ALTER TABLE public."State" ALTER COLUMN name TYPE varchar(6)')
+    assert replay(database, 2) == "replayed"
+    cursor.execute('SELECT key, seq, name, blank FROM public."State" ORDER BY seq')
+    assert cursor.fetchall() == [("mended", 2, "longer", "b"), ("good", 3, "12345", None)]
+    assert look(database)[1] == {}
+
+
 def test_mapped_columns_follow_the_change_that_set_the_value(database, folder, server, start_syncd):
     server.create(STREAM)
     environment = declare(database, folder, server, on_error="dead_letter", columns={
