@@ -1,4 +1,5 @@
--- $1 stream_ids, $2 generations: how the sets of these streams stand.  Who is new gets its row.
+-- $1 stream_ids, $2 generations: how the sets of these streams stand, in the order of their ids, by which
+-- they are found.  Who is new gets its row.
 WITH wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[]) AS w (stream_id, generation)
 ), added AS (
@@ -10,3 +11,4 @@ SELECT s.stream_id, s.generation, coalesce(s.snapshot_seq, -1)
 FROM ds_sync.state_stream s JOIN wanted USING (stream_id)
 UNION ALL
 SELECT stream_id, generation, coalesce(snapshot_seq, -1) FROM added
+ORDER BY 1
