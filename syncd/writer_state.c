@@ -167,6 +167,19 @@ changed(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
+static void
+marked(Writer *writer, const PgReply *reply)
+{
+    int64_t missing;
+
+    if (reply->rows != 1 || !read_number(reply, 0, 0, &missing) || missing != 0) {
+        answer_is_wrong(writer);
+        return;
+    }
+    writer->state_step++;
+    send_step(writer);
+}
+
 void
 writer_changes_refused(Writer *writer, const PgReply *reply)
 {
@@ -204,8 +217,7 @@ writer_changes_reply(Writer *writer, const PgReply *reply)
         changed(writer, reply);
         break;
     case STATE_STEP_MARK:
-        writer->state_step++;
-        send_step(writer);
+        marked(writer, reply);
         break;
     case STATE_STEP_COUNT:
         DS_UNREACHABLE("a step behind the last one");

@@ -450,10 +450,17 @@ commit_reply(Writer *writer, const PgReply *reply)
 static void
 pad_reply(Writer *writer, const PgReply *reply)
 {
-    if (reply->ok) {
-        send_commit(writer);
-    } else {
+    Error err;
+
+    if (!reply->ok) {
         writer_write_failed(writer, reply);
+    } else if (reply->rows_affected != 1) {
+        (void)error_set(&err, ERR_CONFIG,
+                        "the row of ds_sync.electric_pad is gone, and Electric would lose this "
+                        "transaction: INSERT INTO ds_sync.electric_pad DEFAULT VALUES");
+        writer_blame(writer, NULL, LANE_REFUSED, &err);
+    } else {
+        send_commit(writer);
     }
 }
 

@@ -1,5 +1,5 @@
 -- $1 stream_ids, $2 generations, $3 snapshot_seqs or -1, $4 cleared_seqs or -1.  What was deleted before
--- the table was emptied needs no tombstone any more.
+-- the table was emptied needs no tombstone any more.  The answer is how many were not there, which is none.
 WITH wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[])
         AS w (stream_id, generation, snapshot_seq, cleared_seq)
@@ -14,4 +14,4 @@ WITH wanted AS (
     DELETE FROM ds_sync.state_tombstone t USING wanted w
     WHERE t.stream_id = w.stream_id AND t.seq <= w.cleared_seq
 )
-SELECT count(*) FROM marked
+SELECT (SELECT count(*) FROM wanted) - (SELECT count(*) FROM marked)

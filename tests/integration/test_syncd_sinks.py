@@ -224,6 +224,17 @@ def test_half_of_5000_rows_may_have_a_bad_value(postgres_server, database, apply
 
 # --- who is at fault ---
 
+def test_without_the_row_that_electric_needs_the_stream_stops(connection, apply, server, start):
+    """Electric would lose a transaction of 200 rows; nothing of it is committed."""
+    apply(of_type("json"))
+    connection.cursor().execute("DELETE FROM ds_sync.electric_pad")
+    server.create(STREAM)
+    server.append(STREAM, list(range(200)))
+    syncd = start(wait=False)
+    assert "electric_pad" in wait_failed(connection, syncd, "json")
+    assert as_bytes(connection, "json") == []
+    assert syncd.stop() == 0
+
 
 def test_a_key_of_any_name_that_is_taken_stops_the_stream(connection, apply, server, start):
     """Somebody else's rows in the way are no fault of the messages: nothing becomes a dead letter."""
