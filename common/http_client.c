@@ -40,9 +40,8 @@ http_client_on_close_socket(void *arg, curl_socket_t fd)
 {
     HttpClient *client = arg;
 
-    if (fd == client->kept_fd) {
-        client->kept_fd = -1;
-        client->kept = true;
+    if (client->keeps && client->kept_fd < 0) {
+        client->kept_fd = fd;
         return 0;
     }
     return close(fd);
@@ -90,10 +89,9 @@ socket_free(HttpSocket *entry)
 
 /* CURLMOPT_SOCKETFUNCTION: what libcurl wants to hear of a socket. */
 static int
-on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+on_curl_socket(CURL *easy DS_UNUSED, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
     HttpClient *client = arg;
-    HttpTransfer *transfer = NULL;
     HttpSocket *entry = socket_arg;
     unsigned events = 0;
 
@@ -111,10 +109,6 @@ on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_a
         entry->watch = fd_new(client->loop, fd, on_socket_event, entry);
         LIST_INSERT_HEAD(&client->sockets, entry, link);
         (void)curl_multi_assign(client->multi, fd, entry);
-    }
-    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
-    if (transfer != NULL) {
-        transfer->read.fd = fd;
     }
     if (what & CURL_POLL_IN) {
         events |= LOOP_READABLE;

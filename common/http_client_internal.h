@@ -109,8 +109,8 @@ struct HttpClient {
     const Secret *bearer;
     int64_t connect_ms_max;
     bool has_proxy;    /* perhaps: a setting of curl's environment names one */
-    int kept_fd;       /* libcurl is to leave this one open; -1: none */
-    bool kept;         /* it did */
+    bool keeps;        /* the next socket that libcurl closes is to stay open */
+    int kept_fd;       /* that one; -1: it closed none */
     char *long_buffer; /* of all long reads */
     int in_curl;       /* depth of calls into libcurl that may call us back */
     bool closing;

@@ -178,19 +178,21 @@ on_adopt(void *arg)
     if (transfer->state != HTTP_TRANSFER_ACTIVE) {
         return; /* ended meanwhile */
     }
-    client->kept_fd = transfer->read.fd;
-    client->kept = false;
+    /* The connection of a transfer that is not over cannot serve another: it is closed first of all.
+     * Which one it is libcurl does not say before, for an answer that is there at once is read
+     * without asking to watch the socket. */
+    client->kept_fd = -1;
+    client->keeps = true;
     client->in_curl++;
     (void)curl_multi_remove_handle(client->multi, transfer->easy);
     client->in_curl--;
-    client->kept_fd = -1;
+    client->keeps = false;
     transfer->in_multi = false;
     curl_easy_cleanup(transfer->easy);
     transfer->easy = NULL;
     http_headers_free(transfer->headers);
     transfer->headers = NULL;
-    if (!client->kept) {
-        transfer->read.fd = -1;
+    if (client->kept_fd < 0) {
         long_fail(transfer, "libcurl closed the connection", "");
         return;
     }
@@ -198,6 +200,7 @@ on_adopt(void *arg)
         client->long_buffer = mem_alloc(LONG_BUFFER_BYTES);
     }
     transfer->curl_paused = false;
+    transfer->read.fd = client->kept_fd;
     transfer->read.watch = fd_new(client->loop, transfer->read.fd, on_long_event, transfer);
     http_long_pause(transfer);
 }

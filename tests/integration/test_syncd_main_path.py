@@ -35,6 +35,22 @@ def test_many_streams_are_loaded_side_by_side(database, server, start_syncd):
         wait_rows(database, messages(0, 30), syncd, name)
 
 
+def test_reads_that_are_answered_at_once_are_not_begun_twice(database, server, start_syncd):
+    """Each on a connection that served a HEAD before, whose socket libcurl may not watch any more."""
+    names = [f"once/{number}" for number in range(50)]
+    for name in names:
+        server.create(name)
+        server.append(name, messages(0, 1))
+    for _ in range(2):
+        syncd = start_syncd(names)
+        for name in names:
+            wait_rows(database, messages(0, 1), syncd, name)
+        syncd.wait_for(lambda: {stream["state"] for stream in syncd.status()["streams"]} == {"running"},
+                       "to read all")
+        assert syncd.stop() == 0
+        assert "source.retry" not in syncd.log_text()
+
+
 def test_a_row_can_be_found_again_in_the_stream_by_its_offset(database, server, start_syncd):
     server.create("main/offset")
     syncd = start_syncd(["main/offset"])
