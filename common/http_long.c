@@ -178,8 +178,8 @@ on_adopt(void *arg)
     if (transfer->state != HTTP_TRANSFER_ACTIVE) {
         return; /* ended meanwhile */
     }
-    /* The connection of a transfer that is not over cannot serve another: it is closed first of all.
-     * Which one it is libcurl does not say before, for an answer that is there at once is read
+    /* The connection of a transfer that is not over cannot serve another: it is closed first of
+     * all. Which one it is libcurl does not say before, for an answer that is there at once is read
      * without asking to watch the socket. */
     client->kept_fd = -1;
     client->keeps = true;
