@@ -202,8 +202,7 @@ after_sync_on_routes(void *arg, const PgReply *reply)
             .offset = pg_get(reply, (int)i, 2),
             .closed = str_eq(pg_get(reply, (int)i, 3), STR("t")),
         };
-        progress[i].takes =
-            progress[i].spec.len == 0 && built_in_takes(after->config, after->key);
+        progress[i].takes = progress[i].spec.len == 0 && built_in_takes(after->config, after->key);
     }
     if (!reply->ok ||
         !after_sync_may(progress, count, after->key, str_c(after->aim), deletes(after), &why)) {

@@ -12,24 +12,12 @@
 static const LogScope scope = {.name = "syncd.writer"};
 
 static const char *const state_names[WRITER_STATE_COUNT] = {
-    [WRITER_OFF] = "off",
-    [WRITER_CONNECT] = "connect",
-    [WRITER_WAIT] = "wait",
-    [WRITER_SETTLE] = "settle",
-    [WRITER_VERIFY] = "verify",
-    [WRITER_IDLE] = "idle",
-    [WRITER_JOB] = "job",
-    [WRITER_SMALL] = "small",
-    [WRITER_BEGIN] = "begin",
-    [WRITER_GUARD] = "guard",
-    [WRITER_ROWS] = "rows",
-    [WRITER_SIEVE_FILL] = "sieve_fill",
-    [WRITER_SIEVE] = "sieve",
-    [WRITER_CHANGES] = "changes",
-    [WRITER_LETTERS] = "letters",
-    [WRITER_PAD] = "pad",
-    [WRITER_COMMIT] = "commit",
-    [WRITER_ROLLBACK] = "rollback",
+    [WRITER_OFF] = "off",       [WRITER_CONNECT] = "connect", [WRITER_WAIT] = "wait",
+    [WRITER_SETTLE] = "settle", [WRITER_VERIFY] = "verify",   [WRITER_IDLE] = "idle",
+    [WRITER_JOB] = "job",       [WRITER_SMALL] = "small",     [WRITER_BEGIN] = "begin",
+    [WRITER_GUARD] = "guard",   [WRITER_ROWS] = "rows",       [WRITER_SIEVE_FILL] = "sieve_fill",
+    [WRITER_SIEVE] = "sieve",   [WRITER_CHANGES] = "changes", [WRITER_LETTERS] = "letters",
+    [WRITER_PAD] = "pad",       [WRITER_COMMIT] = "commit",   [WRITER_ROLLBACK] = "rollback",
 };
 
 /* Inside a transaction every state may lose its connection (wait) or fail (rollback). */
