@@ -45,12 +45,10 @@ sql_literal(Buf *out, Str text, Error *err)
     return buf_append_char(out, '\'', err);
 }
 
+/* Begins with a comma: something stands before it. */
 static bool
-append_columns(const Sink *sink, Buf *out, Error *err)
+append_value_columns(const Sink *sink, Buf *out, Error *err)
 {
-    if (!buf_append(out, STR("stream_name, generation, seq, ds_offset"), err)) {
-        return false;
-    }
     for (size_t i = 0; i < sink->value_count; i++) {
         if (!buf_append(out, STR(", "), err) ||
             !sql_identifier(out, str_c(sink->values[i].column), err)) {
@@ -61,14 +59,27 @@ append_columns(const Sink *sink, Buf *out, Error *err)
 }
 
 static bool
-append_params(const Sink *sink, Buf *out, Error *err)
+append_arrays_from(const Sink *sink, size_t first_param, Buf *out, Error *err)
 {
     for (size_t i = 0; i < sink->value_count; i++) {
-        if (!buf_printf(out, err, ", $%zu::text[]", SMALL_FIRST_PARAM + i)) {
+        if (!buf_printf(out, err, ", $%zu::text[]", first_param + i)) {
             return false;
         }
     }
     return true;
+}
+
+static bool
+append_columns(const Sink *sink, Buf *out, Error *err)
+{
+    return buf_append(out, STR("stream_name, generation, seq, ds_offset"), err) &&
+           append_value_columns(sink, out, err);
+}
+
+static bool
+append_params(const Sink *sink, Buf *out, Error *err)
+{
+    return append_arrays_from(sink, SMALL_FIRST_PARAM, out, err);
 }
 
 static bool
@@ -189,26 +200,9 @@ append_state_assigned(const Sink *sink, Buf *out, Error *err)
 }
 
 static bool
-append_state_columns(const Sink *sink, Buf *out, Error *err)
-{
-    for (size_t i = 0; i < sink->value_count; i++) {
-        if (!buf_append(out, STR(", "), err) ||
-            !sql_identifier(out, str_c(sink->values[i].column), err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool
 append_state_params(const Sink *sink, Buf *out, Error *err)
 {
-    for (size_t i = 0; i < sink->value_count; i++) {
-        if (!buf_printf(out, err, ", $%zu::text[]", STATE_FIRST_PARAM + i)) {
-            return false;
-        }
-    }
-    return true;
+    return append_arrays_from(sink, STATE_FIRST_PARAM, out, err);
 }
 
 static bool
@@ -268,7 +262,7 @@ static const struct {
     {STR("staged_payload"), append_staged_payload},
     {STR("staged_values"), append_staged_values},
     {STR("state_assigned"), append_state_assigned},
-    {STR("state_columns"), append_state_columns},
+    {STR("state_columns"), append_value_columns},
     {STR("state_params"), append_state_params},
     {STR("stored"), append_stored},
     {STR("table"), append_table},
