@@ -30,17 +30,6 @@ server_origin_check(Str url, const char *setting, Str *out, Error *err)
     return true;
 }
 
-static ServerConfig *
-list_find(ServerList *list, Str name)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        if (str_eq(name, str_c(list->servers[i].name))) {
-            return &list->servers[i];
-        }
-    }
-    return NULL;
-}
-
 const ServerConfig *
 server_list_find(const ServerList *list, Str name)
 {
@@ -50,6 +39,28 @@ server_list_find(const ServerList *list, Str name)
         }
     }
     return NULL;
+}
+
+static ServerConfig *
+list_find(ServerList *list, Str name)
+{
+    const ServerConfig *found = server_list_find(list, name);
+
+    return found == NULL ? NULL : &list->servers[found - list->servers];
+}
+
+/* Under two names, each would let go of streams that the other has not loaded. */
+static bool
+origin_is_new(const ServerList *list, Str name, Str origin, Error *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (str_eq(origin, str_c(list->servers[i].url))) {
+            return error_set(err, ERR_CONFIG,
+                             "SYNCD_SERVERS: %.*s is the server %s already is: one name for each",
+                             STR_ARG(name), list->servers[i].name);
+        }
+    }
+    return true;
 }
 
 static void
@@ -95,7 +106,8 @@ add_server(ServerList *list, Str name, Str value, Error *err)
     if (list->count == SERVERS_MAX) {
         return error_set(err, ERR_CONFIG, "SYNCD_SERVERS: more than %d servers", SERVERS_MAX);
     }
-    if (!server_origin_check(value, "SYNCD_SERVERS", &origin, err)) {
+    if (!server_origin_check(value, "SYNCD_SERVERS", &origin, err) ||
+        !origin_is_new(list, name, origin, err)) {
         return false;
     }
     list_add(list, name, origin);

@@ -57,6 +57,8 @@ Test(server_list, a_list_that_could_mean_two_things_is_refused)
     expect_refused(texts_with("eu=http://u:p@a", NULL, NULL), "without user");
     expect_refused(texts_with("eu=http://a,eu=http://b", NULL, NULL), "two servers");
     expect_refused(texts_with("default=http://a", NULL, NULL), "SYNCD_SOURCE");
+    expect_refused(texts_with("eu=http://h:1/", NULL, NULL), "one name for each");
+    expect_refused(texts_with("eu=http://a,us=http://a", NULL, NULL), "one name for each");
     expect_refused(texts_with(NULL, "eu=http://a", NULL), "no server");
     expect_refused(texts_with(NULL, "default=http://a,default=http://b", NULL), "twice");
     expect_refused(texts_with(NULL, NULL, "eu=/x"), "no server");
@@ -68,13 +70,13 @@ Test(server_list, no_more_servers_than_the_limit)
 {
     ServerList list = {0};
     ServerTexts texts;
-    char more[SERVERS_MAX * 16] = "";
+    char more[SERVERS_MAX * 20] = "";
     Error err;
 
     for (int i = 1; i < SERVERS_MAX; i++) {
         size_t at = strlen(more);
 
-        (void)snprintf(more + at, sizeof(more) - at, "%ss%d=http://a", i == 1 ? "" : ",", i);
+        (void)snprintf(more + at, sizeof(more) - at, "%ss%d=http://%d", i == 1 ? "" : ",", i, i);
     }
     texts = texts_with(more, NULL, NULL);
     cr_assert(server_list_load(&list, &texts, &err), "%s", err.text);
