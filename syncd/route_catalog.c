@@ -292,10 +292,11 @@ server_suits(const Servers *servers, const RouteSpec *spec, Error *err)
                          "the server \"%s\" is none of this instance's: see SYNCD_SERVERS",
                          spec->server);
     }
-    if (spec->after_sync == ROUTE_AFTER_TRIM && server->admin_url == NULL) {
+    /* Deleting needs none, but relies on eras and If-Match, which other servers may not have. */
+    if (spec->after_sync != ROUTE_AFTER_KEEP && server->admin_url == NULL) {
         return error_set(err, ERR_CONFIG,
-                         "to trim streams the admin listener of server \"%s\" is needed: see "
-                         "SYNCD_ADMIN_URLS",
+                         "to trim or delete streams the admin listener of server \"%s\" is "
+                         "needed, which shows that it is a ds-server: see SYNCD_ADMIN_URLS",
                          spec->server);
     }
     return true;

@@ -174,12 +174,13 @@ def test_a_bad_route_is_reported_and_stops_no_other(connection, server, start):
     assert syncd.stop() == 0
 
 
-def test_a_route_that_trims_needs_the_admin_listener(connection, server, start):
+@pytest.mark.parametrize("after_sync", ["trim", "delete_closed"])
+def test_a_route_that_lets_go_of_streams_needs_the_admin_listener(after_sync, connection, server, start):
     server.create("chat/1")
     syncd = start(admin=False)
-    routes.declare(connection, "trims", ["chat/1"], TABLE, after_sync="trim")
-    syncd.wait_for(lambda: routes.state(connection, "trims"), "to report it")
-    state, reason = routes.state(connection, "trims")
+    routes.declare(connection, "r", ["chat/1"], TABLE, after_sync=after_sync)
+    syncd.wait_for(lambda: routes.state(connection, "r"), "to report it")
+    state, reason = routes.state(connection, "r")
     assert state == "failed" and "SYNCD_ADMIN_URLS" in reason
     assert syncd.stop() == 0
 
