@@ -367,9 +367,10 @@ def test_rows_that_somebody_else_made_newer_stop_the_stream(database, folder, se
     environment = declare(database, folder, server)
     database[1].cursor().execute("INSERT INTO public.state VALUES (%s, 't', 'k', 99, '1')", (STREAM,))
     server.append(STREAM, [change("k", "set", 2)])
-    start_syncd([], **environment)
+    syncd = start_syncd([], **environment)
     ds.wait_until(lambda: state_of(database[1], STREAM)[0] in ("stopped", "failed"), what="the stream to stop")
     assert look(database) == (0, {("t", "k"): (99, 1)})
+    syncd.wait_ready()  # nor does who asks only now wait for ever
 
 
 def test_a_stream_that_is_made_anew_takes_the_rows_of_the_old_one_away(database, folder, server, start_syncd):

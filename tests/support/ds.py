@@ -163,13 +163,14 @@ class Process:
         """Until its log contains text."""
         self.wait_for(lambda: text in self.log_text(), f"to say {text!r}", seconds)
 
-    def wait_http(self, url, seconds=HANG_SECONDS, tls=None):
-        """Until GET url is 200."""
+    def wait_http(self, url, seconds=HANG_SECONDS, tls=None, or_else=b""):
+        """Until GET url is 200, or its body begins with or_else, where that is not empty."""
         def answered():
             try:
-                return http("GET", url, timeout=2, tls=tls)[0] == 200
+                status, _, body = http("GET", url, timeout=2, tls=tls)
             except OSError:
                 return False
+            return status == 200 or (or_else != b"" and body.startswith(or_else))
         self.wait_for(answered, f"to answer {url}", seconds)
 
     def kill(self):
@@ -455,6 +456,8 @@ class DsServer(Listener):
 
 
 class Syncd(Listener):
+    ALL_DEAD = b"every stream that is not closed is stopped"
+
     def __init__(self, folder, server_url, postgres_url, streams, port=None, environment=None,
                  name="syncd", binary=None, arguments=()):
         super().__init__(name, [binary or program("syncd"), *arguments], folder, {
@@ -471,7 +474,8 @@ class Syncd(Listener):
         return f"http://127.0.0.1:{self.port}"
 
     def wait_ready(self):
-        self.wait_http(f"{self.url}/readyz")
+        """Until it is ready, or would never be: a stream may fail before anybody has asked."""
+        self.wait_http(f"{self.url}/readyz", or_else=self.ALL_DEAD)
         return self
 
     def status(self):
