@@ -15,6 +15,7 @@
 #define LIST_BYTES_MAX      (LEASE_PARTITIONS_MAX * 24u)
 #define NAMES_BYTES_MAX     (1u << 20) /* of dead neighbours */
 #define NEIGHBOUR_BYTES_MAX 512        /* a longer name is not one of ours */
+#define LEAVE_RETRY_MS      250        /* between two tries to give back what is ours */
 
 static const LogScope scope = {.name = "syncd.lease"};
 
@@ -372,12 +373,24 @@ release_answered(Lease *lease)
     }
 }
 
+/* Whether others would have to wait for something of ours to end by itself. */
+static bool
+lease_owes(const Lease *lease)
+{
+    return lease->table.in_state[LEASE_SLOT_HELD] + lease->table.in_state[LEASE_SLOT_YIELDING] +
+               lease->table.in_state[LEASE_SLOT_YIELDED] >
+           0;
+}
+
 static void
 lease_failed(Lease *lease, LeaseAsked asked, const PgReply *reply)
 {
-    if (lease->leaving) {
-        lease_left(lease); /* what is ours ends by itself */
+    if (lease->leaving && !lease_owes(lease)) {
+        lease_left(lease);
         return;
+    }
+    if (lease->leaving) {
+        timer_start(lease->next, LEAVE_RETRY_MS);
     }
     lease->renew_due = lease->renew_due || asked == ASKED_RENEW;
     if (reply->error_class != PG_ERROR_CONNECTION) { /* those the link has said */
@@ -555,8 +568,6 @@ ask_leave(Lease *lease)
 {
     const char *params[] = {lease->config.instance, lease->started};
 
-    lease_enter(lease, LEASE_LEAVE);
-    timer_start(lease->leave, LEASE_LEAVE_MS);
     lease_ask(lease, ASKED_LEAVE, sql_lease_leave, params, DS_COUNT(params));
 }
 
@@ -568,6 +579,7 @@ member_step(Lease *lease)
     unsigned claimable = lease_claimable(&lease->table, lease->living, lease->free_partitions);
 
     if (lease->leaving && (lease->leaving_now || !working)) {
+        lease_enter(lease, LEASE_LEAVE);
         ask_leave(lease);
     } else if (lease->table.in_state[LEASE_SLOT_YIELDED] > 0) {
         ask_release(lease);
@@ -598,8 +610,10 @@ lease_step(void *arg)
     case LEASE_MEMBER:
         member_step(lease);
         break;
-    case LEASE_OFF:
     case LEASE_LEAVE:
+        ask_leave(lease);
+        break;
+    case LEASE_OFF:
     case LEASE_LEFT:
     case LEASE_STATE_COUNT:
         break;
@@ -702,7 +716,7 @@ lease_leave(Lease *lease, bool now)
         return;
     }
     lease_give_back(lease, lease->table.count);
-    if (lease->state == LEASE_MEMBER && lease->leaving_now) {
+    if (lease->leaving_now && !timer_active(lease->leave)) {
         timer_start(lease->leave, LEASE_LEAVE_MS);
     }
     lease_wake(lease);

@@ -15,7 +15,7 @@
 
 #define LEASE_HASH     "fnv1a-64"
 #define LEASE_LOOK_MS  1000 /* between two looks; less when the lease is short */
-#define LEASE_LEAVE_MS 2000 /* what an orderly end may take at most */
+#define LEASE_LEAVE_MS 2000 /* what leaving at once may take at most */
 
 typedef struct Lease Lease;
 
@@ -44,7 +44,8 @@ void lease_yielded(Lease *lease, unsigned partition);
  * again with a new epoch if nobody else has it. */
 void lease_doubt(Lease *lease, unsigned partition);
 /* on_yield for all that is held; at the end, or when `now`, everything is released and on_left
- * comes.  May be called again, with now. */
+ * comes.  What fails of that is tried again until it is called with `now`, and LEASE_LEAVE_MS
+ * longer; what is not released then ends by itself.  May be called again, with now. */
 void lease_leave(Lease *lease, bool now);
 
 bool lease_is_settled(const Lease *lease); /* has joined, and taken what there was */

@@ -106,6 +106,32 @@ def test_who_ends_in_order_gives_its_streams_away_at_once(fleet, load, database)
     load.wait_loaded(database[1])
 
 
+@pytest.mark.parametrize("trouble", ["RAISE EXCEPTION 'not now'",
+                                     "PERFORM pg_terminate_backend(pg_backend_pid())"],
+                         ids=["refused", "cut"])
+def test_who_ends_in_order_gives_its_streams_away_although_the_first_try_fails(trouble, fleet, load, database):
+    leaving = fleet.start("a", lease=LONG)
+    load.append()
+    load.wait_loaded(database[1])
+    # A sequence keeps its count when the transaction fails: the first two tries do, the third does not.
+    database[1].cursor().execute(f"""
+        CREATE SEQUENCE public.tries;
+        GRANT USAGE ON SEQUENCE public.tries TO PUBLIC;
+        CREATE FUNCTION public.not_yet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$
+        BEGIN
+            IF nextval('public.tries') <= 2 THEN
+                {trouble};
+            END IF;
+            RETURN OLD;
+        END $body$;
+        CREATE TRIGGER not_yet BEFORE DELETE ON ds_sync.instance
+            FOR EACH ROW EXECUTE FUNCTION public.not_yet()""")
+    assert leaving.stop() == 0
+    assert fleet.query("SELECT last_value FROM public.tries") == [(3,)]
+    assert fleet.held() == {}
+    assert fleet.query("SELECT instance FROM ds_sync.instance") == []
+
+
 def test_who_is_killed_and_started_again_on_its_machine_does_not_wait_for_its_lease(fleet, load, database):
     for number in range(3):
         instance = fleet.start(f"a-{number}", lease=LONG)
