@@ -14,6 +14,8 @@
 #define REQUEST_MS_MAX    30000
 #define RETRY_MS          5000 /* at least, when something was in the way */
 #define REQUEST_BYTES_MAX 8192
+#define HELD_BYTES_MAX    256
+#define HELD_TRIES        2 /* in a row, before it is worth a line */
 
 static const LogScope scope = {.name = "syncd.after"};
 
@@ -31,6 +33,9 @@ struct AfterSync {
     char aim[OFFSET_BYTES_MAX + 1];  /* what the timer runs for */
     char done[OFFSET_BYTES_MAX + 1]; /* trimmed up to there, or "" */
     bool over;                       /* deleted */
+    unsigned held_tries;             /* that found a route in the way, in a row */
+    bool held_said;
+    char *held; /* NULL: no route is in the way, or not for long */
 };
 
 #define AFTER_FIELDS(after)                                                                        \
@@ -73,34 +78,43 @@ built_in_takes(const SyncdConfig *config, const StreamKey *key)
     return takes;
 }
 
+/* Whether the stream is still the route's: what it had of it before does not matter. */
+static bool
+route_takes(const RouteProgress *route, const StreamKey *key)
+{
+    return route->spec.len > 0 ? spec_takes(route->spec, key) : route->takes;
+}
+
+static bool
+route_is_done(const RouteProgress *route, const Offset *ours, bool closed)
+{
+    Offset theirs;
+
+    return offset_parse(route->offset, &theirs) && theirs.era == ours->era &&
+           theirs.position >= ours->position && (!closed || route->closed);
+}
+
 bool
 after_sync_may(const RouteProgress *progress, size_t count, const StreamKey *key, Str offset,
-               bool closed, const char **out_why)
+               bool closed, AfterSyncObstacle *out)
 {
     Offset ours;
 
-    *out_why = "the server's offsets do not say which life of the stream they are of";
     if (!offset_parse(offset, &ours) || ours.era == 0) {
+        out->route = STR_EMPTY;
+        out->why = "the server's offsets do not say which life of the stream they are of";
         return false;
     }
     for (size_t i = 0; i < count; i++) {
         const RouteProgress *route = &progress[i];
-        Offset theirs;
 
-        *out_why = "a route takes the stream and has not begun with it";
-        if (!route->known) {
-            if (route->takes || (route->spec.len > 0 && spec_takes(route->spec, key))) {
-                return false;
-            }
+        if (!route_takes(route, key) || (route->known && route_is_done(route, &ours, closed))) {
             continue;
         }
-        *out_why = "a route is not as far";
-        if (!offset_parse(route->offset, &theirs) || theirs.era != ours.era ||
-            theirs.position < ours.position || (closed && !route->closed)) {
-            return false;
-        }
+        out->route = route->name;
+        out->why = route->known ? "is not as far" : "takes the stream and has not begun with it";
+        return false;
     }
-    *out_why = "";
     return true;
 }
 
@@ -188,15 +202,49 @@ after_sync_delete(AfterSync *after)
 }
 
 static void
+after_sync_not_held(AfterSync *after)
+{
+    after->held_tries = 0;
+    free(after->held);
+    after->held = NULL;
+}
+
+/* Routes are rarely equally fast; one that is behind for more than a grace is worth a look. */
+static void
+after_sync_hold(AfterSync *after, const AfterSyncObstacle *obstacle)
+{
+    Buf text;
+    Error err;
+
+    if (obstacle->route.len == 0 || ++after->held_tries < HELD_TRIES) {
+        return;
+    }
+    buf_init(&text, HELD_BYTES_MAX);
+    bool built =
+        buf_printf(&text, &err, "%.*s: %s", STR_ARG(obstacle->route), obstacle->why);
+    DS_ASSERT(built); /* the name of a route is short */
+    free(after->held);
+    after->held = buf_take(&text);
+    if (!after->held_said) {
+        after->held_said = true;
+        log_warn(&scope, EVENT_STREAM_HELD, AFTER_FIELDS(after),
+                 "%s waits for another route: %s; a route that is removed, or no longer takes the "
+                 "stream, is not waited for",
+                 deletes(after) ? "deleting it" : "trimming it", after->held);
+    }
+}
+
+static void
 after_sync_on_routes(void *arg, const PgReply *reply)
 {
     AfterSync *after = arg;
     size_t count = reply->ok ? (size_t)reply->rows : 0;
-    const char *why = reply->ok ? "" : "Postgres does not answer";
+    AfterSyncObstacle obstacle = {.why = "Postgres does not answer"};
     RouteProgress *progress = mem_array(DS_MAX(count, (size_t)1), sizeof(*progress));
 
     for (size_t i = 0; i < count; i++) {
         progress[i] = (RouteProgress){
+            .name = pg_get(reply, (int)i, 0),
             .spec = pg_get(reply, (int)i, 1),
             .known = !pg_is_null(reply, (int)i, 2),
             .offset = pg_get(reply, (int)i, 2),
@@ -204,14 +252,19 @@ after_sync_on_routes(void *arg, const PgReply *reply)
         };
         progress[i].takes = progress[i].spec.len == 0 && built_in_takes(after->config, after->key);
     }
-    if (!reply->ok ||
-        !after_sync_may(progress, count, after->key, str_c(after->aim), deletes(after), &why)) {
-        log_debug(&scope, AFTER_FIELDS(after), "not yet: %s", why);
+    if (!reply->ok || !after_sync_may(progress, count, after->key, str_c(after->aim),
+                                      deletes(after), &obstacle)) {
+        log_debug(&scope, AFTER_FIELDS(after), "not yet: %.*s %s", STR_ARG(obstacle.route),
+                  obstacle.why);
+        after_sync_hold(after, &obstacle);
         after_sync_again(after);
-    } else if (deletes(after)) {
-        after_sync_delete(after);
     } else {
-        after_sync_trim(after);
+        after_sync_not_held(after);
+        if (deletes(after)) {
+            after_sync_delete(after);
+        } else {
+            after_sync_trim(after);
+        }
     }
     free(progress);
 }
@@ -257,6 +310,12 @@ after_sync_committed(AfterSync *after, const Checkpoint *checkpoint)
     after_sync_arm(after, after->plan->route->spec.grace_ms);
 }
 
+const char *
+after_sync_held(const AfterSync *after)
+{
+    return after == NULL || after->held == NULL ? "" : after->held;
+}
+
 AfterSync *
 after_sync_new(Loop *loop, ControlLink *link, const SyncdConfig *config, const StreamKey *key,
                const StreamPlan *plan)
@@ -285,5 +344,6 @@ after_sync_free(AfterSync *after)
     }
     control_link_forget(after->link, after);
     timer_free(after->timer);
+    after_sync_not_held(after);
     loop_defer_free(after->loop, after);
 }

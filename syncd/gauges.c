@@ -10,11 +10,13 @@ typedef struct RouteGauges {
     Metric *streams;
     Metric *behind;
     Metric *dead;
+    Metric *held;
     Metric *queue_bytes;
     /* while counting */
     int64_t streams_now;
     int64_t behind_now;
     int64_t dead_now;
+    int64_t held_now;
     int64_t queue_bytes_now;
 } RouteGauges;
 
@@ -95,6 +97,9 @@ route_add(Gauges *gauges, Str name)
                                 "know it."),
         .dead = metrics_gauge(metrics, "syncd_route_streams_dead", buf_cstr(&labels),
                               "Of those, the ones that are stopped, failed or fenced."),
+        .held = metrics_gauge(metrics, "syncd_route_streams_held", buf_cstr(&labels),
+                              "Of those, the ones that after_sync does not let go of, since "
+                              "another route is behind."),
         .queue_bytes = metrics_gauge(metrics, "syncd_route_queue_bytes", buf_cstr(&labels),
                                      "Read for a route and not yet committed."),
     };
@@ -143,6 +148,7 @@ session_count(Gauges *gauges, const SessionView *view)
 
     route->streams_now++;
     route->dead_now += session_is_dead(view->state);
+    route->held_now += view->held[0] != '\0';
     route->behind_now += !view->up_to_date && view->state != SESSION_CLOSED;
     route->queue_bytes_now += (int64_t)view->queue_bytes;
     partition_get(gauges, view->partition)->streams_now++;
@@ -157,8 +163,10 @@ sums_set(Gauges *gauges)
         metric_set(route->streams, route->streams_now);
         metric_set(route->behind, route->behind_now);
         metric_set(route->dead, route->dead_now);
+        metric_set(route->held, route->held_now);
         metric_set(route->queue_bytes, route->queue_bytes_now);
-        route->streams_now = route->behind_now = route->dead_now = route->queue_bytes_now = 0;
+        route->streams_now = route->behind_now = route->dead_now = 0;
+        route->held_now = route->queue_bytes_now = 0;
     }
     for (size_t i = 0; i < gauges->partition_count; i++) {
         PartitionGauge *partition = &gauges->partitions[i];

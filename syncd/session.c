@@ -608,5 +608,6 @@ session_view(const Session *session)
                       lane_is_empty(&session->lane),
         .reached = session->reached,
         .committed_wall_ms = session->committed_wall_ms,
+        .held = after_sync_held(session->after),
     };
 }

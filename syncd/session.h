@@ -72,6 +72,7 @@ typedef struct SessionView {
     bool up_to_date;
     bool reached;              /* the server answered lately */
     int64_t committed_wall_ms; /* of the last commit, 0 before */
+    const char *held;          /* "" or why after_sync waits */
 } SessionView;
 
 void session_resume(void *session); /* Budget.on_resume */

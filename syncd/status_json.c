@@ -25,6 +25,7 @@ stream_json(const SessionView *view, Buf *out, Error *err)
         !buf_printf(out, err, ",\"partition\":%u", view->partition) ||
         !text_member(out, "state", view->state_word, err) ||
         !text_member(out, "reason", view->reason, err) ||
+        !text_member(out, "held", view->held, err) ||
         !text_member(out, "offset", at->position.offset, err) ||
         !buf_printf(out, err,
                     ",\"skip\":%lld,\"generation\":%lld,\"epoch\":%lld,\"next_seq\":%lld,"

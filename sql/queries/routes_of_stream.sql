@@ -1,6 +1,6 @@
--- $1 source, $2 stream: how far every route is with it.  A declared route that has never had it says only what
--- it is; the built-in one counts only if it has had it.
-SELECT r.name, CASE WHEN o.stream_id IS NULL THEN r.spec END, o.ds_offset, o.closed
+-- $1 source, $2 stream: how far every route is with it, and what the declared ones are; no position where a
+-- route has never had it.
+SELECT r.name, r.spec, o.ds_offset, o.closed
 FROM (SELECT name, spec::text FROM ds_sync.route
       UNION ALL
       SELECT 'default', NULL) AS r (name, spec)

@@ -180,3 +180,33 @@ def test_a_closed_stream_is_deleted_once_all_routes_have_all_of_it(database, ser
     for table in (TABLE, "public.other"):
         assert routes.payloads(database[1], table, "after/2") == messages(0, 2)
     assert syncd.stop() == 0
+
+
+@pytest.mark.parametrize("change", ["removed", "other_patterns"])
+def test_a_route_that_has_no_more_to_do_with_a_stream_does_not_hold_it(change, database, server, start_routes):
+    server.create("after/3")
+    server.append("after/3", messages(0, 2))
+    syncd = start_routes()
+    routes.make_table(database[1], "public.other")
+    routes.declare(database[1], "slow", ["after/*"], "public.other")
+    syncd.wait_for(lambda: routes.payloads(database[1], "public.other", "after/3") == messages(0, 2),
+                   "to load it on the other route")
+    routes.pause(database[1], "slow")
+    syncd.wait_for(lambda: routes.state(database[1], "slow") == ("paused", None), "to pause it")
+    server.append("after/3", messages(2, 2))
+    routes.declare(database[1], "r", ["after/*"], TABLE, after_sync="trim", after_sync_grace="1s")
+    syncd.wait_log("event=stream.held")
+    held = [stream["held"] for stream in syncd.status()["streams"] if stream["name"] == "after/3"]
+    assert held == ["slow: is not as far"]
+    assert listed(server, "after/3")["start_offset"] != listed(server, "after/3")["next_offset"]
+    if change == "removed":
+        routes.remove(database[1], "slow")
+    else:
+        routes.declare(database[1], "slow", ["elsewhere/*"], "public.other", paused=True)
+
+    def trimmed():
+        stream = listed(server, "after/3")
+        return stream["start_offset"] == stream["next_offset"]
+    syncd.wait_for(trimmed, "to trim it")
+    syncd.wait_for(lambda: all(stream["held"] == "" for stream in syncd.status()["streams"]), "to say so")
+    assert syncd.stop() == 0
