@@ -26,15 +26,16 @@ typedef enum PgErrorClass {
     /* Lost or refused, 08*, 40003, 57P01-05, 25P03, any FATAL: what was committed is unknown.  The
      * Pg is disconnected when a reply says this; pg_connect may be called, also in the callback. */
     PG_ERROR_CONNECTION,
-    PG_ERROR_TRANSIENT, /* 40* 53* 55006 55P03 57014 25006 58030: retry */
-    PG_ERROR_ROW,       /* 22*, 23*: the data is at fault */
+    PG_ERROR_TRANSIENT, /* 40* 53* 55006 55P03 57014 25006 26* 34* 58030: retry */
+    PG_ERROR_ROW,       /* 22* 23* 54* P0*, and what is no class of Postgres: the row is at fault */
     PG_ERROR_SCHEMA,    /* 42*, 3F*, 0A*: the operator must act */
-    PG_ERROR_PERMANENT, /* 28*, 3D*, 54*, a bad connection string: the operator must act */
+    PG_ERROR_PERMANENT, /* 28*, 3D*, XX001, a bad connection string: the operator must act */
     PG_ERROR_UNKNOWN,   /* retry a bounded number of times */
 } PgErrorClass;
 
 PgErrorClass pg_sqlstate_class(const char *sqlstate);
-/* The rules behind it, for docs: the longest prefix that fits decides.  False past the last one. */
+/* The rules behind it, for docs: the longest prefix that fits decides, and what none fits is
+ * PG_ERROR_ROW.  False past the last one. */
 bool pg_sqlstate_rule(size_t index, const char **out_prefix, PgErrorClass *out_class);
 
 typedef struct PgReply {

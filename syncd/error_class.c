@@ -19,7 +19,8 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_RETRY,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again; nothing is lost",
-            .meaning = "It passes: a deadlock, a timeout, a lock, too many connections, memory.",
+            .meaning = "It passes: a deadlock, a timeout, a lock, too many connections, memory, a "
+                       "pooler that changed sessions.",
             .happens = "The transaction is made again, without end.",
         },
     [ERROR_CLASS_POSTGRES_READ_ONLY] =
@@ -46,7 +47,8 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_DEAD_LETTER,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again",
-            .meaning = "One row is at fault: its value, or a constraint.",
+            .meaning = "One row is at fault: its value, a constraint, a trigger's RAISE, a limit. "
+                       "Any SQLSTATE that is not Postgres's own is a trigger's, too.",
             .happens = "The row is found and goes to `ds_sync.dead_letter`, and the others are "
                        "loaded; or the stream is `failed`, where on_error says stop or no row was "
                        "being written.",
@@ -68,9 +70,18 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_FAIL,
             .event = EVENT_POSTGRES_REFUSED,
             .next = "tries again until somebody has mended it",
-            .meaning = "The login or the database is refused, or a limit of Postgres is exceeded.",
+            .meaning = "The login or the database is refused, or its configuration is not good.",
             .happens = "At the login syncd tries again without end; for rows, the stream is "
                        "`failed`.",
+        },
+    [ERROR_CLASS_POSTGRES_DAMAGED] =
+        {
+            .name = "postgres_damaged",
+            .action = ERROR_ACTION_FAIL,
+            .event = EVENT_POSTGRES_DAMAGED,
+            .next = "tries again until somebody has mended it",
+            .meaning = "Postgres found a table or an index damaged.",
+            .happens = "The stream is `failed` at once: nothing more is written into it.",
         },
     [ERROR_CLASS_POSTGRES_UNKNOWN] =
         {
@@ -78,7 +89,7 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_RETRY_SOME,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again; nothing is lost",
-            .meaning = "Any other SQLSTATE: a trigger's RAISE, an internal error.",
+            .meaning = "Any other SQLSTATE of Postgres: an internal error, a foreign table.",
             .happens = "Each stream is tried alone; after ten tries in a row it is `failed`.",
         },
     [ERROR_CLASS_SOURCE_RETRY] =
@@ -140,6 +151,8 @@ static const struct {
 } special[] = {
     {"25006", ERROR_CLASS_POSTGRES_READ_ONLY},
     {"53100", ERROR_CLASS_POSTGRES_FULL},
+    {"XX001", ERROR_CLASS_POSTGRES_DAMAGED},
+    {"XX002", ERROR_CLASS_POSTGRES_DAMAGED},
 };
 
 static const ErrorClass class_of_kind[] = {
@@ -175,7 +188,7 @@ ErrorClass
 error_class_of_postgres(PgErrorClass kind, const char *sqlstate)
 {
     for (size_t i = 0; i < DS_COUNT(special); i++) {
-        if (kind == PG_ERROR_TRANSIENT && strcmp(special[i].sqlstate, sqlstate) == 0) {
+        if (kind != PG_ERROR_CONNECTION && strcmp(special[i].sqlstate, sqlstate) == 0) {
             return special[i].class;
         }
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/sink_sql.h"
 
+#include "common/pg.h"
 #include "sql/queries.h"
 
 #define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
@@ -217,6 +218,25 @@ append_table_literal(const Sink *sink, Buf *out, Error *err)
     return sql_literal(out, str_c(sink->table), err);
 }
 
+/* A regular expression of the SQLSTATEs that are no row's fault. */
+static bool
+append_no_row_fault(const Sink *sink, Buf *out, Error *err)
+{
+    const char *prefix;
+    PgErrorClass class;
+
+    (void)sink;
+    if (!buf_append(out, STR("'^("), err)) {
+        return false;
+    }
+    for (size_t i = 0; pg_sqlstate_rule(i, &prefix, &class); i++) {
+        if (class != PG_ERROR_ROW && !buf_printf(out, err, "%s%s", i == 0 ? "" : "|", prefix)) {
+            return false;
+        }
+    }
+    return buf_append(out, STR(")'"), err);
+}
+
 static bool
 tag_is_free(const Sink *sink, const char *tag)
 {
@@ -253,6 +273,7 @@ static const struct {
 } placeholders[] = {
     {STR("columns"), append_columns},
     {STR("fields"), append_fields},
+    {STR("no_row_fault"), append_no_row_fault},
     {STR("params"), append_params},
     {STR("payload"), append_payload},
     {STR("payload_number"), append_payload_number},

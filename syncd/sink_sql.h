@@ -5,11 +5,12 @@
  * In a template stand, in braces: table (quoted), table_literal (the same as a string), columns
  * (quoted, all of them), and of what is behind the place of a row: params ($15::text[] ...),
  * fields (c1 ...), values (r.c1::type ...), stored and settings (the sieve's), tag (of a dollar
- * quote that nothing in the statement ends).  Those of state have state_params ($8::text[] ...),
- * state_columns and state_assigned (what is behind seq), payload (the column), payload_value
- * (r.c3::type) and payload_number (3), and of a row that is staged as texts: staged_fields (to
- * write them), staged_values and staged_payload (to read them).
- * Identifiers are quoted as libpq does it, always; types are the catalogue's own words.  Pure.
+ * quote that nothing in the statement ends), no_row_fault (a pattern of the SQLSTATEs that are no
+ * row's fault).  Those of state have state_params ($8::text[] ...), state_columns and
+ * state_assigned (what is behind seq), payload (the column), payload_value (r.c3::type) and
+ * payload_number (3), and of a row that is staged as texts: staged_fields (to write them),
+ * staged_values and staged_payload (to read them). Identifiers are quoted as libpq does it, always;
+ * types are the catalogue's own words.  Pure.
  */
 #pragma once
 

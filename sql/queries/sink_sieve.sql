@@ -25,7 +25,10 @@ BEGIN
             IF FOUND THEN
                 accepted := accepted + 1;
             END IF;
-        EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+        EXCEPTION WHEN others OR assert_failure THEN
+            IF SQLSTATE ~ {no_row_fault} THEN
+                RAISE;
+            END IF;
             GET STACKED DIAGNOSTICS fault_text = MESSAGE_TEXT, fault_schema = SCHEMA_NAME,
                 fault_table = TABLE_NAME, fault_constraint = CONSTRAINT_NAME;
             IF SQLSTATE = '23505' AND EXISTS (
