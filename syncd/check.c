@@ -195,7 +195,8 @@ check_run(SyncdConfig *config)
     check.servers = servers_new(check.loop, &(ServersConfig){.list = &config->servers,
                                                              .ca_file = config->ca_file,
                                                              .cert_file = config->cert_file,
-                                                             .key_file = config->key_file});
+                                                             .key_file = config->key_file,
+                                                             .openings_max = 1});
     check.postgres = check_postgres_new(check.loop, config, check_on_postgres, &check);
     check_servers(&check, config);
     timer_start(check.deadline, CHECK_MS_MAX + 1000);

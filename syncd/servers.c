@@ -9,6 +9,7 @@
 
 #define CONNECT_MS_MAX 10000
 #define URL_BYTES_MAX  8192
+#define OPENING_SHARE  15 /* of the longest silence: then others may be opened beside it */
 
 static const LogScope scope = {.name = "syncd"};
 
@@ -48,6 +49,8 @@ servers_new(Loop *loop, const ServersConfig *config)
             .admin_url = from->admin_url,
             .client = client_new(loop, config, &from->token),
             .admin_client = from->admin_url == NULL ? NULL : client_new(loop, config, NULL),
+            .gate = gate_new(loop, config->openings_max,
+                             DS_MAX(config->idle_ms_max / OPENING_SHARE, INT64_C(1))),
         };
     }
     return servers;
@@ -64,6 +67,7 @@ servers_free(Servers *servers)
         if (servers->servers[i].admin_client != NULL) {
             http_client_free(servers->servers[i].admin_client);
         }
+        gate_free(servers->servers[i].gate);
     }
     free(servers->servers);
     free(servers);

@@ -2,11 +2,12 @@
 /*
  * syncd/servers.h -- the stream servers of this instance, each with its own HTTP client.
  *
- * They live as long as the program; a Server is borrowed everywhere else.
+ * They live as long as the program, and longer than sessions; a Server is borrowed everywhere else.
  */
 #pragma once
 
 #include "common/http_client.h"
+#include "syncd/gate.h"
 #include "syncd/server_list.h"
 
 typedef struct Server {
@@ -15,6 +16,7 @@ typedef struct Server {
     const char *admin_url;    /* NULL: none */
     HttpClient *client;       /* with the server's token */
     HttpClient *admin_client; /* without; NULL when there is no admin_url */
+    Gate *gate;               /* of the requests that open its streams */
 } Server;
 
 typedef struct ServersConfig {
@@ -22,6 +24,8 @@ typedef struct ServersConfig {
     const char *ca_file;
     const char *cert_file;
     const char *key_file;
+    size_t openings_max; /* requests that one server has not begun to answer; at least 1 */
+    int64_t idle_ms_max; /* how long a server may be silent */
 } ServersConfig;
 
 typedef struct Servers Servers;

@@ -518,6 +518,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
         &(SourceConfig){
             .url = own->plan->url,
             .client = own->plan->route->server->client,
+            .gate = own->plan->route->server->gate,
             .idle_ms_max = config->timeouts.idle_ms,
             .request_ms_max = DS_MIN(config->timeouts.idle_ms, (int64_t)PROBE_MS_MAX),
             .limits = {.bytes_max = (size_t)config->limits.event_bytes,

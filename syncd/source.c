@@ -11,6 +11,8 @@
 #define CONTENT_TYPE_BYTES_MAX 256
 #define URL_BYTES_MAX          8192
 
+static void source_on_turn(void *source);
+
 Source *
 source_new(const SourceConfig *config, const SourceCallbacks *callbacks, void *arg)
 {
@@ -21,6 +23,7 @@ source_new(const SourceConfig *config, const SourceCallbacks *callbacks, void *a
     source->config.url = source->url;
     source->callbacks = callbacks;
     source->arg = arg;
+    source->opening = (GateUser){.on_turn = source_on_turn, .arg = source};
     position_set(&source->position, STR(DS_OFFSET_START), 0);
     buf_init(&source->decoded, config->limits.bytes_max);
     buf_init(&source->content_type, CONTENT_TYPE_BYTES_MAX);
@@ -62,6 +65,7 @@ source_close(Source *source)
         http_transfer_cancel(source->transfer);
         source->transfer = NULL;
     }
+    gate_leave(source->config.gate, &source->opening);
     source_forget_unit(source);
     source_forget_failure(source);
     source->mode = SOURCE_NONE;
@@ -124,9 +128,11 @@ source_position(const Source *source)
 void
 source_pause(Source *source)
 {
-    if (!source->paused && source->transfer != NULL) {
+    if (!source->paused && source->mode != SOURCE_NONE) {
         source->paused = true;
-        http_transfer_pause(source->transfer);
+        if (source->transfer != NULL) {
+            http_transfer_pause(source->transfer);
+        }
     }
 }
 
@@ -192,6 +198,7 @@ source_finish(Source *source, const SourceEnd *end)
     ended.open_ms = clock_mono_ms() - source->opened_ms;
     ended.moved = source->moved;
     source->transfer = NULL;
+    gate_leave(source->config.gate, &source->opening);
     source_forget_unit(source);
     source->mode = SOURCE_NONE;
     source->paused = false;
@@ -232,6 +239,7 @@ end_of_status(int status)
 bool
 source_head_judge(Source *source, const HttpHead *head)
 {
+    gate_leave(source->config.gate, &source->opening);
     if (head->status == 200 || (head->status == 204 && source->mode == SOURCE_POLL)) {
         source->answered = true;
         return true;
@@ -385,14 +393,49 @@ source_on_done(void *arg, const HttpResult *result)
     source_finish(source, &end);
 }
 
-void
-source_probe(Source *source)
+static void
+source_begin(Source *source)
 {
     static const HttpCallbacks callbacks = {.on_head = head_on_head, .on_done = source_on_done};
 
+    switch (source->mode) {
+    case SOURCE_HEAD:
+        source_start(source, "HEAD", STR_EMPTY, &callbacks, source->config.request_ms_max);
+        break;
+    case SOURCE_SSE:
+        source_sse_open(source);
+        break;
+    case SOURCE_POLL:
+        source_poll_open(source);
+        break;
+    case SOURCE_NONE:
+        DS_UNREACHABLE("a turn that nobody waits for");
+    }
+    if (source->paused) {
+        http_transfer_pause(source->transfer);
+    }
+}
+
+static void
+source_on_turn(void *arg)
+{
+    source_begin(arg);
+}
+
+static void
+source_line_up(Source *source)
+{
+    if (gate_enter(source->config.gate, &source->opening)) {
+        source_begin(source);
+    }
+}
+
+void
+source_probe(Source *source)
+{
     DS_ASSERT(source->mode == SOURCE_NONE);
     source->mode = SOURCE_HEAD;
-    source_start(source, "HEAD", STR_EMPTY, &callbacks, source->config.request_ms_max);
+    source_line_up(source);
 }
 
 void
@@ -400,11 +443,10 @@ source_open(Source *source)
 {
     DS_ASSERT(source->mode == SOURCE_NONE);
     source->drop = source->position.skip;
-    if (source->content == SOURCE_TEXT) {
-        source->mode = SOURCE_POLL;
-        source_poll_open(source);
+    source->mode = source->content == SOURCE_TEXT ? SOURCE_POLL : SOURCE_SSE;
+    if (source->mode == SOURCE_POLL && source->live) {
+        source_begin(source); /* is answered when something comes, and was let in before */
     } else {
-        source->mode = SOURCE_SSE;
-        source_sse_open(source);
+        source_line_up(source);
     }
 }

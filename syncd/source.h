@@ -7,11 +7,12 @@
  * byte-exact for text (a CR, a character cut in two).  A data event counts only with its control
  * event; what was committed of an event is read again and dropped.  The source keeps its place in
  * memory between connections; it decides nothing: how a read ended goes to the session, which opens
- * it again or not.
+ * it again or not.  A request, but for a long-poll, waits for its turn at the server's gate.
  */
 #pragma once
 
 #include "common/http_client.h"
+#include "syncd/gate.h"
 #include "syncd/unit.h"
 
 typedef struct Source Source;
@@ -19,6 +20,7 @@ typedef struct Source Source;
 typedef struct SourceConfig {
     const char *url; /* of the stream, without a query; copied */
     HttpClient *client;
+    Gate *gate;             /* of the server; outlives the source */
     int64_t idle_ms_max;    /* a connection without a byte for this long is dead */
     int64_t request_ms_max; /* of a HEAD */
     UnitLimits limits;

@@ -29,7 +29,8 @@ struct Source {
     void *arg;
     SourceMode mode;
     SourceContent content;
-    HttpTransfer *transfer;
+    GateUser opening;       /* until the head of the answer is there */
+    HttpTransfer *transfer; /* NULL while it stands in line */
     SseParser *sse;
     bool paused;
     bool up_to_date;

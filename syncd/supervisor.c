@@ -464,6 +464,8 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
                                                 .ca_file = config->ca_file,
                                                 .cert_file = config->cert_file,
                                                 .key_file = config->key_file,
+                                                .openings_max = (size_t)config->limits.openings,
+                                                .idle_ms_max = config->timeouts.idle_ms,
                                             });
     budget_init(&supervisor->budget, (size_t)config->limits.queue_bytes,
                 (size_t)config->limits.stream_queue_bytes, session_resume);

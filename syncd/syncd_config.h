@@ -21,6 +21,7 @@ typedef struct SyncdLimits {
     int64_t stream_queue_bytes; /* of one stream */
     int64_t event_bytes;        /* one data event */
     int64_t message_bytes;      /* a larger message is a dead letter */
+    int64_t openings;           /* requests that one server has not begun to answer */
 } SyncdLimits;
 
 typedef struct SyncdTimeouts {

@@ -18,6 +18,7 @@ class FakeServer:
         self.faults = collections.deque()      # names of methods below, without "fault_"
         self.requests = []                     # (method, target) as they came
         self.closed = False
+        self.round = 0                         # of live reads; see end_all
         self.token = None                      # who does not show it gets 401
         self.changed = threading.Condition()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -49,6 +50,12 @@ class FakeServer:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+    def end_all(self):
+        """End every live read in order, as a server does that rotates its connections."""
+        with self.changed:
+            self.round += 1
+            self.changed.notify_all()
 
     def stop(self):
         with self.changed:
@@ -105,15 +112,16 @@ class FakeServer:
         if self.token and fields.get("authorization") != f"Bearer {self.token}":
             self._reply(connection, 401, {}, b"" if method != "HEAD" else None)
             return True
-        query = dict(pair.split("=", 1) for pair in target.partition("?")[2].split("&") if "=" in pair)
+        path, _, rest = target.partition("?")
+        query = {"path": path, **dict(pair.split("=", 1) for pair in rest.split("&") if "=" in pair)}
         if method == "HEAD":
-            return self._head(connection)
+            return self._head(connection, query)
         fault = self.faults.popleft() if self.faults else None
         if fault:
             return getattr(self, f"fault_{fault}")(connection, query)
         return self._sse(connection, self._number(query.get("offset", "-1")), query)
 
-    def _head(self, connection):
+    def _head(self, connection, query):
         self._reply(connection, 200, {"Content-Type": self.content_type,
                                       "Stream-Next-Offset": self.offset(len(self.events)),
                                       **({"Stream-Closed": "true"} if self.closed else {})}, None)
@@ -158,11 +166,13 @@ class FakeServer:
         return False
 
     def follow(self, connection, number):
+        began = self.round
         if number == len(self.events):
             self.chunk(connection, self.control(number))
         while True:
             with self.changed:
-                while number >= len(self.events) and not self.stopping and not self.closed:
+                while (number >= len(self.events) and not self.stopping and not self.closed
+                       and began == self.round):
                     self.changed.wait(0.2)
                     if connection not in self.connections:
                         return
@@ -170,7 +180,8 @@ class FakeServer:
                     return
                 messages = self.events[number] if number < len(self.events) else None
             if messages is None:
-                self.chunk(connection, self.control(number))
+                if self.closed:
+                    self.chunk(connection, self.control(number))
                 connection.sendall(b"0\r\n\r\n")
                 return
             number += 1

@@ -74,7 +74,8 @@ bench_init(Bench *bench)
     bench->startup = startup_new(bench->loop, &bench->config, on_startup, bench);
     loop_run(bench->loop);
     startup_free(bench->startup);
-    bench->servers = servers_new(bench->loop, &(ServersConfig){.list = &bench->config.servers});
+    bench->servers = servers_new(
+        bench->loop, &(ServersConfig){.list = &bench->config.servers, .openings_max = 1});
     bench->supervisor = supervisor_new(bench->loop, &bench->config, &bench->stats);
     bench->look = timer_new(bench->loop, on_look, bench);
 }

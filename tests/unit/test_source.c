@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/source_internal.h"
+
+#include <criterion/criterion.h>
+
+#include "common/http_client_internal.h"
+#include "tests/support/http_peer.h"
+
+TestSuite(source, .timeout = 60);
+
+#define HELD_MS_MAX 3600000
+#define LOOK_MS     2
+
+typedef struct Bench {
+    Peer peer;
+    Loop *loop;
+    HttpClient *client;
+    Gate *gate; /* one place */
+    LoopTimer *look;
+    bool (*is_there)(struct Bench *bench); /* what is waited for */
+    char url[64];
+    size_t units;
+    size_t ends;
+} Bench;
+
+/* An event stream that has begun, and an answer to GET. */
+static const char sse_head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+static const char sse_event[] = "event: data\ndata:[1]\n\n"
+                                "event: control\ndata:{\"streamNextOffset\":\"1\"}\n\n";
+static const char text_reply[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                                 "Stream-Next-Offset: 1\r\nStream-Up-To-Date: true\r\n"
+                                 "Content-Length: 1\r\n\r\nx";
+
+static void
+on_unit(void *arg, Unit *unit)
+{
+    Bench *bench = arg;
+
+    bench->units++;
+    unit_free(unit);
+}
+
+static void
+on_end(void *arg, const SourceEnd *end DS_UNUSED)
+{
+    Bench *bench = arg;
+
+    bench->ends++;
+}
+
+static void
+on_look(void *arg)
+{
+    Bench *bench = arg;
+
+    if (bench->is_there(bench)) {
+        timer_stop(bench->look);
+        loop_stop(bench->loop);
+    }
+}
+
+static void
+bench_wait(Bench *bench, bool (*is_there)(Bench *bench))
+{
+    bench->is_there = is_there;
+    timer_repeat(bench->look, LOOK_MS);
+    loop_run(bench->loop);
+}
+
+static void
+bench_init(Bench *bench, PeerFn handler)
+{
+    *bench = (Bench){.loop = loop_new()};
+    peer_start(&bench->peer, handler);
+    (void)snprintf(bench->url, sizeof(bench->url), "http://127.0.0.1:%d/s", bench->peer.port);
+    bench->client = http_client_new(bench->loop, &(HttpClientConfig){.user_agent = "test"});
+    bench->gate = gate_new(bench->loop, 1, HELD_MS_MAX);
+    bench->look = timer_new(bench->loop, on_look, bench);
+}
+
+static Source *
+bench_source(Bench *bench, const char *content_type)
+{
+    static const SourceCallbacks callbacks = {.on_unit = on_unit, .on_end = on_end};
+    Source *source =
+        source_new(&(SourceConfig){.url = bench->url,
+                                   .client = bench->client,
+                                   .gate = bench->gate,
+                                   .limits = {.bytes_max = 1 << 20, .message_bytes_max = 1 << 20}},
+                   &callbacks, bench);
+
+    source_set_content_type(source, str_c(content_type));
+    return source;
+}
+
+static void
+bench_done(Bench *bench)
+{
+    http_client_free(bench->client);
+    gate_free(bench->gate);
+    timer_free(bench->look);
+    loop_run(bench->loop);
+    loop_free(bench->loop);
+    peer_stop(&bench->peer);
+}
+
+static bool
+gate_is_empty(Bench *bench)
+{
+    return gate_inside(bench->gate) == 0 && gate_in_line(bench->gate) == 0;
+}
+
+static bool
+a_unit_came(Bench *bench)
+{
+    return bench->units > 0;
+}
+
+static bool
+a_read_ended(Bench *bench)
+{
+    return bench->ends > 0;
+}
+
+/* The head, no event. */
+static void
+serve_head(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_send(fd, str_c(sse_head));
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, its_place_is_free_as_soon_as_the_head_is_there)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_head);
+    Source *source = bench_source(&bench, "application/json");
+    source_open(source);
+    cr_expect_eq(gate_inside(bench.gate), (size_t)1);
+    bench_wait(&bench, gate_is_empty);
+    cr_expect_eq(bench.ends, (size_t)0, "it still reads");
+    source_free(source);
+    bench_done(&bench);
+}
+
+static void
+serve_nothing(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, one_that_is_closed_gives_its_place_back)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_nothing);
+    Source *inside = bench_source(&bench, "application/json");
+    Source *in_line = bench_source(&bench, "application/json");
+    source_open(inside);
+    source_probe(in_line);
+    cr_expect_eq(gate_in_line(bench.gate), (size_t)1);
+    source_close(in_line);
+    source_close(inside);
+    cr_expect(gate_is_empty(&bench));
+    source_free(inside);
+    source_free(in_line);
+    bench_done(&bench);
+}
+
+static void
+serve_event(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_send(fd, str_c(sse_head));
+        peer_send(fd, str_c(sse_event));
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, one_that_is_paused_in_line_is_paused_when_its_turn_comes)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_event);
+    Source *first = bench_source(&bench, "application/json");
+    Source *paused = bench_source(&bench, "application/json");
+    source_open(first);
+    source_open(paused);
+    source_pause(paused);
+    bench_wait(&bench, gate_is_empty);
+    cr_expect(paused->transfer->paused);
+    bench_wait(&bench, a_unit_came);
+    source_close(first);
+    bench.units = 0;
+    source_resume(paused);
+    bench_wait(&bench, a_unit_came);
+    cr_expect_str_eq(source_position(paused)->offset, "1");
+    source_free(first);
+    source_free(paused);
+    bench_done(&bench);
+}
+
+static void
+serve_text(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_send(fd, str_c(text_reply));
+    }
+    if (peer_read(peer, fd)) {
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, a_long_poll_takes_no_place_since_its_answer_may_take_long)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_text);
+    Source *source = bench_source(&bench, "text/plain");
+    source_open(source);
+    cr_expect_eq(gate_inside(bench.gate), (size_t)1, "the first read is answered at once");
+    bench_wait(&bench, a_read_ended);
+    source_open(source);
+    cr_expect_eq(gate_inside(bench.gate), (size_t)0);
+    source_free(source);
+    bench_done(&bench);
+}
