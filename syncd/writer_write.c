@@ -224,6 +224,9 @@ writer_begin(Writer *writer)
     bool is_state = transaction->sink->kind == ROUTE_STATE;
     Error err;
 
+    if (FAULT("writer.composed")) {
+        log_debug(&scope, LOG_FIELDS(), "fault point passed");
+    }
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
     if (is_state || writer->force_long || !transaction_is_small(transaction) ||

@@ -7,17 +7,18 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 
 import ds
+import instances
+import load
 import psycopg2
 import stack as stacks
 import syncd_work
+from moments import pass_time, reading, until
 from syncd_work import Missed
 
-HIT_SECONDS = 20               # hang guard: work must be in flight within
 CLOCK_JUMPS = (-86400, -3600, -5, 5, 3600, 10 * 86400)
-TABLES = ("session_events", "stream_chunks")
+TABLES = ("ds_sync.session_events", "ds_sync.stream_chunks", stacks.STATE_TABLE)
 DISK_BYTES, DISK_SPARE_BYTES = 1 << 30, 64 << 10
 TRIES_MAX = 5
 STALL_SECONDS = (0.3, 4.0)     # SYNCD_IDLE_TIMEOUT lies between
@@ -25,26 +26,6 @@ STALL_SECONDS = (0.3, 4.0)     # SYNCD_IDLE_TIMEOUT lies between
 
 class Skipped(Exception):
     """The text says why."""
-
-
-def until(condition, what, seconds=HIT_SECONDS):
-    """Missed instead of an error when time is up."""
-    try:
-        return ds.wait_until(condition, seconds, what, pause=0.003)
-    except ds.StackError as error:
-        if "in vain" in str(error):
-            raise Missed(str(error)) from None
-        raise
-
-
-def pass_time(choose, seconds):
-    """The length of a fault; nothing is waited for."""
-    threading.Event().wait(choose.uniform(*seconds))
-
-
-def reading(stack):
-    """Waits until syncd has reads open and something to read."""
-    until(lambda: stack.source_proxy.open_reads() and stack.behind(), "an open read with something to read")
 
 
 # ---- kill -9 ----
@@ -56,6 +37,27 @@ def kill_syncd(stack, choose):
     return f"in {doing}"
 
 
+def kill_in_event(stack, choose):
+    """With a part of an append committed and the rest of it not: only skip tells them apart."""
+    def between():
+        stack.syncd.signal(signal.SIGSTOP)
+        cut = stack.query("SELECT count(*) FROM ds_sync.stream_offset WHERE skip > 0")[0][0]
+        if not cut:
+            stack.go_on()
+        return cut
+    big = choose.sample([producer for producer in stack.producers if producer.is_json], 10)
+    for producer in big:
+        producer.sizes = stacks.CUT_SIZES
+    try:
+        until(between, "an append that is committed in part")
+    finally:
+        for producer in big:
+            producer.sizes = load.QUIET
+    stack.kill_syncd(stack.syncd)
+    stack.syncd = stack.new_syncd()
+    return "between two parts of an append"
+
+
 def _armed_syncd(stack, choose, action, points):
     point = choose.choice(points)
     stack.end_syncd(stack.syncd)
@@ -64,7 +66,10 @@ def _armed_syncd(stack, choose, action, points):
 
 
 def kill_syncd_at_point(stack, choose):
-    point = _armed_syncd(stack, choose, "kill", syncd_work.POINTS)
+    # In turn, not by chance: a long campaign is to come to each of them.
+    points = syncd_work.STATE_POINTS
+    stack.kills += 1
+    point = _armed_syncd(stack, choose, "kill", (points[(2 * stack.seed + stack.kills) % len(points)],))
     try:
         syncd_work.wait_killed(stack.syncd, stack.fault_log, point)
     finally:
@@ -242,9 +247,6 @@ def _blocker(stack):
         session.close()
 
 
-LOCK_ALL = "SELECT 1 FROM ds_sync.stream_offset ORDER BY stream_id FOR UPDATE"
-
-
 def _waiters(stack, session):
     """Backends of syncd that wait for the session, and their statements."""
     return stack.query("SELECT pid, upper(substring(ltrim(query) from '^\\w+')) FROM pg_stat_activity "
@@ -262,7 +264,7 @@ def _while_waiting(text, act):
         with _blocker(stack) as (session, cursor):
             for _ in range(TRIES_MAX):
                 said = _postgres_said(stack, text)
-                cursor.execute(LOCK_ALL)
+                cursor.execute(stacks.LOCK_ALL)
                 waiters = until(lambda: _waiters(stack, session), "syncd to wait for a lock")
                 act(stack, choose, waiters)
                 try:
@@ -291,7 +293,7 @@ def deadlock(stack, choose):
     said = _postgres_said(stack, "deadlock detected")
     with _blocker(stack) as (session, cursor):
         for _ in range(TRIES_MAX):
-            cursor.execute(LOCK_ALL)               # what syncd writes next will hold many streams
+            cursor.execute(stacks.LOCK_ALL)               # what syncd writes next will hold many streams
             until(lambda: _waiters(stack, session) and len(stack.behind()) > 20, "streams to pile up")
             late = stack.behind()
             session.rollback()
@@ -311,20 +313,21 @@ def lose_table(stack, choose):
     """A table is gone for a while, as after a DROP, and comes back as after a restore."""
     table = choose.choice(TABLES)
     _, doing = stack.stop_in_transaction()
-    gone = stacks.in_thread(_rename, stack, table, f"{table}_away")
+    _, _, name = table.rpartition(".")
+    gone = stacks.in_thread(_rename, stack, table, f"{name}_away")
     stack.go_on()
     try:
         stacks.join(gone)
         until(lambda: "42P01" in stack.syncd.log_text(), "42P01 in syncd's log")
     finally:
-        _rename(stack, f"{table}_away", table)
+        _rename(stack, f"{table}_away", name)
         stack.restart_syncd()                  # its streams failed: an operator's turn
     return f"{table}, in {doing}"
 
 
 def _rename(stack, old, new):
     session = stack.postgres.connect()
-    session.cursor().execute(f"ALTER TABLE IF EXISTS ds_sync.{old} RENAME TO {new}")
+    session.cursor().execute(f"ALTER TABLE IF EXISTS {old} RENAME TO {new}")
     session.close()
 
 
@@ -374,10 +377,10 @@ def _move_tables(stack, space):
         session = stack.session()
         try:
             cursor = session.cursor()
-            cursor.execute("LOCK TABLE ds_sync.session_events, ds_sync.stream_chunks IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE")
             cursor.execute("SELECT relid::regclass::text FROM pg_partition_tree('ds_sync.session_events') "
                            "WHERE isleaf")
-            for (leaf,) in [*cursor.fetchall(), ("ds_sync.stream_chunks",)]:
+            for leaf in [*(leaf for (leaf,) in cursor.fetchall()), *TABLES[1:]]:
                 cursor.execute(f"ALTER TABLE {leaf} SET TABLESPACE {space}")
             session.commit()
             return
@@ -449,76 +452,10 @@ def failover_behind(stack, choose):
     return f"rows lost, in {doing}"
 
 
-# ---- two instances ----
-
-def _epochs(stack):
-    """name -> (epoch, owner, next_seq)"""
-    return {row[0]: row[1:] for row in stack.query(
-        "SELECT s.name, o.epoch, o.owner, o.next_seq FROM ds_sync.stream s "
-        "JOIN ds_sync.stream_offset o USING (stream_id)")}
-
-
-def _pause(stack):
-    """(the current instance, standing still inside a transaction, what it did)"""
-    # Postgres ends a session that idles after some seconds; one that sends rows may take longer.
-    _, doing = stack.stop_in_transaction(wanted=lambda doing: "idle in transaction" in doing)
-    return stack.syncd, doing
-
-
-def pause_and_replace(stack, choose):
-    """An instance stands still inside a transaction, another one takes over and goes on, and the first
-    wakes up: while its transaction is open yet, or long after its lease.  Then both share the work, and
-    one of them ends."""
-    old, doing = _pause(stack)
-    start = stack.positions()
-    stack.syncd = stack.new_syncd()
-    try:
-        late = choose.random() < 0.7
-        if late:
-            ds.wait_until(lambda: any(row[1] == stack.syncd.instance and row[2] > start.get(name, 0)
-                                      for name, row in _epochs(stack).items()),
-                          stacks.RECOVER_SECONDS, "the other instance to take over and commit")
-        else:
-            pass_time(choose, (0.1, 2.0))
-        old.signal(signal.SIGCONT)
-        pass_time(choose, (0.1, 2.0))
-    except ds.StackError as error:
-        raise ds.StackError(f"{error}\n{stack.sessions()}\n{stack.syncd.log_end()}") from None
-    if choose.random() < 0.5:
-        old, stack.syncd = stack.syncd, old
-    stack.end_syncd(old)
-    return f"{'after' if late else 'before'} take-over, in {doing}"
-
-
-def pause_and_fence(stack, choose):
-    """As above, but the other instance only gets to take the epochs, and stands still then.  Whatever the
-    first does after it wakes up, no position moves that it does not own."""
-    old, doing = _pause(stack)
-    stack.fault_log.unlink(missing_ok=True)
-    other = stack.new_syncd({"DS_FAULT": f"checkpoint.loaded:stall:{choose.randint(1, 10)}",
-                             "DS_FAULT_LOG": str(stack.fault_log)})
-    try:
-        ds.wait_until(lambda: syncd_work.was_hit(stack.fault_log, "checkpoint.loaded"),
-                      stacks.RECOVER_SECONDS, "the other instance to take streams")
-        before = _epochs(stack)
-        taken = {name for name, (_, owner, _) in before.items() if owner == other.instance}
-        old.signal(signal.SIGCONT)
-        until(lambda: taken & set(stack.behind()), "something to write of a stream that was taken")
-        pass_time(choose, (0.3, 1.0))
-        after = _epochs(stack)
-    except ds.StackError as error:
-        raise ds.StackError(f"{error}\n{stack.sessions()}\n{other.log_end()}") from None
-    finally:
-        stack.kill_syncd(other)
-    stale = [name for name in taken if after[name][:2] == before[name][:2] and after[name] != before[name]]
-    if stale:
-        raise ds.StackError(f"an instance with an older epoch committed {stale[:3]}")
-    return f"in {doing}"
-
-
 KINDS = {
     "kill-syncd": kill_syncd,
     "kill-syncd-at-point": kill_syncd_at_point,
+    "kill-syncd-in-event": kill_in_event,
     "drop-at-point": drop_at_point,
     "kill-postgres": kill_postgres,
     "kill-backend": kill_backend,
@@ -546,12 +483,13 @@ KINDS = {
     "full-disk": fill_disk,
     "failover": failover,
     "failover-behind": failover_behind,
-    "pause-and-replace": pause_and_replace,
-    "pause-and-fence": pause_and_fence,
+    "pause-and-replace": instances.pause_and_replace,
+    "pause-and-fence": instances.pause_and_fence,
+    "rewind": instances.rewind,
 }
 # What takes several seconds comes less often.
 SELDOM = ("statement-timeout", "lose-table", "full-disk", "failover", "failover-behind", "pause-and-replace",
-          "pause-and-fence", "half-open-postgres")
+          "pause-and-fence", "rewind", "half-open-postgres")
 SELDOM_SHARE = 0.4
 
 

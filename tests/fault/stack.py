@@ -1,34 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the faults are injected into: 50 streams of an acid ds-server, syncd, Postgres under a clock that
 can be set, a proxy in front of both, producers that never stop, and a checker for each stream."""
+import json
 import os
 import signal
 import struct
+import subprocess
 import threading
 
 import ds
 import load
 import syncd_work
-from checker import StreamChecker
+from checker import StateChecker, StreamChecker
 from proxy import Proxy
 
-STREAMS = {**{f"fault/json-{number}": load.JSON for number in range(30)},
-           **{f"fault/bytes-{number}": load.BYTES for number in range(12)},
-           **{f"fault/text-{number}": load.TEXT for number in range(8)}}
+EVENT_STREAMS = {**{f"fault/json-{number}": load.JSON for number in range(24)},
+                 **{f"fault/bytes-{number}": load.BYTES for number in range(11)},
+                 **{f"fault/text-{number}": load.TEXT for number in range(7)}}
+STATE_STREAMS = {f"state/{number}": load.STATE for number in range(8)}
+STREAMS = {**EVENT_STREAMS, **STATE_STREAMS}
+STATE_TABLE = "public.fault_state"
+STATE_ROUTE = {"name": "state", "streams": ["state/*"], "table": STATE_TABLE, "as": "state",
+               "on_error": "dead_letter", "payload": {"column": "value", "type": "jsonb"}}
 LOAD_THREADS, LOAD_PAUSE = 5, 0.04
+BATCH_ROWS_MAX = 400           # of syncd: larger appends are committed in parts
+CUT_SIZES = ((1.0, BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 200),)
 RECOVER_SECONDS = 120          # hang guard: all is loaded again within
-RECOVER_SECONDS_MUTANT = 15    # a mutant is found by it, and nobody waits that long for each
+RECOVER_SECONDS_MUTANT = 10    # a mutant is found by it, and nobody waits that long for each
+NOTICE_SECONDS = 20            # hang guard: syncd says what it found within
+NOTICE_SECONDS_MUTANT = 3      # a mutant finds nothing
 SERVER_SETTINGS = {
     "DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "2", "DS_LIMITS__MAX_CACHE_BYTES": "8MiB",
     "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "1",
 }
 SYNCD_SETTINGS = {
     "SYNCD_BACKOFF_BASE": "20ms", "SYNCD_BACKOFF_MAX": "500ms", "SYNCD_IDLE_TIMEOUT": "3s",
-    "SYNCD_POSTGRES_PATIENCE": "2s", "SYNCD_BATCH_ROWS_MAX": "400", "SYNCD_LEASE": "3s",
+    "SYNCD_POSTGRES_PATIENCE": "2s", "SYNCD_BATCH_ROWS_MAX": str(BATCH_ROWS_MAX), "SYNCD_LEASE": "3s",
 }
 # Some sessions wait for a lock on purpose: let it be over soon.
 POSTGRES_SETTINGS = {"fsync": "off", "deadlock_timeout": "300ms", "restart_after_crash": "on"}
 STATEMENT_TIMEOUT_MS = 2000
+LOCK_ALL = "SELECT 1 FROM ds_sync.stream_offset ORDER BY stream_id FOR UPDATE"
 CLOCK_LIBRARY = ds.ROOT / "build/fault/lib/libshift_clock.so"
 
 
@@ -37,13 +49,14 @@ class Stack:
         self.seed = seed
         self.mutant = mutant
         self.recover_seconds = RECOVER_SECONDS_MUTANT if mutant else RECOVER_SECONDS
+        self.notice_seconds = NOTICE_SECONDS_MUTANT if mutant else NOTICE_SECONDS
         self.folder = ds.temporary_folder("ds-fault-")
         self.fault_log = self.folder / "faults"
         self.clock = self.folder / "clock"
         self.processes = []
         self.proxies = []
         self.loads = []
-        self.postgres_count = self.syncd_count = 0
+        self.postgres_count = self.syncd_count = self.kills = 0
         self.server = self.postgres = self.syncd = self.connection = None
 
     def start(self):
@@ -61,10 +74,25 @@ class Stack:
         self.connection = self.postgres.connect()
         self.producers, self.loads = load.start(self.server, STREAMS, self.seed, LOAD_PAUSE, LOAD_THREADS,
                                                 load.QUIET)
-        self.checkers = [StreamChecker(self.server, producer.name, producer.is_json, producer=producer)
-                         for producer in self.producers]
+        self.checkers = [self._checker(producer) for producer in self.producers]
+        self._declare_state()
         self.syncd = self.new_syncd().wait_ready()
         self.wait_loaded()
+
+    def _checker(self, producer):
+        if producer.kind == load.STATE:
+            return StateChecker(self.server, producer.name, STATE_TABLE, producer=producer)
+        return StreamChecker(self.server, producer.name, producer.is_json, producer=producer)
+
+    def _declare_state(self):
+        """As an operator does."""
+        routes = self.folder / "routes.json"
+        routes.write_text(json.dumps({"routes": [STATE_ROUTE]}))
+        for words in (["db", "migrate"], ["route", "apply", "-f", routes]):
+            done = subprocess.run([ds.program("dsctl"), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, env={**os.environ, "POSTGRES_URL": self.postgres.url()})
+            if done.returncode != 0:
+                raise ds.StackError(f"dsctl {words[0]} {words[1]} ended with {done.returncode}:\n{done.stdout}")
 
     # -- Postgres --
 
@@ -118,7 +146,7 @@ class Stack:
 
     # -- syncd --
 
-    def new_syncd(self, fault=None, instance=None):
+    def new_syncd(self, fault=None, instance=None, source_port=None):
         """Another instance, unless it is given the name of one that has ended."""
         self.syncd_count += 1
         binary = syncd_work.FAULT_BINARY if fault or self.mutant else ds.program("syncd")
@@ -126,9 +154,10 @@ class Stack:
                f"?options=-c%20statement_timeout%3D{STATEMENT_TIMEOUT_MS}")
         instance = instance or f"{self.syncd_count:04}"
         process = ds.Syncd(
-            self.folder, f"http://127.0.0.1:{self.source_proxy.port}", url, STREAMS,
+            self.folder, f"http://127.0.0.1:{source_port or self.source_proxy.port}", url, EVENT_STREAMS,
             name=f"syncd-{self.syncd_count}", binary=binary, environment={
                 **SYNCD_SETTINGS, "SYNCD_INSTANCE": instance,
+                "SYNCD_ADMIN_URLS": f"default={self.server.admin_url}",
                 **({"DS_MUTANT": self.mutant} if self.mutant else {}), **(fault or {})})
         process.instance = instance
         self.processes.append(process)

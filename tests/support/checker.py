@@ -7,7 +7,9 @@ decoder and compares with the tables.  For each stream, at any moment:
   - a row's payload is the message, a dead letter's bytes are the message's bytes;
   - only messages that jsonb cannot hold are dead letters (the generator marks them);
   - ds_offset and skip point at message next_seq;
-  - chunks of a byte stream, in order, are its first next_seq bytes.
+  - chunks of a byte stream, in order, are its first next_seq bytes;
+  - the rows of a stream of state are what its messages 0 .. next_seq - 1 leave, one by one, and its
+    dead letters are those of them that are no change.
 What was found good once is not read again, except by check(everything=True).
 """
 import json
@@ -15,6 +17,7 @@ from decimal import Decimal
 
 import ds
 from appends import Client
+from state_model import StateModel
 
 POISON_MARK = "poison"         # a message with this member true must become a dead letter
 FINDINGS_MAX = 5
@@ -205,3 +208,39 @@ class StreamChecker:
                        "(stream_id) WHERE s.name = %s", (self.name,))
         row = cursor.fetchone()
         return row is not None and row[0] == len(self.content)
+
+
+class StateChecker(StreamChecker):
+    """Of a stream of state, whose route loads it into `table`."""
+
+    def __init__(self, server, name, table, **more):
+        super().__init__(server, name, **more)
+        self.table = table
+        self.model = StateModel()
+
+    def _check_untouched(self, cursor):
+        if self._rows(cursor):
+            self.note("has rows and no position")
+
+    def _rows(self, cursor):
+        cursor.execute(f"SELECT type, key, seq, value::text FROM {self.table} WHERE stream_name = %s",
+                       (self.name,))
+        return {(kind, key): (seq, json.loads(value)) for kind, key, seq, value in cursor.fetchall()}
+
+    def _check_messages(self, cursor, stream_id, first, next_seq):
+        if first == 0 or self.model.seq > next_seq:
+            self.model = StateModel()
+        for text in self.content[self.model.seq:next_seq]:
+            self.model.add(json.loads(text))
+        wanted, found = self.model.rows(), self._rows(cursor)
+        for place in sorted(wanted.keys() | found.keys()):
+            if wanted.get(place) != found.get(place):
+                self.note(f"row {place} is {str(found.get(place))[:120]}, its messages up to {next_seq} leave "
+                          f"{str(wanted.get(place))[:120]}")
+        cursor.execute("SELECT seq, payload FROM ds_sync.dead_letter WHERE stream_id = %s ORDER BY seq", (stream_id,))
+        letters = cursor.fetchall()
+        if [seq for seq, _ in letters] != self.model.refused:
+            self.note(f"dead letters are {[seq for seq, _ in letters]}, and no changes are {self.model.refused}")
+        for seq, payload in letters:
+            if seq < next_seq and bytes(payload) != self.content[seq].encode():
+                self.note(f"dead letter {seq} has other bytes than the message")

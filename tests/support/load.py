@@ -14,11 +14,14 @@ import time
 
 import ds
 from appends import Client
+from state_model import Generator
 
+STATE = "state"                # changes of state, in a stream of JSON
 JSON, BYTES, TEXT = "application/json", "application/octet-stream", "text/plain; charset=utf-8"
 POISON = ('{"poison":true,"n":%d,"text":"nul \\u0000 inside"}',
           '{"poison":true,"n":%d,"text":"half a pair \\ud83d"}',
           '{"poison":true,"n":%d,"number":1e999999}')
+POISON_SHARE = 0.003           # 1 % would be too many: syncd stops such a stream
 AHEAD_MAX = 20_000             # messages or KiB by which a producer may be ahead of the table
 UNICODE = "äöü ☃ 😀 \\ \" \n \t é"
 NUMBER = re.compile(r'"n": ?(\d+)')
@@ -34,7 +37,8 @@ class Producer:
     def __init__(self, name, kind, seed, sizes):
         self.name = name
         self.kind = kind
-        self.is_json = kind == JSON
+        self.is_json = kind in (JSON, STATE)
+        self.content_type = JSON if self.is_json else kind
         self.random = random.Random(seed)
         self.sizes = sizes
         self.made = 0                      # messages, or bytes
@@ -51,7 +55,7 @@ class Producer:
         number = self.made
         self.made += 1
         kind = self.random.random()
-        if kind < 0.003:           # 1 % would be too many: syncd stops such a stream
+        if kind < POISON_SHARE:
             return self.random.choice(POISON) % number
         if kind < 0.03:
             return json.dumps({"n": number, "long": "x" * self.random.randrange(20_000)})
@@ -78,7 +82,7 @@ class Producer:
 
     def append(self, client, stopping):
         body = self.body()
-        headers = {"Content-Type": self.kind, "Producer-Id": self.name, "Producer-Epoch": "0",
+        headers = {"Content-Type": self.content_type, "Producer-Id": self.name, "Producer-Epoch": "0",
                    "Producer-Seq": str(self.requests)}
         self.requests += 1
         end = time.monotonic() + ds.HANG_SECONDS
@@ -112,10 +116,36 @@ class Producer:
         if not self.is_json:
             same = hashlib.sha256(content[:least]).digest() == digest.digest()
             return "" if same else f"the first {least} bytes are not those that were acknowledged"
+        return self._misplaced(content, checked)
+
+    def _misplaced(self, content, checked):
         for place in range(checked, len(content)):
             number = int(NUMBER.search(content[place]).group(1))
             if number != place:
                 return f"message {number} stands where {place} should"
+        return ""
+
+
+class StateProducer(Producer):
+    """Of a stream of state; what its messages leave is for checker.StateChecker to say."""
+
+    def __init__(self, name, kind, seed, sizes):
+        super().__init__(name, kind, seed, sizes)
+        self.generator = Generator(seed, keys=20)
+        self.sent = []
+
+    def body(self):
+        messages = self.generator.append(self.size())
+        if self.random.random() < POISON_SHARE * len(messages):
+            messages.insert(0, {"type": "user", "operation": "set", "value": "no key"})
+        self.sent += messages
+        self.made += len(messages)
+        return json.dumps(messages).encode()
+
+    def _misplaced(self, content, checked):
+        for place in range(checked, len(content)):
+            if json.loads(content[place]) != self.sent[place]:
+                return f"at {place} stands {content[place][:120]}, and {self.sent[place]} was sent"
         return ""
 
 
@@ -148,10 +178,11 @@ def start(server, streams, seed, pause=0.15, threads=None, sizes=BURSTS):
     """streams: name -> kind.  Creates the streams; (producers in that order, threads that feed them)."""
     producers = []
     for number, (name, kind) in enumerate(streams.items()):
-        status, _, body = server.create(name, kind)
+        producer = (StateProducer if kind == STATE else Producer)(name, kind, f"{seed}/{number}", sizes)
+        status, _, body = server.create(name, producer.content_type)
         if status not in (200, 201):
             raise ds.StackError(f"creating {name}: {status} {body!r}")
-        producers.append(Producer(name, kind, f"{seed}/{number}", sizes))
+        producers.append(producer)
     count = threads or len(producers)
     loads = [Load(server, producers[number::count], f"{seed}/thread {number}", pause)
              for number in range(count)]

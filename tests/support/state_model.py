@@ -31,6 +31,9 @@ class StateModel:
 
     def _change(self, message):
         rows = self.visible if self.staged is None else self.staged
+        if "key" not in message:
+            self.refused.append(self.seq)
+            return
         place, operation = (message["type"], message["key"]), operation_of(message)
         if operation in DELETES:
             rows.pop(place, None)

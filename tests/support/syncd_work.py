@@ -7,9 +7,11 @@ import time
 import ds
 
 FAULT_BINARY = ds.ROOT / "build/fault/bin/syncd"
-POINTS = ("checkpoint.loaded", "writer.small_sent", "writer.small_done", "writer.begin_done",
+COMPOSED = "writer.composed"    # a transaction that Postgres does not know of yet
+POINTS = ("checkpoint.loaded", COMPOSED, "writer.small_sent", "writer.small_done", "writer.begin_done",
           "writer.guard_done", "writer.copy_sent", "writer.rows_done", "writer.commit_sent",
           "writer.commit_done", "writer.acked")
+STATE_POINTS = (*POINTS, "writer.state_changed")   # where there are streams of state
 DROP_POINTS = ("writer.small_sent", "writer.copy_sent", "writer.commit_sent")   # drop the connection
 PASSAGES_MAX = 12              # a fault point is hit at the 1st .. 12th passage
 HIT_SECONDS = 60               # hang guard: syncd must be at work within
@@ -44,6 +46,21 @@ def wait_killed(process, log, point):
         raise Missed(f"syncd did not come to {point} in {HIT_SECONDS} s:\n{process.log_end()}") from None
     if status != -signal.SIGKILL or not was_hit(log, point):
         raise Missed(f"syncd ended with {status} instead:\n{process.log_end()}")
+
+
+def wait_frozen(process, log, point):
+    """Until syncd stopped itself at the point."""
+    def frozen():
+        if not process.alive():
+            raise Missed(f"syncd ended with {process.child.returncode} instead:\n{process.log_end()}")
+        if not was_hit(log, point):
+            return False
+        with open(f"/proc/{process.pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "T"
+    try:
+        ds.wait_until(frozen, HIT_SECONDS)
+    except ds.StackError:
+        raise Missed(f"syncd did not come to {point} in {HIT_SECONDS} s:\n{process.log_end()}") from None
 
 
 def open_transaction(connection, name="syncd"):
