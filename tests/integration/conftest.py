@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: one Postgres per run, a database and a ds-server of one's own per test."""
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -17,6 +18,27 @@ def postgres_server():
     yield server
     server.stop()
     ds.remove_folder(folder)
+
+
+@pytest.fixture(scope="session")
+def sanitizer_folder():
+    """Where programs built with sanitizers leave their reports, also those that are killed afterwards."""
+    folder = ds.temporary_folder("ds-test-sanitizer-")
+    for variable in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+        given = os.environ.get(variable)
+        os.environ[variable] = f"{given + ':' if given else ''}log_path={folder}/report"
+    yield folder
+    ds.remove_folder(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_sanitizer_reports(sanitizer_folder):
+    """Most tests do not look at how a program ended: a report fails the test all the same."""
+    yield
+    for report in sorted(sanitizer_folder.glob("report.*")):
+        text = report.read_text(errors="replace")
+        report.unlink()
+        pytest.fail(f"a sanitizer reports:\n{text}")
 
 
 @pytest.fixture
