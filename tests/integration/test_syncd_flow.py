@@ -25,7 +25,9 @@ def test_streams_share_connections_where_the_server_offers_http2(database, serve
     for name in names:
         server.create(name)
         server.append(name, messages(0, 2))
-    syncd = start_syncd(names, server_url=proxy.url, SYNCD_DS_CA_FILE=str(proxy.authority.cert), **FAST)
+    # A slow machine is quiet for a second, too: nobody is to give up reads, and connections with them.
+    patient = {**FAST, "SYNCD_IDLE_TIMEOUT": "60s"}
+    syncd = start_syncd(names, server_url=proxy.url, SYNCD_DS_CA_FILE=str(proxy.authority.cert), **patient)
     for name in names:
         wait_rows(database, messages(0, 2), syncd, name)
     for name in names:
