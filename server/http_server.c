@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/cores.h"
 #include "server/http_conn.h"
 #include "server/http_tls.h"
 #include "server/listener.h"
@@ -263,18 +263,6 @@ make_metrics(HttpServer *server, Metrics *metrics)
         metrics_counter(metrics, "ds_http_aborted_total", NULL, "Replies cut before their end.");
     m->body_bytes = metrics_gauge(metrics, "ds_http_inflight_body_bytes", NULL,
                                   "Memory of request bodies being received.");
-}
-
-/* Those this process may run on: a second thread on the only one would but take turns with it. */
-static int64_t
-cores_allowed(void)
-{
-    cpu_set_t cores;
-
-    if (sched_getaffinity(0, sizeof(cores), &cores) != 0) {
-        return DS_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1); /* more than CPU_SETSIZE of them */
-    }
-    return CPU_COUNT(&cores);
 }
 
 static void

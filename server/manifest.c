@@ -15,6 +15,7 @@
 #include "common/json_scan.h"
 #include "common/mem.h"
 #include "common/parse.h"
+#include "server/cores.h"
 #include "server/file_io.h"
 
 #define LOCK_FILE     "LOCK"
@@ -24,6 +25,8 @@
 #define BOOT_ID_FILE  "/proc/sys/kernel/random/boot_id"
 #define DIR_MODE      0700
 #define FILE_MODE     0600
+
+#define CORES_OF_ONE_SHARD 2
 
 /* ERR_FULL when it is for want of space. */
 static bool
@@ -46,6 +49,13 @@ copy_string(Str value, char *out, size_t size)
     memcpy(out, value.ptr + 1, value.len - 2);
     out[value.len - 2] = '\0';
     return strchr(out, '\\') == NULL;
+}
+
+static bool
+take_shards(Str text, uint64_t *out)
+{
+    return text.ptr != NULL && parse_u64(text, MANIFEST_SHARDS_MAX, out) && *out > 0 &&
+           (*out & (*out - 1)) == 0;
 }
 
 bool
@@ -74,8 +84,7 @@ manifest_parse(const char *text, size_t len, Manifest *out, Error *err)
     if (manifest.format_version == MANIFEST_FORMAT_VERSION) {
         manifest.clean = members[5].text.ptr != NULL && str_eq(members[5].text, STR("true"));
         if (!copy_string(members[1].text, manifest.mode, sizeof(manifest.mode)) ||
-            members[2].text.ptr == NULL ||
-            !parse_u64(members[2].text, UINT32_MAX, &manifest.shards) ||
+            !take_shards(members[2].text, &manifest.shards) ||
             !copy_string(members[3].text, hash, sizeof(hash)) || strcmp(hash, NAME_HASH) != 0 ||
             !copy_string(members[4].text, manifest.server_uuid, sizeof(manifest.server_uuid)) ||
             members[5].text.ptr == NULL ||
@@ -314,7 +323,7 @@ check_fits(const Manifest *manifest, const char *mode, uint64_t shards, Error *e
                          "give another DS_STORAGE__DATA_DIR",
                          manifest->mode, mode, manifest->mode);
     }
-    if (manifest->shards != shards) {
+    if (shards != 0 && manifest->shards != shards) {
         return error_set(err, ERR_CONFIG,
                          "its streams are in %llu shards, not %llu, and that is fixed: set "
                          "DS_STORAGE__%s_SHARD_COUNT=%llu",
@@ -339,6 +348,14 @@ manifest_read(const DataDir *dir, Manifest *out, bool *out_found, Error *err)
     return manifest_parse(text, (size_t)len, out, err);
 }
 
+/* Each has a thread and a sync of its own: on few cores a second only makes the groups smaller that
+ * are committed together. */
+static uint64_t
+shards_for_cores(void)
+{
+    return cores_allowed() <= CORES_OF_ONE_SHARD ? 1 : 2;
+}
+
 /* The manifest as it will be while the server runs. */
 static bool
 take_over(DataDir *dir, const char *mode, uint64_t shards, Error *err)
@@ -361,7 +378,8 @@ take_over(DataDir *dir, const char *mode, uint64_t shards, Error *err)
         if (!check_empty(dir, err)) {
             return false;
         }
-        *manifest = (Manifest){.format_version = MANIFEST_FORMAT_VERSION, .shards = shards};
+        *manifest = (Manifest){.format_version = MANIFEST_FORMAT_VERSION,
+                               .shards = shards != 0 ? shards : shards_for_cores()};
         DS_ASSERT(strlcpy(manifest->mode, mode, sizeof(manifest->mode)) < sizeof(manifest->mode));
         make_uuid(manifest->server_uuid);
         dir->is_new = true;

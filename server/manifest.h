@@ -22,11 +22,12 @@
 #define MANIFEST_BYTES_MAX      4096
 #define MANIFEST_UUID_CHARS     36
 #define MANIFEST_MODE_CHARS_MAX 15
+#define MANIFEST_SHARDS_MAX     256
 
 typedef struct Manifest {
     uint64_t format_version;
     char mode[MANIFEST_MODE_CHARS_MAX + 1];
-    uint64_t shards;
+    uint64_t shards; /* a power of two */
     char server_uuid[MANIFEST_UUID_CHARS + 1];
     bool clean;
     char boot_id[MANIFEST_UUID_CHARS + 1]; /* "": not known */
@@ -46,7 +47,8 @@ typedef struct DataDir {
 } DataDir;
 
 /* Makes the directory (0700) if there is none, locks it, reads or makes the manifest and marks it
- * as in use.  ERR_CONFIG: refused, as above, or no permission.  ERR_PROTOCOL: MANIFEST is damaged.
+ * as in use.  shards 0: as many as it has, and for a new one what suits the cores; the manifest
+ * says how many that are.  ERR_CONFIG: refused, as above, or no permission.  ERR_PROTOCOL: MANIFEST is damaged.
  */
 DS_MUST_CHECK bool data_dir_open(const char *path, const char *mode, uint64_t shards, DataDir *out,
                                  Error *err);

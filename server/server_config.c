@@ -141,12 +141,12 @@ static const Setting settings[] = {
     {.name = "DS_STORAGE__WAL_SHARD_COUNT",
      .type = SETTING_INT,
      FIELD(storage.wal_shard_count),
-     .fallback = "2",
-     .min = 1,
+     .fallback = "0",
      .max = 64,
      .unit = "shards",
      .help = "Write-ahead logs, each with a thread, of the file modes; a power of two, fixed for "
-             "the life of the data."},
+             "the life of the data. 0 is what the data has, and for new data 1 on one or two "
+             "cores, else 2."},
     {.name = "DS_STORAGE__WAL_SEGMENT_BYTES",
      .type = SETTING_SIZE,
      FIELD(storage.wal_segment_bytes),

@@ -49,7 +49,7 @@ typedef struct ServerSubscriptions {
 typedef struct ServerStorage {
     char *data_dir;
     int64_t acid_shard_count; /* powers of two */
-    int64_t wal_shard_count;
+    int64_t wal_shard_count;  /* 0: as many as the data has */
     int64_t wal_segment_bytes;
     int64_t checkpoint_ms;
     bool upgrade_data; /* bring the data to the format of this release, and end */

@@ -502,7 +502,7 @@ store_shard_new(const BackendKind *kind, const StorageOptions *options, const St
 {
     ShardStore *store = mem_zalloc(sizeof(*store));
 
-    DS_ASSERT(options->shards > 0 && options->shards <= SHARDS_MAX);
+    DS_ASSERT(options->shards <= SHARDS_MAX);
     store->kind = kind;
     store->options = *options;
     store->table = (StoreTable){
@@ -518,6 +518,7 @@ store_shard_new(const BackendKind *kind, const StorageOptions *options, const St
         free(store);
         return false;
     }
+    store->options.shards = (unsigned)store->dir.manifest.shards;
     store_init(&store->base, &store->table, limits, metrics);
     registry_raise(store->base.registry, store->dir.first_number);
     store->cache_gauge = metrics_gauge(metrics, "ds_server_cache_bytes", NULL,

@@ -15,7 +15,7 @@
 
 typedef struct StorageOptions {
     const char *data_dir;
-    unsigned shards; /* a power of two, the same as when the directory was made */
+    unsigned shards; /* a power of two, the same as when the directory was made; 0: that number */
     size_t wal_segment_bytes;
     int64_t checkpoint_ms;
     uint64_t cache_bytes;  /* payload and its index in memory, besides what is in no file yet */

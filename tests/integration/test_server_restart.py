@@ -273,6 +273,16 @@ def test_another_mode_or_shard_count_is_refused(start_server, folder, mode):
     assert read_all(server, "name")[0] == b"x"
 
 
+def test_data_keeps_its_shard_count_when_the_setting_is_gone(start_server, mode):
+    if mode == "acid":
+        pytest.skip("has a number of its own by default")
+    server = start_server(DS_STORAGE__WAL_SHARD_COUNT="8")
+    create(server, "name", body=b"x")
+    end(server, "stop")
+    server = start_server()
+    assert read_all(server, "name")[0] == b"x"
+
+
 def test_many_streams_come_back(start_server):
     server = start_server()
     for i in range(300):

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/mem.h"
+#include "server/cores.h"
 
 /* A directory of the test's own; its files are few and named here. */
 static char *
@@ -98,6 +99,52 @@ Test(manifest, only_a_sealed_directory_was_left_clean)
     cr_expect_not(dir.manifest.clean, "it is in use again");
     data_dir_close(&dir);
     remove_dir(path);
+}
+
+Test(manifest, whoever_asks_for_no_number_of_shards_gets_what_the_data_has)
+{
+    char *path = make_dir();
+    DataDir dir;
+    Error err;
+
+    cr_assert(data_dir_open(path, "file-durable", 8, &dir, &err), "%s", err.text);
+    data_dir_close(&dir);
+    cr_assert(data_dir_check(path, "file-durable", 0, &err), "%s", err.text);
+    cr_assert(data_dir_open(path, "file-durable", 0, &dir, &err), "%s", err.text);
+    cr_expect_eq(dir.manifest.shards, 8);
+    data_dir_close(&dir);
+    remove_dir(path);
+}
+
+Test(manifest, a_new_directory_has_shards_for_the_cores_when_no_number_is_asked_for)
+{
+    char *path = make_dir();
+    DataDir dir;
+    Error err;
+
+    cr_assert(data_dir_open(path, "file-durable", 0, &dir, &err), "%s", err.text);
+    cr_expect_eq(dir.manifest.shards, cores_allowed() <= 2 ? 1 : 2);
+    data_dir_close(&dir);
+    remove_dir(path);
+}
+
+Test(manifest, a_number_of_shards_that_no_server_wrote_is_damage)
+{
+    static const char *const numbers[] = {"0", "3", "512", "4294967296", "-1", "\"2\""};
+
+    for (size_t i = 0; i < DS_COUNT(numbers); i++) {
+        Manifest manifest;
+        char text[MANIFEST_BYTES_MAX];
+        Error err = {0};
+        int len = snprintf(text, sizeof(text),
+                           "{\"format_version\":1,\"mode\":\"acid\",\"shards\":%s,"
+                           "\"hash\":\"fnv1a64-mix\",\"server_uuid\":\"x\",\"clean\":false,"
+                           "\"boot_id\":\"\",\"next_number\":1}",
+                           numbers[i]);
+
+        cr_expect_not(manifest_parse(text, (size_t)len, &manifest, &err), "%s", numbers[i]);
+        cr_expect_eq(err.code, ERR_PROTOCOL);
+    }
 }
 
 Test(manifest, another_boot_is_noticed)

@@ -74,7 +74,7 @@ Test(server_config, what_is_not_legal_is_refused_by_name)
         {"DS_STORAGE__MODE=tape", "DS_STORAGE__MODE"},
         {"DS_STORAGE__ACID_SHARD_COUNT=3", "not a power of two"},
         {"DS_STORAGE__ACID_SHARD_COUNT=512", "DS_STORAGE__ACID_SHARD_COUNT"},
-        {"DS_STORAGE__WAL_SHARD_COUNT=0", "DS_STORAGE__WAL_SHARD_COUNT"},
+        {"DS_STORAGE__WAL_SHARD_COUNT=128", "DS_STORAGE__WAL_SHARD_COUNT"},
         {"DS_STORAGE__WAL_SHARD_COUNT=6", "not a power of two"},
         {"DS_STORAGE__WAL_SEGMENT_BYTES=65535", "DS_STORAGE__WAL_SEGMENT_BYTES"},
         {"DS_STORAGE__WAL_SEGMENT_BYTES=65537", "a multiple of 4096"},
