@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "syncd/again.h"
 #include "syncd/directory.h"
 #include "syncd/route_catalog.h"
 
@@ -11,6 +12,7 @@ struct Discovery {
     Supervisor *supervisor;
     RouteCatalog *catalog;
     Directory *directory;
+    Again *again;
 };
 
 static void
@@ -37,6 +39,22 @@ discovery_on_unwant(void *arg, const StreamKey *key)
     supervisor_unwant(discovery->supervisor, key);
 }
 
+static void
+discovery_on_version(void *arg, int64_t version)
+{
+    Discovery *discovery = arg;
+
+    again_told(discovery->again, version);
+}
+
+static void
+discovery_on_again(void *arg, const StreamKey *key)
+{
+    Discovery *discovery = arg;
+
+    supervisor_begin_again(discovery->supervisor, key);
+}
+
 Discovery *
 discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor)
 {
@@ -57,12 +75,15 @@ discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor)
                                              .backoff_max_ms = config->timeouts.backoff_max_ms,
                                          },
                                          &callbacks, discovery);
+    discovery->again =
+        again_new(supervisor_control_link(supervisor), discovery_on_again, discovery);
     discovery->catalog = route_catalog_new(loop,
                                            &(RouteCatalogConfig){
                                                .link = supervisor_control_link(supervisor),
                                                .servers = servers,
                                                .instance = config->instance,
                                                .built_in = built_in,
+                                               .on_version = discovery_on_version,
                                            },
                                            discovery_on_routes, discovery);
     route_unref(built_in);
@@ -76,6 +97,7 @@ discovery_free(Discovery *discovery)
         return;
     }
     route_catalog_free(discovery->catalog);
+    again_free(discovery->again);
     directory_free(discovery->directory);
     free(discovery);
 }

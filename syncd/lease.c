@@ -192,6 +192,13 @@ partitioning_check(const PgReply *reply, int first_column, Error *err)
 }
 
 static void
+partitioning_changed(Error *err)
+{
+    (void)error_set(err, ERR_CONFIG,
+                    "ds_sync.work_partitioning was changed: every instance must be restarted");
+}
+
+static void
 neighbours_answered(Lease *lease, const PgReply *reply)
 {
     Error err;
@@ -233,6 +240,11 @@ join_answered(Lease *lease, const PgReply *reply)
         return;
     }
     int64_t count = answer_number(reply, 0, 1);
+    if (lease->table.slots != NULL && count != lease->table.count) {
+        partitioning_changed(&err);
+        lease_refuse(lease, &err);
+        return;
+    }
     if (answer_number(reply, 0, 3) != count || answer_number(reply, 0, 4) != count) {
         (void)error_set(&err, ERR_CONFIG,
                         "ds_sync.work_partition does not have the rows 0 to %lld and no other, as "
@@ -280,8 +292,7 @@ look_answered(Lease *lease, const PgReply *reply)
 
     if (reply->rows == 0 || !partitioning_check(reply, 0, &err) ||
         answer_number(reply, 0, 0) != lease->table.count) {
-        (void)error_set(&err, ERR_CONFIG,
-                        "ds_sync.work_partitioning was changed: every instance must be restarted");
+        partitioning_changed(&err);
         lease_refuse(lease, &err);
         return;
     }
@@ -474,7 +485,8 @@ ask_join(Lease *lease)
                             pid,
                             lease_ms,
                             lease->joined_before ? "false" : "true",
-                            buf_cstr(&lease->dead)};
+                            buf_cstr(&lease->dead),
+                            lease->config.servers};
     lease_ask(lease, ASKED_JOIN, sql_lease_join, params, DS_COUNT(params));
 }
 

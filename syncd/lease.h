@@ -30,7 +30,8 @@ typedef struct LeaseCallbacks {
 } LeaseCallbacks;
 
 typedef struct LeaseConfig {
-    const char *instance; /* borrowed */
+    const char *instance; /* borrowed, as the next */
+    const char *servers;  /* array literal: the names of those that it has */
     int64_t lease_ms;
 } LeaseConfig;
 

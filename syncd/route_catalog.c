@@ -390,7 +390,12 @@ catalog_on_version(void *arg, const PgReply *reply)
             log_debug(&scope, LOG_FIELDS(), "routes cannot be read: %s", reply->err.text);
         }
         catalog_wait(catalog);
-    } else if (catalog->asked == catalog->version && !recheck) {
+        return;
+    }
+    if (catalog->config.on_version != NULL) {
+        catalog->config.on_version(catalog->arg, catalog->asked);
+    }
+    if (catalog->asked == catalog->version && !recheck) {
         catalog_wait(catalog);
     } else {
         /* The rows may be newer than the version; then they are read once more. */

@@ -20,6 +20,8 @@ typedef struct RouteCatalogConfig {
     const Servers *servers;
     const char *instance;
     Route *built_in; /* of SYNCD_STREAMS, or NULL; a reference is taken */
+    /* The version of ds_sync.control, each time it was read; may be NULL. */
+    void (*on_version)(void *arg, int64_t version);
 } RouteCatalogConfig;
 
 /* The routes that are to run from now on; borrowed until it returns. */

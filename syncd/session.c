@@ -249,10 +249,12 @@ session_fail(Session *session, const Error *err)
     session_stop_reading(session);
     session_enter(session, SESSION_FAILED);
     session_tell(session, STR("failed"), shown.text);
-    log_error(&scope, EVENT_STREAM_FAILED, SESSION_FIELDS(session),
-              "failed: %s; nothing more of this stream is loaded until it is mended and syncd "
-              "restarted",
-              shown.text);
+    log_error(
+        &scope, EVENT_STREAM_FAILED, SESSION_FIELDS(session),
+        "failed: %s; nothing more of this stream is loaded until it is mended, and then dsctl "
+        "sync retry%s",
+        shown.text,
+        err->code == ERR_INPUT ? "; dsctl sync skip --past-poison goes on without it" : "");
 }
 
 void

@@ -55,8 +55,9 @@ session_gone(Session *session, const Error *err)
         session_enter(session, SESSION_STOPPED);
         session_tell(session, STR("stopped"), err->text);
         log_error(&scope, EVENT_STREAM_STOPPED, SESSION_FIELDS(session),
-                  "stopped: %s; rows that are loaded stay, nothing is skipped; with on_recreate "
-                  "(SYNCD_ON_RECREATE) new_generation it would be read from its start",
+                  "stopped: %s; rows that are loaded stay, nothing is skipped; dsctl sync reset "
+                  "reads it from its start, as on_recreate (SYNCD_ON_RECREATE) new_generation "
+                  "would",
                   err->text);
         return;
     }

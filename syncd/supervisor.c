@@ -9,7 +9,8 @@
 #include "syncd/lease.h"
 #include "syncd/lease_rules.h"
 
-#define CONTROL_MS_MIN 2000 /* an answer may take that long, however short the lease */
+#define CONTROL_MS_MIN         2000 /* an answer may take that long, however short the lease */
+#define SERVER_NAMES_BYTES_MAX (SERVERS_MAX * (SERVER_NAME_BYTES_MAX + 1u) * 2u + 2u)
 
 static const LogScope scope = {.name = "syncd"};
 
@@ -47,6 +48,7 @@ struct Supervisor {
     Budget budget;
     SessionShared shared;
     char *application_name;
+    Buf server_names; /* array literal */
     ControlLink *link;
     Lease *lease;
     Writer **writers;
@@ -389,6 +391,19 @@ supervisor_unwant(Supervisor *supervisor, const StreamKey *key)
     }
 }
 
+void
+supervisor_begin_again(Supervisor *supervisor, const StreamKey *key)
+{
+    Post *post = post_find(supervisor, key);
+
+    if (post != NULL && post->session != NULL && !post->ending) {
+        log_info(&scope, LOG_FIELDS(log_str("stream", key->name), log_str("route", key->route)),
+                 "an operator asked for it: begins again from the position that is stored");
+        post->ending = true;
+        session_revoke(post->session);
+    }
+}
+
 /* --- life --- */
 
 static void
@@ -421,6 +436,21 @@ supervisor_make_writers(Supervisor *supervisor, const Stats *stats)
 }
 
 static void
+supervisor_name_servers(Supervisor *supervisor)
+{
+    Buf *names = &supervisor->server_names;
+    Error err;
+
+    buf_init(names, SERVER_NAMES_BYTES_MAX);
+    bool ok = buf_append_char(names, '{', &err);
+    for (size_t i = 0; ok && i < servers_count(supervisor->servers); i++) {
+        ok = pg_array_append(names, str_c(servers_at(supervisor->servers, i)->name), i == 0, &err);
+    }
+    ok = ok && buf_append_char(names, '}', &err);
+    DS_ASSERT(ok); /* SERVERS_MAX bounded names */
+}
+
+static void
 supervisor_make_lease(Supervisor *supervisor)
 {
     static const LeaseCallbacks callbacks = {
@@ -445,10 +475,11 @@ supervisor_make_lease(Supervisor *supervisor)
                               .backoff_max_ms = DS_MIN(config->timeouts.backoff_max_ms,
                                                        lease_renew_ms(config->timeouts.lease_ms)),
                           });
-    supervisor->lease = lease_new(
-        supervisor->loop, supervisor->link,
-        &(LeaseConfig){.instance = config->instance, .lease_ms = config->timeouts.lease_ms},
-        &callbacks, supervisor);
+    supervisor->lease = lease_new(supervisor->loop, supervisor->link,
+                                  &(LeaseConfig){.instance = config->instance,
+                                                 .servers = buf_cstr(&supervisor->server_names),
+                                                 .lease_ms = config->timeouts.lease_ms},
+                                  &callbacks, supervisor);
 }
 
 Supervisor *
@@ -484,6 +515,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
     };
     RB_INIT(&supervisor->wanted);
     supervisor_make_writers(supervisor, stats);
+    supervisor_name_servers(supervisor);
     supervisor_make_lease(supervisor);
     supervisor->shared.link = supervisor->link;
     return supervisor;
@@ -512,6 +544,7 @@ supervisor_free(Supervisor *supervisor)
     timer_free(supervisor->stop_timer);
     servers_free(supervisor->servers);
     free(supervisor->application_name);
+    buf_done(&supervisor->server_names);
     free(supervisor->writers);
     free(supervisor->writer_loads);
     free(supervisor->writer_started);

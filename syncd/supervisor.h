@@ -37,6 +37,9 @@ Servers *supervisor_servers(Supervisor *supervisor);
 void supervisor_want(Supervisor *supervisor, const StreamKey *key, const StreamPlan *plan);
 /* What is gathered is still written.  Legal for keys that are not wanted. */
 void supervisor_unwant(Supervisor *supervisor, const StreamKey *key);
+/* Whatever its session is at, it ends without writing more, and another one begins from the
+ * position that is stored. */
+void supervisor_begin_again(Supervisor *supervisor, const StreamKey *key);
 
 /* The tokens and POSTGRES_URL_FILE may have been renewed on disk. */
 void supervisor_reload_secrets(Supervisor *supervisor);
