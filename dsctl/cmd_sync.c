@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dsctl sync status: what syncd has committed, against what the stream server has. */
+/* dsctl sync: what syncd has committed, against what the stream server has; what changes it stands
+ * in files of its own. */
 #include "dsctl/call.h"
 #include "dsctl/commands.h"
 #include "dsctl/emit.h"
@@ -240,5 +241,28 @@ const Command sync_commands[] = {
      .run = cmd_status,
      .help = "show what is committed of each stream, and how far behind",
      .details = details},
+    {.name = "retry",
+     .args = "[STREAM...]",
+     .args_max = 64,
+     .options = sync_retry_options,
+     .run = cmd_sync_retry,
+     .help = "try stopped or failed streams again, without a restart of syncd",
+     .details = sync_retry_details},
+    {.name = "reset",
+     .args = "STREAM",
+     .args_min = 1,
+     .args_max = 1,
+     .options = sync_reset_options,
+     .run = cmd_sync_reset,
+     .help = "read a stream from its start, as the next generation",
+     .details = sync_reset_details},
+    {.name = "skip",
+     .args = "STREAM",
+     .args_min = 1,
+     .args_max = 1,
+     .options = sync_skip_options,
+     .run = cmd_sync_skip,
+     .help = "go on behind messages that shall not, or cannot, be loaded",
+     .details = sync_skip_details},
     {.name = NULL},
 };

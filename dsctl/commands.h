@@ -19,6 +19,15 @@ int cmd_stream_read(const CliCall *cli);
 int cmd_stream_tail(const CliCall *cli);
 
 extern const Command sync_commands[];
+extern const Option sync_reset_options[];
+extern const Option sync_retry_options[];
+extern const Option sync_skip_options[];
+extern const char sync_reset_details[];
+extern const char sync_retry_details[];
+extern const char sync_skip_details[];
+int cmd_sync_reset(const CliCall *cli);
+int cmd_sync_retry(const CliCall *cli);
+int cmd_sync_skip(const CliCall *cli);
 extern const Command dlq_commands[];
 extern const Command db_commands[];
 extern const Option db_prune_options[];

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dsctl sync skip: go on behind messages that shall not, or cannot, be loaded. */
+#include "common/ds_proto.h"
+#include "common/json_scan.h"
+#include "common/mem.h"
+#include "common/offset.h"
+#include "dsctl/commands.h"
+#include "dsctl/emit.h"
+#include "dsctl/lag.h"
+#include "dsctl/options.h"
+#include "dsctl/sync_place.h"
+
+#define SHOWN_BYTES_MAX 60
+
+static const char *arg_to;
+static const char *arg_route;
+static const char *arg_source;
+static bool arg_past_poison;
+static bool arg_execute;
+
+const Option sync_skip_options[] = {
+    OPT_STRING(0, "to", &arg_to, "OFFSET", "go on at this offset; now is the end of the stream"),
+    OPT_FLAG(0, "past-poison", &arg_past_poison,
+             "go on behind the message that failed it, which becomes a dead letter"),
+    OPT_STRING('r', "route", &arg_route, "NAME", "of this route"),
+    OPT_STRING(0, "source", &arg_source, "NAME", "of this server, as syncd calls it"),
+    OPT_FLAG(0, "execute", &arg_execute, "do it, instead of saying what it would do"),
+    OPT_END(),
+};
+
+const char sync_skip_details[] =
+    "What lies between is not loaded, and with --to it is nowhere but on the stream server.  "
+    "--past-poison is for\n"
+    "a failed stream of JSON messages whose route says \"on_error\": \"stop\": the next message is "
+    "read from the\n"
+    "server and put into ds_sync.dead_letter, from where dsctl dlq replay can load it.  Never "
+    "backwards: that is\n"
+    "sync reset.  --server must be the one that the stream is of.";
+
+/* ---- --to ---- */
+
+/* *out is the caller's; "" when the server does not say. */
+static bool
+ask_tail(Call *call, const char *name, char **out, Error *err)
+{
+    HttpRequest request = {.method = "HEAD"};
+    CallReply reply;
+    Buf url;
+
+    call_reply_init(&reply);
+    buf_init(&url, OPTIONS_URL_BYTES_MAX);
+    bool ok = options_name_url(name, &url, err);
+    if (ok) {
+        request.url = buf_cstr(&url);
+        ok = call_http(call, &request, &reply, err);
+    }
+    if (ok) {
+        *out = str_dup(call_reply_header(&reply, DS_H_STREAM_NEXT_OFFSET));
+    }
+    buf_done(&url);
+    call_reply_done(&reply);
+    return ok;
+}
+
+/* An offset that names no place ahead of where we are, and not behind the end. */
+static bool
+check_target(const SyncStream *stream, const char *to, const char *tail, Error *err)
+{
+    const SyncPlace *from = &stream->place;
+    bool at_start = strcmp(from->offset, DS_OFFSET_START) == 0;
+    int order = strcmp(to, from->offset); /* offsets are ordered bytewise */
+    Lag ahead = lag_between(str_c(from->offset), (uint64_t)from->skip, str_c(to));
+    Lag rest = lag_between(str_c(to), 0, str_c(tail));
+
+    if (!offset_is_valid(str_c(to))) {
+        return error_set(err, ERR_CONFIG, "\"%.100s\" is no offset of a stream", to);
+    }
+    if (rest.kind == LAG_OTHER_ERA || (rest.kind == LAG_UNKNOWN && strcmp(to, tail) > 0)) {
+        return error_set(err, ERR_CONFIG, "%s ends at %s, and %s is no place before it",
+                         stream->name, tail, to);
+    }
+    if (ahead.kind == LAG_OTHER_ERA ||
+        (ahead.kind == LAG_UNKNOWN && !at_start && (order < 0 || (order == 0 && from->skip > 0)))) {
+        return error_set(err, ERR_CONFLICT,
+                         "%s stands at %s, behind %s or in another life of the stream: dsctl sync "
+                         "reset reads it from its start",
+                         stream->name, from->offset, to);
+    }
+    return true;
+}
+
+/* ---- --past-poison ---- */
+
+static bool
+read_page(Call *call, const char *name, const char *offset, CallReply *reply, Error *err)
+{
+    HttpRequest request = {.method = "GET"};
+    Buf url;
+
+    buf_init(&url, OPTIONS_URL_BYTES_MAX);
+    bool ok = options_name_url(name, &url, err) && buf_append(&url, STR("?offset="), err) &&
+              http_url_encode(&url, str_c(offset), "", err);
+    if (ok) {
+        request.url = buf_cstr(&url);
+        ok = call_http(call, &request, reply, err);
+    }
+    buf_done(&url);
+    return ok;
+}
+
+/* The message number *left of the array, or *left less those that there are. */
+static bool
+pick_message(Str array, int64_t *left, Buf *out, bool *out_found, Error *err)
+{
+    JsonElements elements;
+    JsonValue value;
+    bool more = array.len > 0;
+
+    *out_found = false;
+    if (!more) {
+        return true;
+    }
+    if (!json_elements_init(&elements, array, JSON_DEPTH_MAX, err)) {
+        return error_wrap(err, "the server sent bad JSON");
+    }
+    while (!*out_found) {
+        if (!json_elements_next(&elements, &value, &more, err)) {
+            return error_wrap(err, "the server sent bad JSON");
+        }
+        if (!more) {
+            return true;
+        }
+        *out_found = *left == 0;
+        *left -= 1;
+    }
+    return buf_append(out, value.text, err);
+}
+
+/* The next message that syncd would load. */
+static bool
+read_next(Call *call, const SyncStream *stream, Buf *out, Error *err)
+{
+    char *offset = mem_strdup(stream->place.offset);
+    int64_t left = stream->place.skip;
+    bool found = false;
+    bool ok = true;
+
+    while (ok && !found) {
+        CallReply reply;
+
+        call_reply_init(&reply);
+        ok = read_page(call, stream->name, offset, &reply, err) &&
+             pick_message(buf_str(&reply.body), &left, out, &found, err);
+        Str next = call_reply_header(&reply, DS_H_STREAM_NEXT_OFFSET);
+        if (ok && !found && (!offset_is_valid(next) || str_eq(next, str_c(offset)))) {
+            ok = error_set(err, ERR_CONFLICT, "the stream has no message behind %s (skip %lld)",
+                           stream->place.offset, (long long)stream->place.skip);
+        }
+        free(offset);
+        offset = str_dup(next);
+        call_reply_done(&reply);
+    }
+    free(offset);
+    return ok;
+}
+
+static bool
+check_poison(const SyncStream *stream, Error *err)
+{
+    if (strcmp(stream->state, "failed") != 0) {
+        return error_set(err, ERR_CONFLICT,
+                         "%s is %s, not failed: there is no message that failed it", stream->name,
+                         stream->state);
+    }
+    return (stream->content_type != NULL && emit_is_json(str_c(stream->content_type))) ||
+           error_set(err, ERR_CONFLICT, "%s is no stream of JSON messages: give --to an offset",
+                     stream->name);
+}
+
+/* ---- both ---- */
+
+static void
+show(const SyncStream *stream, const SyncPlace *to, json_t *out)
+{
+    json_array_append_new(out,
+                          sync_move_row(stream, to, arg_execute ? "skipped" : "would be skipped"));
+}
+
+static bool
+skip_to(Call *call, const SyncWanted *wanted, CallRows *rows, SyncStream *stream, json_t *out,
+        Error *err)
+{
+    char *tail = NULL;
+
+    if (!ask_tail(call, stream->name, &tail, err)) {
+        return error_wrap(err, "%s", stream->name);
+    }
+    const char *offset = strcmp(arg_to, DS_OFFSET_NOW) == 0 ? tail : arg_to;
+    bool ok = !arg_execute || sync_hold(call, wanted, rows, stream, err);
+    SyncPlace to = stream->place;
+    to.offset = offset;
+    to.skip = 0;
+    if (ok) {
+        ok = check_target(stream, offset, tail, err);
+        ok = arg_execute
+                 ? sync_release(call, ok && sync_move(call, "sync.skip", stream, &to, NULL, err),
+                                err)
+                 : ok;
+    }
+    if (ok) {
+        show(stream, &to, out);
+    }
+    free(tail);
+    return ok;
+}
+
+static bool
+skip_poison(Call *call, const SyncStream *stream, json_t *out, Error *err)
+{
+    SyncPlace to = stream->place;
+    bool ok;
+    Buf message;
+
+    buf_init(&message, CALL_BODY_BYTES_MAX);
+    ok = check_poison(stream, err) && read_next(call, stream, &message, err);
+    if (ok) {
+        SyncLetter letter = {.payload = buf_str(&message),
+                             .why = stream->reason == NULL ? "skipped" : stream->reason};
+
+        to.skip++;
+        to.next_seq++;
+        ok = !arg_execute || sync_move(call, "sync.skip", stream, &to, &letter, err);
+        if (ok) {
+            call_note("seq %lld: %.*s", (long long)stream->place.next_seq,
+                      STR_ARG(str_head(letter.payload, SHOWN_BYTES_MAX)));
+            show(stream, &to, out);
+        }
+    }
+    buf_done(&message);
+    return ok;
+}
+
+static bool
+run_skip(Call *call, const CliCall *cli, Error *err)
+{
+    SyncWanted wanted = {.names = cli->args, .count = 1, .route = arg_route, .source = arg_source};
+    json_t *out = json_array();
+    CallRows rows = {0};
+    SyncStream stream;
+    bool ok = false;
+
+    if ((arg_to != NULL) == arg_past_poison) {
+        error_set(err, ERR_CONFIG, "where to? --to OFFSET, --to now, or --past-poison");
+    } else {
+        ok = sync_find_one(call, &wanted, &rows, &stream, err) &&
+             (arg_past_poison ? skip_poison(call, &stream, out, err)
+                              : skip_to(call, &wanted, &rows, &stream, out, err)) &&
+             output_rows("streams", sync_move_columns, out, err);
+    }
+    if (ok && !arg_execute) {
+        call_note("nothing was changed; --execute does it");
+    } else if (ok) {
+        ok = sync_note_nobody(call, err);
+    }
+    json_decref(out);
+    call_rows_done(&rows);
+    return ok;
+}
+
+int
+cmd_sync_skip(const CliCall *cli)
+{
+    return call_main(run_skip, cli);
+}

@@ -1,0 +1,21 @@
+-- $1 stream_ids: begun again from where they stand, by whoever has them.
+WITH asked AS (
+    SELECT stream_id, name, source, route, state, reason FROM ds_sync.stream
+    WHERE stream_id = ANY ($1::bigint[])
+    ORDER BY stream_id FOR UPDATE
+), bumped AS (
+    UPDATE ds_sync.control SET version = version + 1
+    WHERE (SELECT count(*) FROM asked) > 0
+    RETURNING version
+), told AS (
+    UPDATE ds_sync.stream s
+    SET asked_version = b.version, state = 'new', reason = NULL, state_changed_at = clock_timestamp()
+    FROM asked a, bumped b WHERE s.stream_id = a.stream_id
+    RETURNING s.stream_id
+), noted AS (
+    INSERT INTO ds_sync.audit (action, target, details)
+    SELECT 'sync.retry', name,
+           jsonb_build_object('source', source, 'route', route, 'state', state, 'reason', reason)
+    FROM asked
+)
+SELECT stream_id FROM told
