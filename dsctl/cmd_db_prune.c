@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dsctl db prune: delete the old rows of tables that syncd fills. */
-#include "dsctl/call.h"
+#include "dsctl/before.h"
 #include "dsctl/commands.h"
 #include "dsctl/output.h"
 
 #include "common/parse.h"
 #include "sql/queries.h"
 
-#define BATCH_PAGES  32 /* a transaction: 256 KiB, some thousand small rows at most */
-#define NUMBER_BYTES 24
-#define TID_BYTES    32
-#define DAY_MS       INT64_C(86400000)
+#define BATCH_PAGES 32 /* a transaction: 256 KiB, some thousand small rows at most */
+#define TID_BYTES   32
 
 static const char *arg_before;
 static const char *arg_table;
 static bool arg_execute;
 
 const Option db_prune_options[] = {
-    OPT_STRING(0, "before", &arg_before, "TIME",
-               "older than this: 2026-01-31T00:00:00Z, or an age like 30d or 12h"),
+    OPT_STRING(0, "before", &arg_before, "TIME", BEFORE_HELP),
     OPT_STRING(0, "table", &arg_table, "TABLE", "only this table, as schema.table (all)"),
     OPT_FLAG(0, "execute", &arg_execute, "delete, instead of counting what would be deleted"),
     OPT_END(),
@@ -56,33 +53,6 @@ static const char *
 before_text(const Prune *prune)
 {
     return call_rows_get(&prune->before, 0, 0);
-}
-
-static bool
-find_before(Prune *prune, Error *err)
-{
-    char ago[NUMBER_BYTES];
-    int64_t ms = 0;
-    PgParam params[] = {{.value = arg_before}, {.value = NULL}};
-
-    if (arg_before == NULL) {
-        return error_set(err, ERR_CONFIG, "older than what? --before TIME, or an age like 30d");
-    }
-    if (!parse_rfc3339_ms(str_c(arg_before), &ms)) {
-        if (!parse_duration_ms(str_c(arg_before), DAY_MS, &ms)) {
-            return error_set(err, ERR_CONFIG,
-                             "--before must be like 2026-01-31T00:00:00Z, 30d or 12h, not \"%s\"",
-                             arg_before);
-        }
-        (void)snprintf(ago, sizeof(ago), "%lld", (long long)ms);
-        params[0].value = NULL;
-        params[1].value = ago;
-    }
-    if (!call_pg(prune->call, sql_prune_before, params, DS_COUNT(params), &prune->before, err)) {
-        return false;
-    }
-    return strcmp(call_rows_get(&prune->before, 0, 1), "t") == 0 ||
-           error_set(err, ERR_CONFIG, "--before lies in the future, so it would delete every row");
 }
 
 static bool
@@ -187,7 +157,7 @@ run_prune(Call *call, const CliCall *cli, Error *err)
     int next = 0;
 
     (void)cli;
-    bool ok = find_before(&prune, err) && find_leaves(&prune, err);
+    bool ok = before_find(call, arg_before, &prune.before, err) && find_leaves(&prune, err);
     while (ok && next < prune.leaves.rows) {
         ok = prune_table(&prune, next, &next, err);
     }

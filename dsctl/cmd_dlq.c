@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dsctl dlq: the messages that could not be loaded. */
+/* dsctl dlq: the messages that could not be loaded; what changes them stands in files of its own.
+ */
 #include "dsctl/call.h"
 #include "dsctl/commands.h"
+#include "dsctl/letters.h"
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
 
@@ -152,18 +154,14 @@ run_show(Call *call, const CliCall *cli, Error *err)
     PgParam params[] = {
         {.value = cli->args[0]}, {.value = cli->args[1]}, {.value = NULL}, {.value = arg_route}};
     CallRows rows = {0};
-    int64_t seq = 0;
     bool ok = false;
     Buf payload;
 
     buf_init(&payload, PAYLOAD_BYTES_MAX);
     (void)snprintf(generation, sizeof(generation), "%lld", (long long)arg_generation);
     params[2].value = arg_generation > 0 ? generation : NULL;
-    if (!parse_i64(str_c(cli->args[1]), &seq)) {
-        error_set(err, ERR_CONFIG, "SEQ must be a whole number, not \"%s\"", cli->args[1]);
-        goto done;
-    }
-    if (!call_pg(call, sql_dlq_show, params, DS_COUNT(params), &rows, err)) {
+    if (!letters_check_seq(cli->args[1], err) ||
+        !call_pg(call, sql_dlq_show, params, DS_COUNT(params), &rows, err)) {
         goto done;
     }
     if (rows.rows == 0) {
@@ -203,5 +201,27 @@ const Command dlq_commands[] = {
      .options = show_options,
      .run = cmd_show,
      .help = "show a dead letter with its bytes"},
+    {.name = "replay",
+     .args = "[STREAM [SEQ]]",
+     .args_max = 2,
+     .options = dlq_replay_options,
+     .run = cmd_dlq_replay,
+     .help = "put dead letters into their table, once what refused them is mended",
+     .details = dlq_replay_details},
+    {.name = "rm",
+     .args = "STREAM SEQ...",
+     .args_min = 2,
+     .args_max = 64,
+     .options = dlq_rm_options,
+     .run = cmd_dlq_rm,
+     .help = "drop dead letters",
+     .details = dlq_rm_details},
+    {.name = "purge",
+     .args = "[STREAM]",
+     .args_max = 1,
+     .options = dlq_purge_options,
+     .run = cmd_dlq_purge,
+     .help = "drop old dead letters",
+     .details = dlq_rm_details},
     {.name = NULL},
 };
