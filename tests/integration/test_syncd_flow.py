@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much is read, when, and over what: HTTP/2, fairness, where a route starts, TTLs, what comes after."""
 import json
+import re
 
 import ds
 import http2_proxy
@@ -9,15 +10,19 @@ import routes
 from test_syncd_source_faults import FAST, messages, rows, wait_rows
 
 STREAMS = 150                  # more than a connection carries
+CONNECTIONS_MAX = 8            # of all of them
 
 
 @pytest.fixture
 def proxy(folder, server):
-    if http2_proxy.program() is None:
-        pytest.skip("nginx is not installed")
     running = http2_proxy.Http2Proxy(folder, server.port)
     yield running
     assert running.stop() == 0, running.process.log_end()
+
+
+def live_readers(server):
+    metrics = ds.http("GET", f"{server.admin_url}/metrics")[2].decode()
+    return int(re.search(r"^ds_server_live_readers (\d+)", metrics, re.M)[1])
 
 
 def test_streams_share_connections_where_the_server_offers_http2(database, server, proxy, start_syncd):
@@ -30,6 +35,8 @@ def test_streams_share_connections_where_the_server_offers_http2(database, serve
     syncd = start_syncd(names, server_url=proxy.url, SYNCD_DS_CA_FILE=str(proxy.authority.cert), **patient)
     for name in names:
         wait_rows(database, messages(0, 2), syncd, name)
+    ds.wait_until(lambda: live_readers(server) >= STREAMS, what=f"{STREAMS} reads at one time")
+    assert 1 <= proxy.connections() <= CONNECTIONS_MAX
     for name in names:
         server.append(name, messages(2, 1))
     for name in names:
@@ -39,7 +46,7 @@ def test_streams_share_connections_where_the_server_offers_http2(database, serve
                   what="the log of the proxy")
     requests = proxy.requests()
     assert {protocol for protocol, _, _, _ in requests} == {"HTTP/2.0"}
-    assert len({connection for _, connection, _, _ in requests}) <= 8, "one each would be 150"
+    assert len({connection for _, connection, _, _ in requests}) <= CONNECTIONS_MAX
 
 
 def test_a_paused_stream_holds_up_no_other_of_its_connection(database, server, proxy, start_syncd):

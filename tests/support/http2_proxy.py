@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx in front of a server, speaking HTTP/2 over TLS; says afterwards which request came how."""
 import shutil
+from pathlib import Path
 
 import certificates
 import ds
+
+
+TCP_ESTABLISHED = "01"
 
 
 class Http2Proxy:
@@ -53,10 +57,17 @@ http {{
         lines = self.access_log.read_text().splitlines() if self.access_log.exists() else []
         return [tuple(line.split(" ", 3)) for line in lines]
 
+    def connections(self):
+        """How many clients have to it now."""
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(fields[1].endswith(f":{self.port:04X}") and fields[3] == TCP_ESTABLISHED for fields in lines)
+
     def stop(self):
         return self.process.stop()
 
 
 def program():
-    """The path of nginx, or None."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if found is None:
+        raise ds.StackError("nginx is not there: run packaging/install-deps test")
+    return found
