@@ -85,12 +85,6 @@ buf_append(Buf *buf, Str bytes, Error *err)
     return true;
 }
 
-bool
-buf_append_char(Buf *buf, char c, Error *err)
-{
-    return buf_append(buf, str_n(&c, 1), err);
-}
-
 /* A row has several numbers, and printf takes longer for one than COPY's text for the rest. */
 bool
 buf_append_i64(Buf *buf, int64_t number, Error *err)

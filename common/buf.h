@@ -24,10 +24,19 @@ void buf_reset(Buf *buf);                  /* len = 0, memory kept */
 void buf_shrink(Buf *buf, size_t cap_max); /* gives memory back when empty and above cap_max */
 
 DS_MUST_CHECK bool buf_append(Buf *buf, Str bytes, Error *err);
-DS_MUST_CHECK bool buf_append_char(Buf *buf, char c, Error *err);
 DS_MUST_CHECK bool buf_append_i64(Buf *buf, int64_t number, Error *err); /* in decimal */
 DS_MUST_CHECK bool buf_append_hex(Buf *buf, Str bytes, Error *err);      /* two digits for a byte */
 DS_MUST_CHECK bool buf_printf(Buf *buf, Error *err, const char *fmt, ...) DS_PRINTF(3, 4);
+
+static inline DS_MUST_CHECK bool
+buf_append_char(Buf *buf, char c, Error *err)
+{
+    if (buf->len < buf->cap) {
+        buf->data[buf->len++] = c;
+        return true;
+    }
+    return buf_append(buf, str_n(&c, 1), err);
+}
 
 /* Room for n more bytes; *out_room is where they go, buf_commit says how many came.  For n = 0 it
  * may be NULL. */

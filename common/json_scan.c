@@ -43,7 +43,8 @@ skip_space(Scan *scan)
 {
     const char *p = scan->at;
 
-    while (p < scan->end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
+    while (p < scan->end && (unsigned char)*p <= ' ' &&
+           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
         p++;
     }
     scan->at = p;
@@ -78,6 +79,7 @@ scan_unicode_escape(Scan *scan, Error *err)
     return true;
 }
 
+/* At a backslash with no short escape behind it. */
 static bool
 scan_escape(Scan *scan, Error *err)
 {
@@ -85,24 +87,8 @@ scan_escape(Scan *scan, Error *err)
         scan->at = scan->end;
         return scan_fail(scan, "", err);
     }
-    switch (scan->at[1]) {
-    case '"':
-    case '\\':
-    case '/':
-    case 'b':
-    case 'f':
-    case 'n':
-    case 'r':
-    case 't':
-        scan->at += 2;
-        return true;
-
-    case 'u':
-        return scan_unicode_escape(scan, err);
-
-    default:
-        return scan_fail(scan, "unknown escape", err);
-    }
+    return scan->at[1] == 'u' ? scan_unicode_escape(scan, err)
+                              : scan_fail(scan, "unknown escape", err);
 }
 
 static bool
@@ -119,32 +105,53 @@ scan_non_ascii(Scan *scan, Error *err)
     return true;
 }
 
+/* At a byte of a string that is not plain, and no quote. */
+static bool
+scan_special(Scan *scan, Error *err)
+{
+    if (*scan->at == '\\') {
+        return scan_escape(scan, err);
+    }
+    if ((unsigned char)*scan->at < 0x20) {
+        return scan_fail(scan, "control character in a string", err);
+    }
+    return scan_non_ascii(scan, err);
+}
+
+/* What may follow a backslash, "u" aside. */
+static inline bool
+is_short_escape(char c)
+{
+    static const bool is_one[256] = {['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
+                                     ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true};
+
+    return is_one[(unsigned char)c];
+}
+
 /* At the opening quote. */
 static bool
 scan_string(Scan *scan, Error *err)
 {
-    scan->at++;
+    const char *p = scan->at + 1;
+
     for (;;) {
-        scan->at = json_plain_end(scan->at, scan->end);
-        if (scan->at == scan->end) {
+        p = json_plain_end(p, scan->end);
+        if (scan->end - p >= 2 && *p == '\\' && is_short_escape(p[1])) {
+            p += 2;
+            continue;
+        }
+        scan->at = p;
+        if (p == scan->end) {
             return scan_fail(scan, "", err);
         }
-        if (*scan->at == '"') {
+        if (*p == '"') {
             scan->at++;
             return true;
         }
-        if (*scan->at == '\\') {
-            if (!scan_escape(scan, err)) {
-                return false;
-            }
-            continue;
-        }
-        if ((unsigned char)*scan->at < 0x20) {
-            return scan_fail(scan, "control character in a string", err);
-        }
-        if (!scan_non_ascii(scan, err)) {
+        if (!scan_special(scan, err)) {
             return false;
         }
+        p = scan->at;
     }
 }
 
@@ -251,10 +258,9 @@ scan_name(Scan *scan, Str *out_name, Error *err)
 /* At '{' or '['.  An empty container is passed whole; of another one, what stands before its first
  * value, and *out_opened is true. */
 static bool
-scan_open(Scan *scan, bool *out_opened, Error *err)
+scan_open(Scan *scan, bool *out_opened, Str *out_name, Error *err)
 {
     bool is_object = *scan->at == '{';
-    Str name;
 
     if (scan->depth == scan->depth_max) {
         return error_set(err, ERR_LIMIT, "JSON: nested deeper than %u at byte %zu", scan->depth_max,
@@ -268,19 +274,21 @@ scan_open(Scan *scan, bool *out_opened, Error *err)
         return true;
     }
     scan->is_object[scan->depth++] = is_object;
-    return !is_object || scan_name(scan, &name, err);
+    return !is_object || scan_name(scan, out_name, err);
 }
 
 /* A scalar, an empty container, or the opening of another one. */
 static inline bool
 scan_begin(Scan *scan, bool *out_opened, Error *err)
 {
+    Str name;
+
     *out_opened = false;
     skip_space(scan);
     switch (scan->at < scan->end ? *scan->at : '\0') {
     case '{':
     case '[':
-        return scan_open(scan, out_opened, err);
+        return scan_open(scan, out_opened, &name, err);
     case '"':
         return scan_string(scan, err);
     case 't':
@@ -300,10 +308,8 @@ scan_begin(Scan *scan, bool *out_opened, Error *err)
 /* Behind a value: closes what ends here, down to depth `base`.  *out_more says that a comma wants
  * one more value. */
 static inline bool
-scan_close(Scan *scan, unsigned base, bool *out_more, Error *err)
+scan_close(Scan *scan, unsigned base, bool *out_more, Str *out_name, Error *err)
 {
-    Str name;
-
     while (scan->depth > base) {
         bool is_object = scan->is_object[scan->depth - 1];
 
@@ -311,7 +317,7 @@ scan_close(Scan *scan, unsigned base, bool *out_more, Error *err)
         if (next_is(scan, ',')) {
             scan->at++;
             *out_more = true;
-            return !is_object || scan_name(scan, &name, err);
+            return !is_object || scan_name(scan, out_name, err);
         }
         if (!next_is(scan, is_object ? '}' : ']')) {
             return scan_fail(scan, is_object ? "expected ',' or '}'" : "expected ',' or ']'", err);
@@ -345,21 +351,104 @@ type_from_first(char c)
 
 /* One value and all in it, by a loop and not by recursion. */
 static bool
-scan_value(Scan *scan, JsonValue *out, Error *err)
+scan_tokens(Scan *scan, Error *err)
 {
     unsigned base = scan->depth;
     bool more = true;
+    Str name;
 
-    skip_space(scan);
-    const char *first = scan->at;
-    scan->traits = 0;
     while (more) {
         if (!scan_begin(scan, &more, err)) {
             return false;
         }
-        if (!more && !scan_close(scan, base, &more, err)) {
+        if (!more && !scan_close(scan, base, &more, &name, err)) {
             return false;
         }
+    }
+    return true;
+}
+
+/* --- members that somebody looks out for --- */
+
+static void
+watch_clear(const JsonWatch *watch, JsonValue *values)
+{
+    for (size_t i = 0; i < watch->count; i++) {
+        values[i] = (JsonValue){.text = {NULL, 0}};
+    }
+}
+
+/* Which of the names it is; watch->count for none, as most are. */
+static inline size_t
+watch_find(const JsonWatch *watch, Str name, JsonWatched *out)
+{
+    size_t at = 0;
+
+    while (at < watch->count && (name.len != watch->names[at].len ||
+                                 memcmp(name.ptr, watch->names[at].ptr, name.len) != 0)) {
+        at++;
+    }
+    if (at == watch->count && memchr(name.ptr, '\\', name.len) != NULL) {
+        out->unsure = true;
+    }
+    return at;
+}
+
+/* At '{': as scan_tokens, and takes down the members; `out` has watch->count values. */
+static bool
+scan_watched_object(Scan *scan, const JsonWatch *watch, JsonValue *values, JsonWatched *out,
+                    Error *err)
+{
+    unsigned base = scan->depth;
+    bool more;
+    Str name;
+
+    watch_clear(watch, values);
+    if (!scan_open(scan, &more, &name, err)) {
+        return false;
+    }
+    while (more) {
+        size_t found = watch_find(watch, name, out);
+        bool within = watch->within != NULL && found + 1 == watch->count;
+
+        skip_space(scan);
+        const char *first = scan->at;
+        if (within) {
+            watch_clear(watch->within, out->within);
+        }
+        if (!(within && next_is(scan, '{')
+                  ? scan_watched_object(scan, watch->within, out->within, out, err)
+                  : scan_tokens(scan, err))) {
+            return false;
+        }
+        if (found < watch->count) {
+            values[found] = (JsonValue){.text = str_n(first, (size_t)(scan->at - first)),
+                                        .type = type_from_first(*first)};
+        }
+        if (!scan_close(scan, base, &more, &name, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+/* watch may be NULL, and then so may watched. */
+static bool
+scan_value(Scan *scan, const JsonWatch *watch, JsonValue *out, JsonWatched *watched, Error *err)
+{
+    skip_space(scan);
+    const char *first = scan->at;
+    scan->traits = 0;
+    if (watch != NULL) {
+        watched->unsure = false;
+        watch_clear(watch, watched->values);
+        if (watch->within != NULL) {
+            watch_clear(watch->within, watched->within);
+        }
+    }
+    if (!(watch != NULL && next_is(scan, '{')
+              ? scan_watched_object(scan, watch, watched->values, watched, err)
+              : scan_tokens(scan, err))) {
+        return false;
     }
     *out = (JsonValue){
         .text = str_n(first, (size_t)(scan->at - first)),
@@ -383,7 +472,7 @@ json_scan_value(Str text, unsigned depth_max, JsonValue *out, Error *err)
     JsonValue value;
 
     scan_init(&scan, text, 0, 0, depth_max);
-    if (!scan_value(&scan, &value, err) || !scan_end(&scan, err)) {
+    if (!scan_value(&scan, NULL, &value, NULL, err) || !scan_end(&scan, err)) {
         return false;
     }
     *out = value;
@@ -441,6 +530,13 @@ scan_separator(Scan *scan, const JsonElements *it, bool *out_more, Error *err)
 bool
 json_elements_next(JsonElements *it, JsonValue *out, bool *out_more, Error *err)
 {
+    return json_elements_watch(it, NULL, out, NULL, out_more, err);
+}
+
+bool
+json_elements_watch(JsonElements *it, const JsonWatch *watch, JsonValue *out, JsonWatched *watched,
+                    bool *out_more, Error *err)
+{
     Scan scan;
     bool more;
 
@@ -450,7 +546,7 @@ json_elements_next(JsonElements *it, JsonValue *out, bool *out_more, Error *err)
     }
     scan_init(&scan, it->text, it->at, it->is_array ? 1 : 0, it->depth_max);
     if (!scan_separator(&scan, it, &more, err) ||
-        !(more ? scan_value(&scan, out, err) : scan_end(&scan, err))) {
+        !(more ? scan_value(&scan, watch, out, watched, err) : scan_end(&scan, err))) {
         return false;
     }
     it->at = (size_t)(scan.at - scan.start);
@@ -478,7 +574,8 @@ json_members(Str object, const Str *keys, size_t count, JsonValue *out)
     }
     do {
         scan.at++;
-        if (!scan_name(&scan, &name, &ignored) || !scan_value(&scan, &value, &ignored)) {
+        if (!scan_name(&scan, &name, &ignored) ||
+            !scan_value(&scan, NULL, &value, NULL, &ignored)) {
             break;
         }
         for (size_t i = 0; i < count; i++) {

@@ -56,6 +56,26 @@ DS_MUST_CHECK bool json_elements_init(JsonElements *it, Str text, unsigned depth
 /* *out_more is false after the last element, and only then the document was whole and valid. */
 DS_MUST_CHECK bool json_elements_next(JsonElements *it, JsonValue *out, bool *out_more, Error *err);
 
+/* Members to take down while a value is scanned, so that it need not be scanned again for them. */
+#define JSON_WATCH_NAMES_MAX 4
+typedef struct JsonWatch {
+    const Str *names; /* in quotes, as they stand in the text when they have no escape */
+    size_t count;     /* at most JSON_WATCH_NAMES_MAX */
+    const struct JsonWatch *within; /* of the last of them, if that is an object; or NULL */
+} JsonWatch;
+
+/* As json_members would have them, but without traits. */
+typedef struct JsonWatched {
+    JsonValue values[JSON_WATCH_NAMES_MAX];
+    JsonValue within[JSON_WATCH_NAMES_MAX];
+    bool unsure; /* a name has an escape, so it may be any: ask json_members */
+} JsonWatched;
+
+/* As json_elements_next, and what the element has of those members; one that is no object has none
+ * of them.  A watch within a watch has none itself. */
+DS_MUST_CHECK bool json_elements_watch(JsonElements *it, const JsonWatch *watch, JsonValue *out,
+                                       JsonWatched *watched, bool *out_more, Error *err);
+
 /* The member `key` of a valid object (the last one if repeated, as jsonb does).  False if absent or
  * not an object.  Escapes in member names are honoured. */
 bool json_member(Str object, Str key, JsonValue *out);

@@ -8,98 +8,105 @@
 #include <emmintrin.h>
 #endif
 
+/* A piece that is escaped at once: each byte may become two, and whole vectors are written. */
+#define COPY_PIECE_BYTES       1024
+#define COPY_PIECE_ROOM(bytes) (2 * (bytes) + 16)
+
 /* The letter after the backslash, 0 for a byte that stands for itself. */
-static char
+static inline char
 copy_escape_letter(char c)
 {
-    switch (c) {
-    case '\b':
-        return 'b';
-    case '\f':
-        return 'f';
-    case '\n':
-        return 'n';
-    case '\r':
-        return 'r';
-    case '\t':
-        return 't';
-    case '\v':
-        return 'v';
-    case '\\':
-        return '\\';
-    default:
-        return 0;
+    static const char letters[' '] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\v'] = 'v'};
+    unsigned char byte = (unsigned char)c;
+
+    if (byte < ' ') {
+        return letters[byte];
     }
+    return c == '\\' ? '\\' : 0;
 }
 
-/* The first byte from `at` on that may need an escape: one below a space, or a backslash; else the
- * end. Most text has neither. */
-static size_t
-next_candidate(Str text, size_t at)
+static inline char *
+put_escaped(char *out, char c)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    const uint64_t highs = ones << 7;
+    char letter = copy_escape_letter(c);
+
+    if (letter != 0) {
+        *out++ = '\\';
+        *out++ = letter;
+    } else {
+        *out++ = c;
+    }
+    return out;
+}
+
+/* What stands for itself is copied a vector at a time; out has room for all that may come, and for
+ * a vector behind it. */
+static char *
+put_text(char *out, Str text)
+{
+    const char *p = text.ptr;
+    const char *end = text.len > 0 ? p + text.len : p;
 
 #ifdef __SSE2__
-    for (; text.len - at >= 16; at += 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(text.ptr + at));
+    while (end - p >= 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
         __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
         int mask = _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
 
-        if (mask != 0) {
-            return at + (size_t)__builtin_ctz((unsigned)mask);
+        _mm_storeu_si128((__m128i *)(void *)out, bytes);
+        if (mask == 0) {
+            p += 16;
+            out += 16;
+            continue;
         }
+        size_t plain = (size_t)__builtin_ctz((unsigned)mask);
+        p += plain;
+        out = put_escaped(out + plain, *p++);
     }
 #endif
-    for (; text.len - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
-        uint64_t word, slashes;
-
-        memcpy(&word, text.ptr + at, sizeof(word));
-        slashes = word ^ (ones * '\\');
-        if (((((word - ones * ' ') & ~word) | ((slashes - ones) & ~slashes)) & highs) != 0) {
-            break;
-        }
+    while (p < end) {
+        out = put_escaped(out, *p++);
     }
-    while (at < text.len && (unsigned char)text.ptr[at] >= ' ' && text.ptr[at] != '\\') {
-        at++;
-    }
-    return at;
+    return out;
 }
 
-/* Bytes at the front that stand for themselves. */
-static size_t
-plain_length(Str text)
+/* Where the buffer may grow by what is needed alone. */
+static bool
+append_tight(Buf *out, Str text, Error *err)
 {
-    size_t len = next_candidate(text, 0);
+    bool ok = true;
 
-    while (len < text.len && copy_escape_letter(text.ptr[len]) == 0) {
-        len = next_candidate(text, len + 1);
+    for (size_t i = 0; i < text.len && ok; i++) {
+        char escaped[2];
+        size_t len = (size_t)(put_escaped(escaped, text.ptr[i]) - escaped);
+
+        ok = buf_append(out, str_n(escaped, len), err);
     }
-    return len;
+    return ok;
 }
 
 bool
 pg_copy_escape(Buf *out, Str text, Error *err)
 {
     size_t len_before = out->len;
+    bool ok = true;
 
-    for (;;) {
-        size_t plain = plain_length(text);
+    while (text.len > 0 && ok) {
+        Str piece = str_n(text.ptr, DS_MIN(text.len, (size_t)COPY_PIECE_BYTES));
+        char *room;
 
-        if (!buf_append(out, str_slice(text, 0, plain), err)) {
-            break;
+        if (buf_reserve(out, COPY_PIECE_ROOM(piece.len), &room, err)) {
+            buf_commit(out, (size_t)(put_text(room, piece) - room));
+        } else {
+            ok = append_tight(out, piece, err);
         }
-        if (plain == text.len) {
-            return true;
-        }
-        char escape[2] = {'\\', copy_escape_letter(text.ptr[plain])};
-        if (!buf_append(out, str_n(escape, sizeof(escape)), err)) {
-            break;
-        }
-        text = str_skip(text, plain + 1);
+        text = str_n(text.ptr + piece.len, text.len - piece.len);
     }
-    buf_truncate(out, len_before);
-    return false;
+    if (!ok) {
+        buf_truncate(out, len_before);
+    }
+    return ok;
 }
 
 bool

@@ -12,8 +12,9 @@
 struct SseParser {
     SseEventFn on_event;
     void *arg;
-    Buf text; /* data of the event so far; behind data_len, the beginning of an unfinished line */
-    size_t data_len;
+    Buf text; /* data of the event so far; behind data_end, the beginning of an unfinished line */
+    size_t data_at;
+    size_t data_end;
     Buf name;
     Buf id;
     size_t event_bytes; /* of the event's finished lines, comments and line ends aside */
@@ -67,7 +68,8 @@ event_clear(SseParser *parser)
     buf_reset(&parser->text);
     buf_shrink(&parser->text, KEPT_BYTES_MAX);
     buf_reset(&parser->name);
-    parser->data_len = 0;
+    parser->data_at = 0;
+    parser->data_end = 0;
     parser->event_bytes = 0;
     parser->has_data = false;
 }
@@ -104,7 +106,7 @@ event_dispatch(SseParser *parser, Error *err)
 {
     SseEvent event = {
         .name = parser->name.len > 0 ? buf_str(&parser->name) : STR("message"),
-        .data = buf_str(&parser->text),
+        .data = str_slice(buf_str(&parser->text), parser->data_at, parser->data_end),
         .id = buf_str(&parser->id),
     };
     bool ok = true;
@@ -134,11 +136,17 @@ set_field(Buf *field, Str value, Error *err)
     return buf_append(field, value, err);
 }
 
-/* The value may lie in parser->text itself, behind data_len. */
+/* The value may lie in parser->text itself, behind data_end: the event's first one stays there. */
 static bool
-add_data(SseParser *parser, Str value, Error *err)
+add_data(SseParser *parser, Str value, bool is_held, Error *err)
 {
-    buf_truncate(&parser->text, parser->data_len);
+    if (is_held && !parser->has_data) {
+        parser->data_at = parser->text.len - value.len;
+        parser->data_end = parser->text.len;
+        parser->has_data = true;
+        return true;
+    }
+    buf_truncate(&parser->text, parser->data_end);
     if (parser->has_data && !buf_append_char(&parser->text, '\n', err)) {
         return false;
     }
@@ -150,14 +158,14 @@ add_data(SseParser *parser, Str value, Error *err)
         memmove(room, value.ptr, value.len);
     }
     buf_commit(&parser->text, value.len);
-    parser->data_len = parser->text.len;
+    parser->data_end = parser->text.len;
     parser->has_data = true;
     return true;
 }
 
-/* One whole line, without its end. */
+/* One whole line, without its end; one that is held is the end of parser->text. */
 static bool
-take_line(SseParser *parser, Str line, Error *err)
+take_line(SseParser *parser, Str line, bool is_held, Error *err)
 {
     Str field;
     Str value;
@@ -178,7 +186,7 @@ take_line(SseParser *parser, Str line, Error *err)
         value = str_skip(value, 1);
     }
     if (str_eq(field, STR("data"))) {
-        return add_data(parser, value, err);
+        return add_data(parser, value, is_held, err);
     }
     if (str_eq(field, STR("event"))) {
         return set_field(&parser->name, value, err);
@@ -193,7 +201,7 @@ take_line(SseParser *parser, Str line, Error *err)
 static bool
 hold_piece(SseParser *parser, Str piece, Error *err)
 {
-    size_t held = parser->text.len - parser->data_len;
+    size_t held = parser->text.len - parser->data_end;
 
     if (parser->in_comment || piece.len == 0) {
         return true;
@@ -213,14 +221,14 @@ finish_line(SseParser *parser, Str piece, Error *err)
         parser->in_comment = false;
         return true;
     }
-    if (parser->text.len == parser->data_len) {
-        return take_line(parser, piece, err);
+    if (parser->text.len == parser->data_end) {
+        return take_line(parser, piece, false, err);
     }
     if (!hold_piece(parser, piece, err) ||
-        !take_line(parser, str_skip(buf_str(&parser->text), parser->data_len), err)) {
+        !take_line(parser, str_skip(buf_str(&parser->text), parser->data_end), true, err)) {
         return false;
     }
-    buf_truncate(&parser->text, parser->data_len);
+    buf_truncate(&parser->text, parser->data_end);
     return true;
 }
 

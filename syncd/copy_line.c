@@ -30,7 +30,8 @@ append_value(Buf *out, const Sink *sink, size_t value, const SinkText *text, Buf
 }
 
 bool
-copy_line(Buf *out, const Sink *sink, const RowPlace *place, Str item, Buf *scratch, Error *err)
+copy_line(Buf *out, const Sink *sink, const RowPlace *place, const SinkItem *item, Buf *scratch,
+          Error *err)
 {
     SinkText texts[SINK_VALUES_MAX];
 

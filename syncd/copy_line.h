@@ -19,5 +19,5 @@ typedef struct RowPlace {
 } RowPlace;
 
 /* The item is a message that passed sink_judge, or a chunk.  scratch is overwritten. */
-DS_MUST_CHECK bool copy_line(Buf *out, const Sink *sink, const RowPlace *place, Str item,
-                             Buf *scratch, Error *err);
+DS_MUST_CHECK bool copy_line(Buf *out, const Sink *sink, const RowPlace *place,
+                             const SinkItem *item, Buf *scratch, Error *err);

@@ -11,6 +11,33 @@ string_or_null(const JsonValue *value)
     return is_string ? value->text : (Str){NULL, 0};
 }
 
+static const Str watched_within[] = {STR("\"operation\"")};
+static const JsonWatch watch_headers = {watched_within, DS_COUNT(watched_within), NULL};
+static const Str watched_names[MEMBER_COUNT] = {
+    [MEMBER_KEY] = STR("\"key\""),
+    [MEMBER_TYPE] = STR("\"type\""),
+    [MEMBER_OPERATION] = STR("\"operation\""),
+    [MEMBER_HEADERS] = STR("\"headers\""),
+};
+const JsonWatch event_watch = {watched_names, MEMBER_COUNT, &watch_headers};
+
+EventColumns
+event_columns_watched(Str message, const JsonWatched *watched)
+{
+    if (watched->unsure) {
+        return event_columns(message);
+    }
+    EventColumns columns = {
+        .key = string_or_null(&watched->values[MEMBER_KEY]),
+        .type = string_or_null(&watched->values[MEMBER_TYPE]),
+        .operation = string_or_null(&watched->values[MEMBER_OPERATION]),
+    };
+    if (columns.operation.ptr == NULL) {
+        columns.operation = string_or_null(&watched->within[0]);
+    }
+    return columns;
+}
+
 EventColumns
 event_columns(Str message)
 {

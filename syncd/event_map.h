@@ -18,3 +18,7 @@ typedef struct EventColumns {
 
 /* The message is valid JSON; the views point into it. */
 EventColumns event_columns(Str message);
+
+/* The same from a scan of the message that looked out for event_watch. */
+extern const JsonWatch event_watch;
+EventColumns event_columns_watched(Str message, const JsonWatched *watched);

@@ -4,7 +4,6 @@
 #include <bsd/string.h>
 
 #include "common/mem.h"
-#include "syncd/event_map.h"
 #include "syncd/sink_sql.h"
 
 #define TABLE_BYTES_MAX 512 /* two identifiers of 63 bytes, each byte quoted */
@@ -443,9 +442,9 @@ row_fault(Error *err, const char *sqlstate, const char *what)
 }
 
 static void
-event_texts(const Sink *sink, Str message, SinkText *out)
+event_texts(const Sink *sink, const SinkItem *item, SinkText *out)
 {
-    EventColumns found = event_columns(message);
+    EventColumns found = item->has_columns ? item->columns : event_columns(item->text);
     const Str texts[SINK_EVENT_COLUMNS] = {found.key, found.type, found.operation};
     size_t at = 0;
 
@@ -483,14 +482,14 @@ mapped_texts(const Sink *sink, Str message, SinkText *out, Error *err)
 }
 
 bool
-sink_texts(const Sink *sink, Str item, SinkText *out, Error *err)
+sink_texts(const Sink *sink, const SinkItem *item, SinkText *out, Error *err)
 {
     if (sink->mapped_first > 0) {
         event_texts(sink, item, out);
     }
     out[sink->value_count - 1] =
-        (SinkText){.text = item, .is_bytes = sink->payload == ROUTE_PAYLOAD_BYTEA};
-    return sink->mapped_count == 0 || mapped_texts(sink, item, out, err);
+        (SinkText){.text = item->text, .is_bytes = sink->payload == ROUTE_PAYLOAD_BYTEA};
+    return sink->mapped_count == 0 || mapped_texts(sink, item->text, out, err);
 }
 
 bool
@@ -500,6 +499,10 @@ sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch, 
     DS_ASSERT(!text->is_null);
     if (!text->is_json_string) {
         *out = text->text;
+        return true;
+    }
+    if (memchr(text->text.ptr, '\\', text->text.len) == NULL) {
+        *out = str_slice(text->text, 1, text->text.len - 1); /* most have no escape */
         return true;
     }
     buf_reset(scratch);

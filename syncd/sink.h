@@ -14,6 +14,7 @@
 
 #include "common/json_pointer.h"
 #include "common/route_spec.h"
+#include "syncd/event_map.h"
 #include "syncd/poison.h"
 
 #define SINK_EVENT_COLUMNS 3 /* event_key, event_type, operation */
@@ -107,9 +108,15 @@ typedef struct SinkText {
     bool is_bytes;       /* of a bytea column */
 } SinkText;
 
-/* Of a message that is valid JSON, or of a chunk; out has room for value_count of them.
- * ERR_INPUT with an SQLSTATE: the row is at fault. */
-DS_MUST_CHECK bool sink_texts(const Sink *sink, Str item, SinkText *out, Error *err);
+/* A message that is valid JSON, or a chunk. */
+typedef struct SinkItem {
+    Str text;
+    bool has_columns; /* somebody looked for them already */
+    EventColumns columns;
+} SinkItem;
+
+/* out has room for value_count of them.  ERR_INPUT with an SQLSTATE: the row is at fault. */
+DS_MUST_CHECK bool sink_texts(const Sink *sink, const SinkItem *item, SinkText *out, Error *err);
 /* The text of sink->values[value], not null: as it lies, or decoded into scratch.  Errors as
  * above, and ERR_LIMIT when scratch cannot take it. */
 DS_MUST_CHECK bool sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch,

@@ -184,11 +184,12 @@ transaction_encode_ids(Transaction *transaction, Error *err)
 
 /* What is behind the place of a row, into as many arrays. */
 static bool
-add_values(Transaction *transaction, Buf *arrays, Str item, Error *err)
+add_values(Transaction *transaction, Buf *arrays, const PartCursor *at, Error *err)
 {
     const Sink *sink = transaction->sink;
     SinkText texts[SINK_VALUES_MAX];
-    bool ok = sink_texts(sink, item, texts, err);
+    SinkItem item = unit_item_view(at->unit, at->item);
+    bool ok = sink_texts(sink, &item, texts, err);
 
     for (size_t i = 0; i < sink->value_count && ok; i++) {
         Str text;
@@ -214,7 +215,7 @@ encode_small_row(Transaction *transaction, const Part *part, const PartCursor *a
            array_add_text(&a[1], str_c(part->lane->row_name), err) &&
            array_add_number(&a[2], at->seq, err) &&
            array_add_text(&a[3], str_c(at->unit->start.offset), err) &&
-           add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
+           add_values(transaction, &a[4], at, err);
 }
 
 bool
@@ -297,13 +298,13 @@ encode_copy_row(Transaction *transaction, const Part *part, Error *err)
         .seq = at->seq,
         .offset = str_c(at->unit->start.offset),
     };
-    Str text = unit_item_text(at->unit, at->item);
     Str line;
 
     if (unit_prepared_line(at->unit, at->item, &place, &line)) {
         return buf_append(copy, line, err);
     }
-    return copy_line(copy, transaction->sink, &place, text, &transaction->scratch, err);
+    SinkItem item = unit_item_view(at->unit, at->item);
+    return copy_line(copy, transaction->sink, &place, &item, &transaction->scratch, err);
 }
 
 static void
@@ -439,7 +440,7 @@ encode_sieve_row(Transaction *transaction, const Part *part, Error *err)
          array_add_text(&a[1], str_c(part->lane->row_name), err) &&
          array_add_number(&a[2], at->seq, err) &&
          array_add_text(&a[3], str_c(at->unit->start.offset), err) &&
-         add_values(transaction, &a[4], unit_item_text(at->unit, at->item), err);
+         add_values(transaction, &a[4], at, err);
     for (size_t i = 0; i < transaction->array_count && !ok; i++) {
         buf_truncate(&a[i], before[i]);
     }

@@ -31,7 +31,7 @@ check_mapped(Transaction *transaction, Str message, Error *err)
     if (sink->mapped_count == 0) {
         return true;
     }
-    if (!sink_texts(sink, message, texts, err)) {
+    if (!sink_texts(sink, &(SinkItem){.text = message}, texts, err)) {
         return false;
     }
     for (size_t i = 0; i + 1 < sink->value_count; i++) {
@@ -203,7 +203,8 @@ add_mapped(Transaction *transaction, const StateEntry *entry, Error *err)
     Buf *a = transaction->arrays + ROWS_ARRAYS;
     SinkText texts[SINK_VALUES_MAX];
     Error ignored;
-    bool none = entry->op == STATE_DELETE || !sink_texts(sink, entry->message, texts, &ignored);
+    bool none = entry->op == STATE_DELETE ||
+                !sink_texts(sink, &(SinkItem){.text = entry->message}, texts, &ignored);
 
     for (size_t i = 0; i + 1 < sink->value_count; i++) {
         Str text;

@@ -31,7 +31,7 @@ unit_free(Unit *unit)
     }
 }
 
-static void
+static UnitItem *
 unit_add_item(Unit *unit, size_t at, size_t len, PoisonReason poison, unsigned traits)
 {
     if (unit->count == unit->room) {
@@ -43,6 +43,32 @@ unit_add_item(Unit *unit, size_t at, size_t len, PoisonReason poison, unsigned t
                                             .poison = (uint8_t)poison,
                                             .traits = (uint8_t)traits};
     unit->traits |= traits;
+    return &unit->items[unit->count - 1];
+}
+
+static UnitSpan
+unit_span(const Unit *unit, Str text)
+{
+    return text.ptr == NULL
+               ? (UnitSpan){0, 0}
+               : (UnitSpan){(uint32_t)(text.ptr - unit->data.data), (uint32_t)text.len};
+}
+
+static void
+unit_add_message(Unit *unit, const JsonValue *value, PoisonReason poison,
+                 const JsonWatched *watched)
+{
+    UnitItem *item = unit_add_item(unit, (size_t)(value->text.ptr - unit->data.data),
+                                   value->text.len, poison, value->traits);
+
+    if (poison == POISON_NONE) {
+        EventColumns columns = event_columns_watched(value->text, watched);
+
+        item->columns[0] = unit_span(unit, columns.key);
+        item->columns[1] = unit_span(unit, columns.type);
+        item->columns[2] = unit_span(unit, columns.operation);
+        item->has_columns = true;
+    }
 }
 
 /* Passes a string or a container that the scanner refuses, by its quotes and brackets alone: it
@@ -101,10 +127,10 @@ pass_element(JsonElements *it, JsonValue *out)
 /* One element; *out_more as json_elements_next.  One that is too deep, or not UTF-8, is poison and
  * does not spoil its neighbours; anything else that is no JSON is the server's fault. */
 static bool
-next_message(JsonElements *it, const UnitLimits *limits, JsonValue *out, PoisonReason *out_poison,
-             bool *out_more, Error *err)
+next_message(JsonElements *it, const UnitLimits *limits, JsonValue *out, JsonWatched *watched,
+             PoisonReason *out_poison, bool *out_more, Error *err)
 {
-    if (json_elements_next(it, out, out_more, err)) {
+    if (json_elements_watch(it, &event_watch, out, watched, out_more, err)) {
         if (*out_more) {
             *out_poison = out->text.len > limits->message_bytes_max ? POISON_SIZE : POISON_NONE;
         }
@@ -143,9 +169,10 @@ unit_add_json(Unit *unit, Str event, const UnitLimits *limits, int64_t *drop, Er
     }
     while (more) {
         JsonValue value;
+        JsonWatched watched;
         PoisonReason poison = POISON_NONE;
 
-        if (!next_message(&it, limits, &value, &poison, &more, err)) {
+        if (!next_message(&it, limits, &value, &watched, &poison, &more, err)) {
             err->code = ERR_PROTOCOL;
             return error_wrap(err, "data event");
         }
@@ -153,8 +180,7 @@ unit_add_json(Unit *unit, Str event, const UnitLimits *limits, int64_t *drop, Er
             (*drop)--;
             unit->start.skip++;
         } else if (more) {
-            unit_add_item(unit, (size_t)(value.text.ptr - unit->data.data), value.text.len, poison,
-                          value.traits);
+            unit_add_message(unit, &value, poison, &watched);
         }
     }
     if (unit->count == count_before) {
@@ -260,8 +286,7 @@ unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *err)
                 last->len -= (uint32_t)back;
                 at -= back;
             }
-            unit_add_item(unit, at, 0, POISON_NONE, 0);
-            last = &unit->items[unit->count - 1];
+            last = unit_add_item(unit, at, 0, POISON_NONE, 0);
         }
         size_t taken = DS_MIN(unit->data.len - at, (size_t)UNIT_CHUNK_BYTES_MAX - last->len);
         last->len += (uint32_t)taken;
@@ -286,11 +311,12 @@ prepare_lines(Unit *unit, const Sink *sink, const RowPlace *first, Error *err)
 
     buf_init(&scratch, UNIT_LINES_BYTES_MAX);
     for (size_t i = 0; i < unit->count && ok; i++) {
+        SinkItem item = unit_item_view(unit, i);
         size_t line_at = unit->lines.len;
 
         unit->items[i].line_at = (uint32_t)line_at;
         if (unit->items[i].poison == POISON_NONE &&
-            !copy_line(&unit->lines, sink, &place, unit_item_text(unit, i), &scratch, err)) {
+            !copy_line(&unit->lines, sink, &place, &item, &scratch, err)) {
             ok = err->code == ERR_INPUT; /* its fault is found again, where it can be noted */
             buf_truncate(&unit->lines, line_at);
         }
@@ -335,6 +361,26 @@ unit_item_text(const Unit *unit, size_t item)
 {
     DS_ASSERT(item < unit->count);
     return str_n(unit->data.data + unit->items[item].at, unit->items[item].len);
+}
+
+static Str
+span_text(const Unit *unit, UnitSpan span)
+{
+    return span.len == 0 ? (Str){NULL, 0} : str_n(unit->data.data + span.at, span.len);
+}
+
+SinkItem
+unit_item_view(const Unit *unit, size_t item)
+{
+    const UnitItem *at = &unit->items[item];
+
+    return (SinkItem){
+        .text = unit_item_text(unit, item),
+        .has_columns = at->has_columns,
+        .columns = {.key = span_text(unit, at->columns[0]),
+                    .type = span_text(unit, at->columns[1]),
+                    .operation = span_text(unit, at->columns[2])},
+    };
 }
 
 int64_t

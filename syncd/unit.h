@@ -19,13 +19,20 @@
 #define UNIT_CHUNK_BYTES_MAX (1u << 20) /* a row of a byte stream */
 #define UNIT_LINES_BYTES_MAX (4u << 20) /* COPY lines that are made ahead */
 
+typedef struct UnitSpan {
+    uint32_t at; /* into data */
+    uint32_t len;
+} UnitSpan;
+
 typedef struct UnitItem {
     uint32_t at; /* into data */
     uint32_t len;
-    uint32_t line_at; /* into lines */
-    uint8_t poison;   /* PoisonReason */
-    uint8_t traits;   /* JsonTrait bits, of a message */
-    bool pairs;       /* no part ends between it and the next one */
+    uint32_t line_at;                     /* into lines */
+    uint8_t poison;                       /* PoisonReason */
+    uint8_t traits;                       /* JsonTrait bits, of a message */
+    bool pairs;                           /* no part ends between it and the next one */
+    bool has_columns;                     /* it was scanned whole */
+    UnitSpan columns[SINK_EVENT_COLUMNS]; /* len is 0 for NULL */
 } UnitItem;
 
 typedef struct Unit {
@@ -82,6 +89,7 @@ void unit_prepare(Unit *unit, const Sink *sink, const RowPlace *first);
 bool unit_prepared_line(const Unit *unit, size_t item, const RowPlace *place, Str *out);
 
 Str unit_item_text(const Unit *unit, size_t item);
+SinkItem unit_item_view(const Unit *unit, size_t item);
 /* How far an item moves seq and skip: 1, or its bytes. */
 int64_t unit_item_step(const Unit *unit, size_t item);
 int64_t unit_steps(const Unit *unit); /* of all its items */

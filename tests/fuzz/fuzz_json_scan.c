@@ -116,13 +116,40 @@ check_value(const JsonValue *value, json_t *oracle)
     }
 }
 
+/* What was taken down on the way is what is found afterwards. */
+static void
+check_watched(const JsonValue *element, const JsonWatched *watched)
+{
+    static const Str keys[] = {STR("a"), STR("b")};
+    JsonValue found[DS_COUNT(keys)];
+    JsonValue within = {.text = {NULL, 0}};
+
+    if (watched->unsure) {
+        return;
+    }
+    json_members(element->text, keys, DS_COUNT(keys), found);
+    for (size_t i = 0; i < DS_COUNT(keys); i++) {
+        DS_ASSERT(watched->values[i].text.ptr == found[i].text.ptr);
+        DS_ASSERT(found[i].text.ptr == NULL || (watched->values[i].text.len == found[i].text.len &&
+                                                watched->values[i].type == found[i].type));
+    }
+    if (found[1].text.ptr != NULL) {
+        json_members(found[1].text, keys, 1, &within);
+    }
+    DS_ASSERT(watched->within[0].text.ptr == within.text.ptr);
+}
+
 /* Walks to the end or to the fault; oracle may be NULL.  The traits of all elements together. */
 static bool
 walk(Str text, json_t *oracle, unsigned *out_traits, Error *err)
 {
     bool is_array = oracle != NULL && json_is_array(oracle);
+    static const Str names[] = {STR("\"a\""), STR("\"b\"")};
+    static const JsonWatch inner = {names, 1, NULL};
+    static const JsonWatch outer = {names, DS_COUNT(names), &inner};
     JsonElements it;
     JsonValue value;
+    JsonWatched watched;
     bool more = true;
     size_t count = 0;
 
@@ -131,12 +158,13 @@ walk(Str text, json_t *oracle, unsigned *out_traits, Error *err)
         return false;
     }
     while (true) {
-        if (!json_elements_next(&it, &value, &more, err)) {
+        if (!json_elements_watch(&it, &outer, &value, &watched, &more, err)) {
             return false;
         }
         if (!more) {
             break;
         }
+        check_watched(&value, &watched);
         if (oracle != NULL) {
             check_value(&value, is_array ? json_array_get(oracle, count) : oracle);
         }

@@ -15,8 +15,9 @@ expect_event(const char *message, const char *expected)
 
     buf_init(&out, 1000);
     buf_init(&scratch, 1000);
-    cr_assert(copy_line(&out, sink_default_events(), &place, str_c(message), &scratch, &err), "%s",
-              err.text);
+    cr_assert(copy_line(&out, sink_default_events(), &place, &(SinkItem){.text = str_c(message)},
+                        &scratch, &err),
+              "%s", err.text);
     cr_expect_str_eq(buf_cstr(&out), expected);
     buf_done(&out);
     buf_done(&scratch);
@@ -42,7 +43,7 @@ chunk(Buf *out, Str bytes, Error *err)
 {
     Buf unused = {0};
 
-    return copy_line(out, sink_default_chunks(), &place, bytes, &unused, err);
+    return copy_line(out, sink_default_chunks(), &place, &(SinkItem){.text = bytes}, &unused, err);
 }
 
 Test(copy_line, of_a_chunk_has_its_bytes_in_hexadecimal)
@@ -64,8 +65,8 @@ Test(copy_line, whose_column_cannot_hold_its_text_is_a_fault_of_the_row)
 
     buf_init(&out, 1000);
     buf_init(&scratch, 1000);
-    cr_expect_not(copy_line(&out, sink_default_events(), &place, STR("{\"key\":\"\\udc00\"}"),
-                            &scratch, &err));
+    cr_expect_not(copy_line(&out, sink_default_events(), &place,
+                            &(SinkItem){.text = STR("{\"key\":\"\\udc00\"}")}, &scratch, &err));
     cr_expect_eq(err.code, ERR_INPUT);
     cr_expect_str_eq(err.sqlstate, "22P02");
     buf_done(&out);

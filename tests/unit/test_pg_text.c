@@ -55,6 +55,36 @@ Test(pg_text, copy_escaping_does_not_depend_on_where_in_a_word_a_byte_stands)
     buf_done(&out);
 }
 
+Test(pg_text, text_of_any_length_takes_as_much_room_as_its_escapes_need)
+{
+    char text[3000];
+
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = i % 7 == 0 || i % 1024 == 1023 ? '\\' : (char)('a' + i % 26);
+    }
+    for (size_t len = 0; len <= sizeof(text); len += len < 40 || len > 2990 ? 1 : 59) {
+        Buf one_by_one;
+        Buf whole;
+        Error err = {0};
+
+        buf_init(&one_by_one, 2 * sizeof(text));
+        for (size_t i = 0; i < len; i++) {
+            cr_assert(pg_copy_escape(&one_by_one, str_n(&text[i], 1), &err));
+        }
+        buf_init(&whole, one_by_one.len);
+        cr_assert(pg_copy_escape(&whole, str_n(text, len), &err), "%zu bytes: %s", len, err.text);
+        cr_assert(str_eq(buf_str(&whole), buf_str(&one_by_one)), "%zu bytes", len);
+        buf_done(&whole);
+        if (len > 0) {
+            buf_init(&whole, one_by_one.len - 1);
+            cr_assert_not(pg_copy_escape(&whole, str_n(text, len), &err), "%zu bytes", len);
+            cr_assert_eq(whole.len, 0);
+            buf_done(&whole);
+        }
+        buf_done(&one_by_one);
+    }
+}
+
 Test(pg_text, array_elements_are_quoted_and_separated)
 {
     Buf out;

@@ -276,7 +276,7 @@ expect_text(const char *column, const char *message, const char *expected)
     while (strcmp(sink->values[at].column, column) != 0) {
         at++;
     }
-    if (sink_texts(sink, str_c(message), texts, &err) &&
+    if (sink_texts(sink, &(SinkItem){.text = str_c(message)}, texts, &err) &&
         (texts[at].is_null || sink_decode(sink, at, &texts[at], &scratch, &text, &err))) {
         cr_expect(str_eq(text, str_c(expected)), "%s gives %.*s", message, STR_ARG(text));
     } else {
