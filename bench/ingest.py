@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import select
 import statistics
 import subprocess
 import time
@@ -18,6 +19,7 @@ INGEST_SECONDS = 120           # a guard against hangs
 STREAMS = (1, 64, 1000)
 NODE_ROWS = 5000               # at most: one commit each
 LATENCY_MESSAGES = 100         # a round
+LATENCY_SECONDS = 30           # for one of them: a guard against hangs
 QUIET_STREAMS = 10000
 QUIET_SECONDS = 300
 
@@ -241,12 +243,35 @@ def timed(action):
     return time.perf_counter() - start
 
 
-def measure_latency(stack, text):
+class Listener:
+    """Postgres tells it of each transaction that wrote events, once others see it: nobody has to look."""
+
+    def __init__(self, stack):
+        stack.execute("CREATE FUNCTION public.bench_tell() RETURNS trigger LANGUAGE plpgsql AS "
+                      "$$ BEGIN NOTIFY bench; RETURN NULL; END $$")
+        stack.execute("CREATE TRIGGER bench_tell AFTER INSERT ON ds_sync.session_events "
+                      "FOR EACH STATEMENT EXECUTE FUNCTION public.bench_tell()")
+        self.connection = stack.postgres.connect("bench")
+        self.connection.cursor().execute("LISTEN bench")
+
+    def wait(self):
+        """For one; there is never more than one under way."""
+        while not self.connection.notifies:
+            if not select.select([self.connection], [], [], LATENCY_SECONDS)[0]:
+                raise ds.StackError(f"no row within {LATENCY_SECONDS} s")
+            self.connection.poll()
+        self.connection.notifies.clear()
+
+    def close(self):
+        self.connection.close()
+
+
+def measure_latency(stack, listener, text):
     """(POST to visible row, POST alone, commit of a row alone), medians in milliseconds."""
     watched, alone = stream_names(2)
     server = http.client.HTTPConnection("127.0.0.1", stack.server.port)
     cursor = stack.connection.cursor()
-    seen = {"rows": stack.rows()}
+    seen = {}
 
     def post(name):
         server.request("POST", f"/v1/stream/{name}", text, {"Content-Type": "application/json"})
@@ -254,12 +279,7 @@ def measure_latency(stack, text):
 
     def post_and_see():
         post(watched)
-        seen["rows"] += 1
-        while True:
-            cursor.execute("SELECT 1 FROM ds_sync.session_events WHERE stream_name = %s AND seq = %s",
-                           (watched, seen["rows"] - 1))
-            if cursor.fetchone():
-                return
+        listener.wait()
 
     def commit():
         seen["alone"] = seen.get("alone", -1) + 1
@@ -268,11 +288,15 @@ def measure_latency(stack, text):
     both, posts, commits = [], [], []
     post_and_see()
     cursor.execute("DELETE FROM ds_sync.session_events WHERE stream_name = 'alone'")
+    before = stack.rows()
     for _ in range(LATENCY_MESSAGES):
         both.append(timed(post_and_see))
         posts.append(timed(lambda: post(alone)))
         commits.append(timed(commit))
+        listener.wait()
     server.close()
+    if stack.rows() - before != LATENCY_MESSAGES:
+        raise ds.StackError(f"{stack.rows() - before} rows for {LATENCY_MESSAGES} messages")
     return median_ms(both), median_ms(posts), median_ms(commits)
 
 
@@ -287,13 +311,15 @@ def run_latency(bench):
         made.server.create(alone)
         with made.syncd([watched]) as syncd:
             syncd.wait_ready()
+            listener = Listener(made)
             for number in range(bench.rounds):
-                values = measure_latency(made, text)
+                values = measure_latency(made, listener, text)
                 for name, value in zip(samples, values):
                     samples[name].append(value)
                 ratios.append(values[0] / (values[1] + values[2]))
                 say(f"latency, round {number + 1}: {values[0]:.2f} ms; POST {values[1]:.2f} ms, "
                     f"commit {values[2]:.2f} ms")
+            listener.close()
     bench.report.samples("latency, medians in ms", samples)
     bench.report.at_most("latency", "POST to visible row / (POST alone + commit of a row alone)",
                          statistics.median(ratios), 2, "times")
