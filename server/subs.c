@@ -366,14 +366,7 @@ subs_new(const ServerConfig *config, Store *store, Metrics *metrics, Subs **out,
 void
 subs_loop_start(Subs *subs, NetLoop *net)
 {
-    HttpClientConfig client = {
-        .user_agent = "ds-server/" DS_VERSION,
-        .ca_file = subs->config->subscriptions.webhook_ca_path,
-        .connect_ms_max = SUBS_CONNECT_MS_MAX,
-    };
-
     subs->loop = net_loop_loop(net);
-    subs->client = http_client_new(subs->loop, &client);
     subs->timer = timer_new(subs->loop, on_timer, subs);
     atomic_store(&subs->home, net);
     subs_watch_start(subs);

@@ -122,6 +122,22 @@ allow(void *arg, const struct sockaddr *address)
                                 delivery->subs->config->subscriptions.allow_insecure_webhooks);
 }
 
+/* libcurl takes memory as soon as there is a client, and most servers send no webhook. */
+static HttpClient *
+client_of(Subs *subs)
+{
+    if (subs->client == NULL) {
+        HttpClientConfig config = {
+            .user_agent = "ds-server/" DS_VERSION,
+            .ca_file = subs->config->subscriptions.webhook_ca_path,
+            .connect_ms_max = SUBS_CONNECT_MS_MAX,
+        };
+
+        subs->client = http_client_new(subs->loop, &config);
+    }
+    return subs->client;
+}
+
 static void
 begin(SubsDelivery *delivery)
 {
@@ -147,7 +163,7 @@ begin(SubsDelivery *delivery)
                         &err);
     DS_ASSERT(ok);
     headers[1] = buf_cstr(&signature);
-    delivery->transfer = http_start(subs->client, &request, &callbacks, delivery);
+    delivery->transfer = http_start(client_of(subs), &request, &callbacks, delivery);
     buf_done(&signature);
 }
 

@@ -64,7 +64,7 @@ struct Subs {
     bool stopped;
     bool draining;
     Loop *loop;
-    HttpClient *client;
+    HttpClient *client; /* NULL: no webhook was sent yet */
     LoopTimer *timer;
     bool in_turn;
     bool turn_due;

@@ -18,8 +18,8 @@
 #define TEXT_BYTES_MAX  512
 
 typedef struct SubsKey {
-    EVP_PKEY *pair;
     SubsKeySeed seed;
+    EVP_PKEY *pair; /* NULL: nobody asked for it yet, nor for what follows */
     char id[SUBS_KEY_ID_SIZE];
     char x[SUBS_KEY_ID_SIZE]; /* the public key, base64url */
 } SubsKey;
@@ -67,17 +67,23 @@ name_key(SubsKey *key)
     (void)snprintf(key->id, sizeof(key->id), "ds_%.43s", text);
 }
 
-static bool
-key_init(SubsKey *key, const SubsKeySeed *seed)
+/* OpenSSL takes two megabytes when it is used first, and most servers never have a subscription. */
+static const SubsKey *
+key_open(SubsKey *key)
 {
-    *key = (SubsKey){.seed = *seed};
-    key->pair =
-        EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed->seed, sizeof(seed->seed));
     if (key->pair == NULL) {
-        return false;
+        key->pair = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, key->seed.seed,
+                                                 sizeof(key->seed.seed));
+        DS_ASSERT(key->pair != NULL); /* any 32 bytes are a key */
+        name_key(key);
     }
-    name_key(key);
-    return true;
+    return key;
+}
+
+static const SubsKey *
+signing_key(SubsKeys *keys)
+{
+    return key_open(&keys->keys[keys->count - 1]);
 }
 
 static void
@@ -90,13 +96,8 @@ key_done(SubsKey *key)
 static void
 key_make(SubsKey *key, int64_t now_ms)
 {
-    SubsKeySeed seed = {.created_ms = now_ms};
-    bool ok;
-
-    arc4random_buf(seed.seed, sizeof(seed.seed));
-    ok = key_init(key, &seed);
-    DS_ASSERT(ok);
-    explicit_bzero(&seed, sizeof(seed));
+    *key = (SubsKey){.seed = {.created_ms = now_ms}};
+    arc4random_buf(key->seed.seed, sizeof(key->seed.seed));
 }
 
 SubsKeys *
@@ -122,10 +123,7 @@ subs_keys_restore(const SubsKeyDump *dump, SubsKeys **out, Error *err)
     keys = mem_zalloc(sizeof(*keys));
     memcpy(keys->secret, dump->secret, SUBS_SECRET_BYTES);
     for (; keys->count < count; keys->count++) {
-        if (!key_init(&keys->keys[keys->count], &dump->seeds[keys->count])) {
-            subs_keys_free(keys);
-            return error_set(err, ERR_CORRUPT, "a stored webhook key is none");
-        }
+        keys->keys[keys->count].seed = dump->seeds[keys->count];
     }
     *out = keys;
     return true;
@@ -184,13 +182,13 @@ subs_keys_dump(const SubsKeys *keys, SubsKeyDump *out)
 }
 
 const char *
-subs_keys_id(const SubsKeys *keys)
+subs_keys_id(SubsKeys *keys)
 {
-    return keys->keys[keys->count - 1].id;
+    return signing_key(keys)->id;
 }
 
 bool
-subs_keys_jwks(const SubsKeys *keys, int64_t now_ms, Buf *out, Error *err)
+subs_keys_jwks(SubsKeys *keys, int64_t now_ms, Buf *out, Error *err)
 {
     const char *comma = "";
 
@@ -198,11 +196,12 @@ subs_keys_jwks(const SubsKeys *keys, int64_t now_ms, Buf *out, Error *err)
         return false;
     }
     for (size_t i = 0; i < keys->count; i++) {
-        const SubsKey *key = &keys->keys[i];
+        const SubsKey *key;
 
-        if (!is_published(key, now_ms)) {
+        if (!is_published(&keys->keys[i], now_ms)) {
             continue;
         }
+        key = key_open(&keys->keys[i]);
         if (!buf_printf(out, err,
                         "%s{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"%s\",\"use\":\"sig\","
                         "\"alg\":\"EdDSA\",\"x\":\"%s\"}",
@@ -215,9 +214,9 @@ subs_keys_jwks(const SubsKeys *keys, int64_t now_ms, Buf *out, Error *err)
 }
 
 bool
-subs_keys_sign(const SubsKeys *keys, Str body, int64_t now_s, Buf *out, Error *err)
+subs_keys_sign(SubsKeys *keys, Str body, int64_t now_s, Buf *out, Error *err)
 {
-    const SubsKey *key = &keys->keys[keys->count - 1];
+    const SubsKey *key = signing_key(keys);
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     unsigned char signature[SIGNATURE_BYTES];
     size_t len = sizeof(signature);

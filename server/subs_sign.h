@@ -42,7 +42,7 @@ typedef struct SubsKeyDump {
 } SubsKeyDump;
 
 SubsKeys *subs_keys_new(void); /* with a new secret and a new key */
-/* ERR_CORRUPT: no key of them signs, or one cannot be one. */
+/* ERR_CORRUPT: no key of them signs. */
 DS_MUST_CHECK bool subs_keys_restore(const SubsKeyDump *dump, SubsKeys **out, Error *err);
 void subs_keys_free(SubsKeys *keys); /* accepts NULL */
 
@@ -50,12 +50,11 @@ void subs_keys_free(SubsKeys *keys); /* accepts NULL */
 void subs_keys_rotate(SubsKeys *keys, int64_t now_ms);
 void subs_keys_dump(const SubsKeys *keys, SubsKeyDump *out);
 
-const char *subs_keys_id(const SubsKeys *keys); /* of the key that signs */
+const char *subs_keys_id(SubsKeys *keys); /* of the key that signs */
 /* {"keys": [...]}: the public parts of those to be published at now_ms. */
-DS_MUST_CHECK bool subs_keys_jwks(const SubsKeys *keys, int64_t now_ms, Buf *out, Error *err);
+DS_MUST_CHECK bool subs_keys_jwks(SubsKeys *keys, int64_t now_ms, Buf *out, Error *err);
 /* "t=<now>,kid=<id>,ed25519=<signature over "<now>.<body>">" */
-DS_MUST_CHECK bool subs_keys_sign(const SubsKeys *keys, Str body, int64_t now_s, Buf *out,
-                                  Error *err);
+DS_MUST_CHECK bool subs_keys_sign(SubsKeys *keys, Str body, int64_t now_s, Buf *out, Error *err);
 
 typedef struct SubsToken {
     Str subscription;
