@@ -14,9 +14,19 @@ static bool arg_forget;
 static bool arg_execute;
 
 static const Field fields[] = {
-    {"name", FIELD_TEXT},       {"spec", FIELD_SKIP},       {"version", FIELD_INTEGER},
-    {"paused", FIELD_BOOL},     {"removed", FIELD_BOOL},    {"streams", FIELD_INTEGER},
-    {"stopped", FIELD_INTEGER}, {"updated_at", FIELD_TEXT},
+    {"name", FIELD_TEXT},
+    {"spec", FIELD_SKIP},
+    {"version", FIELD_INTEGER},
+    {"paused", FIELD_BOOL},
+    {"removed", FIELD_BOOL},
+    {"streams", FIELD_INTEGER},
+    {"stopped", FIELD_INTEGER},
+    {"updated_at", FIELD_TEXT},
+    {"seen_state", FIELD_TEXT},
+    {"reason", FIELD_TEXT},
+    {"seen_version", FIELD_INTEGER},
+    {"instance", FIELD_TEXT},
+    {"seen_at", FIELD_TEXT},
 };
 #define SPEC_FIELD 1
 
@@ -26,6 +36,14 @@ static const Option ls_options[] = {
     OPT_FLAG(0, "removed", &arg_removed, "also those that were removed and not forgotten"),
     OPT_END(),
 };
+
+static const char ls_details[] =
+    "STATE is running or failed (with the REASON) as an instance of syncd said of this version; on "
+    "while none has\n"
+    "taken it up, or none lives; paused, or removed.  STOPPED counts streams that are stopped or "
+    "failed.  JSON\n"
+    "output also says which instance said it (instance), when (seen_at) and of which version "
+    "(seen_version).";
 
 static const OutputColumn ls_columns[] = {
     {"name", "ROUTE", COLUMN_TEXT, NULL},
@@ -37,8 +55,31 @@ static const OutputColumn ls_columns[] = {
     {"stopped", "STOPPED", COLUMN_NUMBER, NULL},
     {"version", "VERSION", COLUMN_NUMBER, NULL},
     {"updated_at", "CHANGED", COLUMN_TEXT, NULL},
+    {"reason", "REASON", COLUMN_TEXT, NULL},
+    {"seen_state", NULL, COLUMN_TEXT, NULL},
+    {"seen_version", NULL, COLUMN_NUMBER, NULL},
+    {"instance", NULL, COLUMN_TEXT, NULL},
+    {"seen_at", NULL, COLUMN_TEXT, NULL},
     {NULL, NULL, COLUMN_TEXT, NULL},
 };
+
+/* What an instance said of another version is of the past. */
+static const char *
+route_state(const json_t *row)
+{
+    const char *seen = json_string_value(json_object_get(row, "seen_state"));
+
+    if (json_is_true(json_object_get(row, "removed"))) {
+        return "removed";
+    }
+    if (json_is_true(json_object_get(row, "paused"))) {
+        return "paused";
+    }
+    bool of_this =
+        seen != NULL && strcmp(seen, "paused") != 0 &&
+        json_equal(json_object_get(row, "seen_version"), json_object_get(row, "version"));
+    return of_this ? seen : "on";
+}
 
 /* A row of route_list.sql, with its spec as an object. */
 static bool
@@ -55,10 +96,7 @@ route_object(const CallRows *rows, int i, json_t **out, Error *err)
         json_decref(row);
         return error_set(err, ERR_PROTOCOL, "the spec of a route is no JSON object");
     }
-    const char *state = json_is_true(json_object_get(row, "removed"))  ? "removed"
-                        : json_is_true(json_object_get(row, "paused")) ? "paused"
-                                                                       : "on";
-    json_object_set_new(row, "state", json_string(state));
+    json_object_set_new(row, "state", json_string(route_state(row)));
     json_object_del(row, "paused");
     json_object_del(row, "removed");
     json_object_set(row, "as", json_object_get(spec, "as"));
@@ -102,6 +140,19 @@ cmd_ls(const CliCall *cli)
     return call_main(run_ls, cli);
 }
 
+static void
+note_state(const json_t *row)
+{
+    const char *reason = json_string_value(json_object_get(row, "reason"));
+    const char *instance = json_string_value(json_object_get(row, "instance"));
+
+    call_note("%s: version %lld, %s%s%s%s%s", json_string_value(json_object_get(row, "name")),
+              (long long)json_integer_value(json_object_get(row, "version")),
+              json_string_value(json_object_get(row, "state")), instance == NULL ? "" : ", says ",
+              instance == NULL ? "" : instance, reason == NULL ? "" : ": ",
+              reason == NULL ? "" : reason);
+}
+
 /* As it may stand in a file for apply, with its members in order. */
 static bool
 print_spec(Str stored, Error *err)
@@ -135,6 +186,7 @@ run_show(Call *call, const CliCall *cli, Error *err)
         ok = error_set(err, ERR_NOT_FOUND, "there is no route %s", cli->args[0]);
     }
     if (ok && route_object(&rows, 0, &row, err)) {
+        note_state(row);
         ok = options_output() == OUTPUT_TABLE
                  ? print_spec(str_c(call_rows_get(&rows, 0, SPEC_FIELD)), err)
                  : output_record(ls_columns, row, err);
@@ -287,7 +339,11 @@ const Command route_commands[] = {
      .run = cmd_route_apply,
      .help = "check the routes of a file, make their tables and store them",
      .details = route_apply_details},
-    {.name = "ls", .options = ls_options, .run = cmd_ls, .help = "list routes"},
+    {.name = "ls",
+     .options = ls_options,
+     .run = cmd_ls,
+     .help = "list routes, and what became of them",
+     .details = ls_details},
     {.name = "show",
      .args = "ROUTE",
      .args_min = 1,

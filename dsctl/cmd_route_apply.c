@@ -237,6 +237,37 @@ check_default(Apply *apply, const RouteSpec *spec, Error *err)
     return true;
 }
 
+/* Instances have their servers from their settings.  One that nobody has is a slip, or comes with
+ * the next restart; while only some have it, the others refuse the route. */
+static bool
+check_server(Apply *apply, const RouteSpec *spec, Error *err)
+{
+    PgParam server = {.value = spec->server};
+    CallRows rows = {0};
+    char what[512];
+
+    if (!call_pg(apply->call, sql_route_servers, &server, 1, &rows, err)) {
+        return false;
+    }
+    bool known = rows.rows == 0 || strcmp(call_rows_get(&rows, 0, 1), "t") == 0;
+    for (int i = 0; known && i < rows.rows; i++) {
+        if (strcmp(call_rows_get(&rows, i, 1), "t") != 0) {
+            call_note("route \"%s\": the instance %s has no server \"%s\", and loads nothing of it "
+                      "until it is restarted with one",
+                      spec->name, call_rows_get(&rows, i, 0), spec->server);
+        }
+    }
+    if (!known) {
+        (void)snprintf(what, sizeof(what),
+                       "no instance of syncd has a server \"%.63s\"; there is %.300s", spec->server,
+                       call_rows_get(&rows, 0, 2));
+        problem(apply, spec, what,
+                "correct \"server\", or restart syncd with it in SYNCD_SERVERS first");
+    }
+    call_rows_done(&rows);
+    return true;
+}
+
 static bool
 same_table(const RouteSpec *a, const RouteSpec *b)
 {
@@ -300,7 +331,8 @@ check_route(Apply *apply, size_t at, Error *err)
     if (stored >= 0) {
         check_lasting(apply, spec, stored);
     }
-    if (!check_default(apply, spec, err) || !route_plan_check(apply->call, spec, plan, err)) {
+    if (!check_server(apply, spec, err) || !check_default(apply, spec, err) ||
+        !route_plan_check(apply->call, spec, plan, err)) {
         return false;
     }
     for (int i = 0; i < plan->problems.rows; i++) {

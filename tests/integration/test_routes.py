@@ -438,6 +438,56 @@ def test_routes_are_listed_with_what_became_of_them(db, cursor):
         [("a", "on", "events", 2, 1), ("b", "on", "state", 0, 0)]
 
 
+def test_a_route_that_an_instance_refuses_is_listed_with_the_reason(db, database, cursor, server, start_syncd):
+    """Until somebody says otherwise of the version that is declared now."""
+    apply(db, route("good", streams=["g/*"]), route("bad", streams=["b/*"], table="spoilt"))
+    cursor.execute("ALTER TABLE spoilt DROP COLUMN payload")
+    syncd = start_syncd([], wait=False, SYNCD_INSTANCE="one")
+    syncd.wait_for(lambda: (stored.state(database[1], "bad") or [""])[0] == "failed" and
+                   stored.state(database[1], "good") is not None, "to look at the routes")
+    rows = {row["name"]: row for row in db.json("route", "ls")["routes"]}
+    assert (rows["good"]["state"], rows["good"]["reason"], rows["good"]["instance"]) == ("running", None, "one")
+    assert rows["bad"]["state"] == "failed" and "no column payload" in rows["bad"]["reason"]
+    assert rows["bad"]["seen_version"] == rows["bad"]["version"]
+    line = next(line for line in db("route", "ls").splitlines() if line.startswith("bad\t"))
+    assert line.split("\t")[1] == "failed" and "no column payload" in line
+    status, stdout, stderr = db.run("route", "show", "bad")
+    assert status == 0 and json.loads(stdout)["routes"][0]["name"] == "bad"
+    assert "failed, says one: " in stderr and "no column payload" in stderr
+    assert db.json("route", "show", "bad")["state"] == "failed"
+    syncd.stop()
+    rows = {row["name"]: row for row in db.json("route", "ls")["routes"]}
+    assert [rows[name]["state"] for name in ("good", "bad")] == ["on", "on"], "nobody lives who could run them"
+
+
+def test_what_was_said_of_another_version_is_of_the_past(db, cursor):
+    apply(db, route("a"))
+    version = one(cursor, "SELECT version FROM ds_sync.route")
+    cursor.execute("INSERT INTO ds_sync.instance (instance, version, host, pid) VALUES ('one', '1', 'h', 1)")
+    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+                   "VALUES ('a', %s, 'failed', 'no', 'one')", (version,))
+    assert db.json("route", "ls")["routes"][0]["state"] == "failed"
+    apply(db, route("a", ttl="hold"))
+    row, = db.json("route", "ls")["routes"]
+    assert (row["state"], row["seen_state"], row["seen_version"]) == ("on", "failed", version)
+
+
+def test_a_server_that_no_instance_has_is_refused_with_those_that_there_are(db, cursor, start_syncd):
+    apply(db, route("eu", server="eu", streams=["e/*"]))         # nobody lives who could know
+    db("route", "rm", "eu")
+    syncd = start_syncd([], wait=False, SYNCD_INSTANCE="one", SYNCD_SERVERS="us=http://127.0.0.1:1")
+    syncd.wait_log("joined")
+    stderr = refuse(db, route(server="uss"))
+    assert 'no instance of syncd has a server "uss"; there is default, us' in stderr and "SYNCD_SERVERS" in stderr
+    assert one(cursor, "SELECT count(*) FROM ds_sync.route") == 0
+    apply(db, route(server="us"))
+    cursor.execute("INSERT INTO ds_sync.instance (instance, version, host, pid, servers) "
+                   "VALUES ('two', '1', 'h', 1, '{default}'), ('old', '1', 'h', 2, NULL)")
+    status, _, stderr = db.run("route", "apply", "-f", "-", stdin=json.dumps(
+        {"routes": [route(server="us", ttl="hold")]}).encode())
+    assert status == 0 and 'the instance two has no server "us"' in stderr and "old" not in stderr
+
+
 def test_pause_and_resume_are_seen_by_instances_and_noted(db, cursor):
     apply(db, route())
     version = one(cursor, "SELECT version FROM ds_sync.control")
