@@ -164,5 +164,13 @@ const Command lease_commands[] = {
      .run = cmd_release,
      .help = "forget instances and free what they hold",
      .details = release_details},
+    {.name = "repartition",
+     .args = "COUNT",
+     .args_min = 1,
+     .args_max = 1,
+     .options = lease_repartition_options,
+     .run = cmd_lease_repartition,
+     .help = "change the number of work partitions, while no instance runs",
+     .details = lease_repartition_details},
     {.name = NULL},
 };

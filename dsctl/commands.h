@@ -42,6 +42,9 @@ extern const Option db_prune_options[];
 extern const char db_prune_details[];
 int cmd_db_prune(const CliCall *cli);
 extern const Command lease_commands[];
+extern const Option lease_repartition_options[];
+extern const char lease_repartition_details[];
+int cmd_lease_repartition(const CliCall *cli);
 
 extern const Command route_commands[];
 extern const Option route_apply_options[];

@@ -6,7 +6,8 @@ import signal
 import ds
 import pytest
 from checker import StreamChecker
-from fleet import Fleet, take_over_seconds
+from fleet import Fleet, partition, take_over_seconds
+from test_dsctl import CONFLICT, Dsctl, USAGE
 
 STREAMS = [f"fleet/{number}" for number in range(20)]
 LONG = "5m"                    # a lease that does not end during a test
@@ -47,6 +48,53 @@ class Load:
                       "all instances together to catch up")
         for checker in self.checkers:
             assert checker.check(connection, everything=True), checker.findings
+
+
+def test_another_number_of_partitions_waits_for_the_instances_to_stop(fleet, load, database):
+    """And whoever slept through the change writes nothing by the old number."""
+    dsctl = Dsctl(POSTGRES_URL=database[0])
+    fleet.start("a", lease=LONG)
+    stderr = dsctl.error("lease", "repartition", "7", "--execute", status=CONFLICT)
+    assert "instances live: a" in stderr
+    dsctl.error("lease", "repartition", "7", status=CONFLICT)
+    fleet.wait_held({"a": 64})
+    load.append()
+    load.wait_loaded(database[1])
+    sleeper = fleet.started[-1]
+    sleeper.signal(signal.SIGSTOP)
+    assert dsctl.run("lease", "release", "a")[0] == 0
+    highest = fleet.query("SELECT max(epoch) FROM ds_sync.stream_offset")
+    assert dsctl.json("lease", "repartition", "7") == {"schema_version": 1, "before": 64, "after": 7,
+                                                       "result": "would be changed"}
+    assert dsctl.json("lease", "repartition", "7", "--execute")["result"] == "changed"
+    assert fleet.query("SELECT partition_no FROM ds_sync.work_partition ORDER BY 1") == [(n,) for n in range(7)]
+    assert fleet.query("SELECT min(epoch) FROM ds_sync.work_partition") > highest
+    fleet.start("b", lease=LONG)
+    fleet.start("c", lease=LONG)
+    ds.wait_until(lambda: sorted(fleet.held().values()) == [3, 4], what="both to have their shares")
+    load.append()
+    load.wait_loaded(database[1])
+    sleeper.signal(signal.SIGCONT)
+    assert sleeper.wait() == REFUSED
+    load.append()
+    load.wait_loaded(database[1])
+    owners = fleet.query("SELECT s.name, o.owner FROM ds_sync.stream s JOIN ds_sync.stream_offset o USING (stream_id)")
+    held = dict(fleet.query("SELECT partition_no, owner FROM ds_sync.work_partition"))
+    assert dict(owners) == {name: held[partition(name, count=7)] for name in STREAMS}
+    assert fleet.query("SELECT details FROM ds_sync.audit WHERE action = 'lease.repartition'") == \
+        [({"before": 64, "after": 7},)]
+
+
+def test_more_partitions_than_before_and_numbers_that_cannot_be(fleet, load, database):
+    dsctl = Dsctl(POSTGRES_URL=database[0])
+    dsctl("db", "migrate")
+    for number in ("0", "4097", "x", "-1"):
+        assert dsctl.run("lease", "repartition", "--execute", "--", number)[0] == USAGE
+    dsctl("lease", "repartition", "100", "--execute")
+    fleet.start("a", lease=LONG)
+    fleet.wait_held({"a": 100})
+    load.append()
+    load.wait_loaded(database[1])
 
 
 def test_two_and_three_instances_share_the_streams(fleet, load, database):

@@ -1,0 +1,1 @@
+SELECT partition_count, hash FROM ds_sync.work_partitioning
