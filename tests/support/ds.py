@@ -21,6 +21,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import standby
+
 ROOT = Path(__file__).resolve().parents[2]
 HANG_SECONDS = 60              # a guard against hangs, not a goal
 STOP_SECONDS = 30
@@ -251,9 +253,11 @@ class Postgres:
         self.folder.mkdir()
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
-        if standby_of:
+        if standby_of and (postgres_folder() / "pg_basebackup").exists():
             self._run("pg_basebackup", "-D", self.folder / "data", "-d", standby_of.url(), "-R",
                       "-X", "stream", "-c", "fast", "--no-sync")
+        elif standby_of:
+            standby.copy(standby_of, self.folder / "data", self.user)
         else:
             self._run("initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
                       "--locale=C.UTF-8", "--no-sync")
