@@ -77,11 +77,12 @@ def test_an_error_of_no_known_kind_fails_only_the_stream_that_has_it(database, s
     server.create(OTHER)
     syncd = start_syncd([STREAM, OTHER], SYNCD_WRITERS="1", **FAST)
     trigger(database, "BEFORE INSERT ON ds_sync.session_events",
-            f"IF NEW.stream_name = '{STREAM}' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW;")
+            f"IF NEW.stream_name = '{STREAM}' THEN RAISE EXCEPTION 'not this one' USING ERRCODE = 'XX000'; END IF; "
+            "RETURN NEW;")
     server.append(STREAM, messages(0, 3))
     server.append(OTHER, messages(0, 300))
     reason = wait_state(database, "failed", syncd)
-    assert "P0001" in reason and "not this one" in reason
+    assert "XX000" in reason and "not this one" in reason
     wait_rows(database, messages(0, 300), syncd, OTHER)
     server.append(OTHER, messages(300, 3))
     wait_rows(database, messages(0, 303), syncd, OTHER)
