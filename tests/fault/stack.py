@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import ds
 import load
@@ -25,6 +26,7 @@ STATE_ROUTE = {"name": "state", "streams": ["state/*"], "table": STATE_TABLE, "a
 LOAD_THREADS, LOAD_PAUSE = 5, 0.04
 BATCH_ROWS_MAX = 400           # of syncd: larger appends are committed in parts
 CUT_SIZES = ((1.0, BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 200),)
+CHECK_THREADS = 4              # they wait for answers most of the time
 RECOVER_SECONDS = 120          # hang guard: all is loaded again within
 RECOVER_SECONDS_MUTANT = 10    # a mutant is found by it, and nobody waits that long for each
 NOTICE_SECONDS = 20            # hang guard: syncd says what it found within
@@ -221,13 +223,23 @@ class Stack:
     def check(self, everything=False):
         """Findings, over all streams."""
         findings = []
+        with ThreadPoolExecutor(CHECK_THREADS) as pool:
+            slices = [self.checkers[number::CHECK_THREADS] for number in range(CHECK_THREADS)]
+            list(pool.map(lambda checkers: self._check(checkers, everything), slices))
         for checker in self.checkers:
-            checker.check(self.connection, everything)
             findings += checker.findings
             checker.findings.clear()
         for producer, checker in zip(self.producers, self.checkers):
             producer.allow(checker.good)
         return findings
+
+    def _check(self, checkers, everything):
+        connection = self.postgres.connect()
+        try:
+            for checker in checkers:
+                checker.check(connection, everything)
+        finally:
+            connection.close()
 
     def finish(self):
         """No more faults: everything must arrive.  Findings."""
