@@ -75,7 +75,7 @@ def test_another_number_of_partitions_waits_for_the_instances_to_stop(fleet, loa
     load.append()
     load.wait_loaded(database[1])
     sleeper.signal(signal.SIGCONT)
-    assert sleeper.wait() == REFUSED
+    assert sleeper.wait(ds.HANG_SECONDS) == REFUSED
     load.append()
     load.wait_loaded(database[1])
     owners = fleet.query("SELECT s.name, o.owner FROM ds_sync.stream s JOIN ds_sync.stream_offset o USING (stream_id)")
