@@ -149,6 +149,7 @@ list(App *app, HttpExchange *exchange, ForkPresence which, Str prefix, Str after
         admin_put(&out, STR("null"));
     }
     put_offset(&out, STR(",\"token\":"), token);
+    put_time(&out, STR(",\"now\":"), clock_wall_ms());
     admin_put(&out, STR("}"));
     for (size_t i = 0; i < found; i++) {
         stream_drop(streams[i]);
