@@ -5,9 +5,9 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "syncd/server_watch.h"
 
-#define SWEEP_MS 5000
+#define SWEEP_MS            5000
+#define AGAIN_MS_PER_STREAM 1 /* at least so long between two listings for want of room */
 
 static const LogScope scope = {.name = "syncd.directory"};
 
@@ -16,29 +16,69 @@ struct Directory {
     DirectoryConfig config;
     DirectoryModel *model;
     ServerWatch **watches; /* in the order of the servers */
+    size_t *refused;       /* likewise: by its last listing, and since */
     LoopTimer *sweep;
+    int64_t again_ms; /* nothing is listed again before */
     bool full_said;
 };
+
+static size_t
+directory_index(const Directory *directory, const Server *server)
+{
+    return (size_t)(server - servers_at(directory->config.servers, 0));
+}
+
+static size_t
+directory_refused(const Directory *directory)
+{
+    size_t refused = directory_model_names_refused(directory->model);
+
+    for (size_t i = 0; i < servers_count(directory->config.servers); i++) {
+        refused += directory->refused[i];
+    }
+    return refused;
+}
+
+/* Once, until there was room for all. */
+static void
+directory_say_full(Directory *directory, Str server, Str name)
+{
+    if (!directory->full_said) {
+        directory->full_said = true;
+        log_warn(&scope, EVENT_DIRECTORY_FULL,
+                 LOG_FIELDS(log_str("server", server), log_str("stream", name)),
+                 "more than %lld streams belong to routes (SYNCD_DIRECTORY_STREAMS_MAX); those for "
+                 "which there is no room are taken in when there is",
+                 (long long)directory->config.streams_max);
+    }
+}
+
+static void
+directory_check_room(Directory *directory)
+{
+    if (directory->full_said && directory_refused(directory) == 0) {
+        directory->full_said = false;
+        log_info(&scope, LOG_FIELDS(), "there is room for all streams of routes again");
+    }
+}
 
 static void
 directory_on_begin(void *arg, const Server *server)
 {
     Directory *directory = arg;
 
+    directory->refused[directory_index(directory, server)] = 0;
     directory_model_list_begin(directory->model, server);
 }
 
 static void
-directory_on_tell(void *arg, const Server *server, ListingKind kind, Str name)
+directory_on_tell(void *arg, const Server *server, const ListingStream *stream)
 {
     Directory *directory = arg;
 
-    directory_model_tell(directory->model, server, kind, name, loop_now_ms(directory->loop));
-    if (!directory->full_said && directory_model_refused(directory->model) > 0) {
-        directory->full_said = true;
-        log_error(&scope, EVENT_DIRECTORY_FULL,
-                  LOG_FIELDS(log_str("server", str_c(server->name)), log_str("stream", name)),
-                  "more than %d streams match the routes", DIRECTORY_STREAMS_MAX);
+    if (!directory_model_tell(directory->model, server, stream, loop_now_ms(directory->loop))) {
+        directory->refused[directory_index(directory, server)]++;
+        directory_say_full(directory, str_c(server->name), stream->name);
     }
 }
 
@@ -50,6 +90,7 @@ directory_on_end(void *arg, const Server *server)
     directory_model_list_end(directory->model, server, loop_now_ms(directory->loop));
     log_debug(&scope, LOG_FIELDS(log_str("server", str_c(server->name))), "streams wanted: %zu",
               directory_model_streams(directory->model));
+    directory_check_room(directory);
 }
 
 static void
@@ -60,12 +101,35 @@ directory_on_refused(void *arg)
     servers_reload_tokens(directory->config.servers);
 }
 
+/* Streams had to stay out, and there is room: they are asked for again, not too often. */
+static void
+directory_fill(Directory *directory)
+{
+    int64_t now_ms = loop_now_ms(directory->loop);
+
+    if (!directory_model_has_room(directory->model) || now_ms < directory->again_ms) {
+        return;
+    }
+    if (directory_model_names_refused(directory->model) > 0) {
+        directory_model_take_names(directory->model);
+        directory_check_room(directory);
+    }
+    for (size_t i = 0; i < servers_count(directory->config.servers); i++) {
+        if (directory->refused[i] > 0) {
+            server_watch_again(directory->watches[i]);
+            directory->again_ms =
+                now_ms + (int64_t)directory_model_streams(directory->model) * AGAIN_MS_PER_STREAM;
+        }
+    }
+}
+
 static void
 directory_on_sweep(void *arg)
 {
     Directory *directory = arg;
 
     directory_model_sweep(directory->model, loop_now_ms(directory->loop));
+    directory_fill(directory);
 }
 
 Directory *
@@ -81,8 +145,9 @@ directory_new(Loop *loop, const DirectoryConfig *config, const DirectoryModelCal
 
     directory->loop = loop;
     directory->config = *config;
-    directory->model = directory_model_new(callbacks, arg);
+    directory->model = directory_model_new((size_t)config->streams_max, callbacks, arg);
     directory->watches = mem_array(count, sizeof(ServerWatch *));
+    directory->refused = mem_array(count, sizeof(size_t));
     for (size_t i = 0; i < count; i++) {
         directory->watches[i] = server_watch_new(loop,
                                                  &(ServerWatchConfig){
@@ -108,26 +173,64 @@ directory_free(Directory *directory)
         server_watch_free(directory->watches[i]);
     }
     free(directory->watches);
+    free(directory->refused);
     timer_free(directory->sweep);
     directory_model_free(directory->model);
     free(directory);
+}
+
+/* What the server is asked about for these routes. */
+static void
+directory_watch(Directory *directory, size_t index, Route *const *routes, size_t count)
+{
+    const Server *server = servers_at(directory->config.servers, index);
+    const char **looked_for = NULL;
+    size_t looked_for_count = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (routes[i]->server != server) {
+            continue;
+        }
+        route_add_patterns(routes[i], &looked_for, &looked_for_count);
+        if (server->admin_url != NULL) {
+            route_add_names(routes[i], &looked_for, &looked_for_count);
+        }
+    }
+    if (looked_for_count == 0) {
+        directory->refused[index] = 0;
+    }
+    server_watch_set(directory->watches[index], looked_for, looked_for_count);
+    free(looked_for);
 }
 
 void
 directory_set_routes(Directory *directory, Route *const *routes, size_t count)
 {
     directory_model_set_routes(directory->model, routes, count);
-    for (size_t i = 0; i < servers_count(directory->config.servers); i++) {
-        const Server *server = servers_at(directory->config.servers, i);
-        const char **patterns = NULL;
-        size_t pattern_count = 0;
-
-        for (size_t j = 0; j < count; j++) {
-            if (routes[j]->server == server) {
-                route_add_patterns(routes[j], &patterns, &pattern_count);
-            }
-        }
-        server_watch_set(directory->watches[i], patterns, pattern_count);
-        free(patterns);
+    if (directory_model_names_refused(directory->model) > 0) {
+        directory_say_full(directory, STR_EMPTY, STR_EMPTY);
     }
+    for (size_t i = 0; i < servers_count(directory->config.servers); i++) {
+        directory_watch(directory, i, routes, count);
+    }
+    directory_check_room(directory);
+}
+
+size_t
+directory_servers(const Directory *directory)
+{
+    return servers_count(directory->config.servers);
+}
+
+DirectoryView
+directory_view(const Directory *directory, size_t index)
+{
+    const Server *server = servers_at(directory->config.servers, index);
+
+    return (DirectoryView){
+        .server = server->name,
+        .watch = server_watch_view(directory->watches[index]),
+        .streams = directory_model_streams_of(directory->model, server),
+        .refused = directory->refused[index],
+    };
 }

@@ -10,25 +10,35 @@ typedef struct DirectoryEntry {
     RB_ENTRY(DirectoryEntry) link;
     const Server *server;
     char *name;
-    bool exists;     /* as far as its server told */
-    bool listed;     /* by the listing that runs */
-    bool born;       /* seen coming into being */
-    bool known;      /* it has existed */
-    int64_t gone_ms; /* since when it is not there */
-    Route **wanted;  /* references; told to be wanted */
+    bool exists;        /* as far as its server told */
+    bool listed;        /* by the listing that runs */
+    bool known;         /* it has existed */
+    uint64_t era;       /* of its offsets, at last; 0: not said */
+    int64_t created_ms; /* wall; 0: nobody knows */
+    int64_t gone_ms;    /* since when it is not there */
+    Route **wanted;     /* references; told to be wanted */
     size_t wanted_count;
 } Entry;
 
 typedef RB_HEAD(DirectoryEntries, DirectoryEntry) Entries;
 
+/* How many of its streams are kept. */
+typedef struct ServerCount {
+    const Server *server;
+    size_t streams;
+} ServerCount;
+
 struct DirectoryModel {
+    size_t streams_max;
     const DirectoryModelCallbacks *callbacks;
     void *arg;
     Route **routes;
     size_t route_count;
     Entries entries;
     size_t entry_count;
-    uint64_t refused;
+    ServerCount *counts; /* of every server that had any */
+    size_t count_count;
+    size_t names_refused;
 };
 
 static int
@@ -43,10 +53,11 @@ entry_compare(const Entry *a, const Entry *b)
 RB_GENERATE_INTERNAL(DirectoryEntries, DirectoryEntry, link, entry_compare, DS_UNUSED static)
 
 DirectoryModel *
-directory_model_new(const DirectoryModelCallbacks *callbacks, void *arg)
+directory_model_new(size_t streams_max, const DirectoryModelCallbacks *callbacks, void *arg)
 {
     DirectoryModel *model = mem_zalloc(sizeof(*model));
 
+    model->streams_max = streams_max;
     model->callbacks = callbacks;
     model->arg = arg;
     RB_INIT(&model->entries);
@@ -62,11 +73,25 @@ routes_drop(Route **routes, size_t count)
     free(routes);
 }
 
+static ServerCount *
+server_count(DirectoryModel *model, const Server *server)
+{
+    for (size_t i = 0; i < model->count_count; i++) {
+        if (model->counts[i].server == server) {
+            return &model->counts[i];
+        }
+    }
+    model->counts = mem_regrow(model->counts, model->count_count + 1, sizeof(*model->counts));
+    model->counts[model->count_count] = (ServerCount){.server = server};
+    return &model->counts[model->count_count++];
+}
+
 static void
 entry_free(DirectoryModel *model, Entry *entry)
 {
     RB_REMOVE(DirectoryEntries, &model->entries, entry);
     model->entry_count--;
+    server_count(model, entry->server)->streams--;
     routes_drop(entry->wanted, entry->wanted_count);
     free(entry->name);
     free(entry);
@@ -85,6 +110,7 @@ directory_model_free(DirectoryModel *model)
         entry = next;
     }
     routes_drop(model->routes, model->route_count);
+    free(model->counts);
     free(model);
 }
 
@@ -102,8 +128,7 @@ entry_find(DirectoryModel *model, const Server *server, Str name)
 static Entry *
 entry_add(DirectoryModel *model, const Server *server, Str name)
 {
-    if (model->entry_count == DIRECTORY_STREAMS_MAX) {
-        model->refused++;
+    if (!directory_model_has_room(model)) {
         return NULL;
     }
     Entry *entry = mem_zalloc(sizeof(*entry));
@@ -111,6 +136,7 @@ entry_add(DirectoryModel *model, const Server *server, Str name)
     entry->name = str_dup(name);
     RB_INSERT(DirectoryEntries, &model->entries, entry);
     model->entry_count++;
+    server_count(model, server)->streams++;
     return entry;
 }
 
@@ -135,7 +161,12 @@ entry_want(DirectoryModel *model, const Entry *entry, Route *route)
 {
     StreamKey key = entry_key(entry, route);
     char *url = server_stream_url(entry->server, str_c(entry->name));
-    StreamPlan plan = {.url = url, .route = route, .from_start = entry->born};
+    StreamPlan plan = {
+        .url = url,
+        .route = route,
+        .told = entry->exists,
+        .from_start = entry->created_ms != 0 && entry->created_ms >= route->applied_ms,
+    };
 
     model->callbacks->want(model->arg, &key, &plan);
     free(url);
@@ -221,21 +252,37 @@ directory_model_set_routes(DirectoryModel *model, Route *const *routes, size_t c
         (void)entry_update(model, entry); /* forgotten or not */
         entry = next;
     }
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < routes[i]->spec.stream_count; j++) {
-            Str name = str_c(routes[i]->spec.streams[j]);
+    directory_model_take_names(model);
+    routes_drop(before, before_count);
+}
 
-            if (route_names(routes[i], name) &&
-                entry_find(model, routes[i]->server, name) == NULL) {
-                Entry *entry = entry_add(model, routes[i]->server, name);
+void
+directory_model_take_names(DirectoryModel *model)
+{
+    model->names_refused = 0;
+    for (size_t i = 0; i < model->route_count; i++) {
+        const Route *route = model->routes[i];
 
-                if (entry != NULL) {
-                    (void)entry_update(model, entry); /* a route names it: it stays */
-                }
+        for (size_t j = 0; j < route->spec.stream_count; j++) {
+            Str name = str_c(route->spec.streams[j]);
+
+            if (!route_names(route, name) || entry_find(model, route->server, name) != NULL) {
+                continue;
+            }
+            Entry *entry = entry_add(model, route->server, name);
+            if (entry == NULL) {
+                model->names_refused++;
+            } else {
+                (void)entry_update(model, entry); /* a route names it: it stays */
             }
         }
     }
-    routes_drop(before, before_count);
+}
+
+size_t
+directory_model_names_refused(const DirectoryModel *model)
+{
+    return model->names_refused;
 }
 
 static bool
@@ -254,42 +301,69 @@ entry_gone(DirectoryModel *model, Entry *entry, int64_t now_ms)
 {
     if (entry->exists) {
         entry->exists = false;
-        entry->born = false;
+        entry->created_ms = 0;
         entry->gone_ms = DS_MAX(now_ms, INT64_C(1)); /* 0 is never */
         (void)entry_update(model, entry);
     }
 }
 
-void
-directory_model_tell(DirectoryModel *model, const Server *server, ListingKind kind, Str name,
-                     int64_t now_ms)
+/* Two eras are two lives of the stream; where none is said, it is told when one begins. */
+static bool
+is_another(const Entry *entry, const ListingStream *stream)
 {
-    Entry *entry = entry_find(model, server, name);
-    bool again = entry != NULL && entry->known && (!entry->exists || kind == LISTING_CREATED);
+    if (entry->era != 0 && stream->era != 0) {
+        return entry->era != stream->era;
+    }
+    return entry->known && stream->kind == LISTING_CREATED;
+}
 
-    if (kind == LISTING_DELETED) {
-        if (entry != NULL) {
-            entry_gone(model, entry, now_ms);
-        }
-        return;
-    }
-    if (entry == NULL) {
-        if (!somebody_takes(model, server, name) ||
-            (entry = entry_add(model, server, name)) == NULL) {
-            return;
-        }
-    }
+/* False: as it was, for all that is known. */
+static bool
+entry_told(Entry *entry, const ListingStream *stream)
+{
+    bool fresh = !entry->exists || is_another(entry, stream);
+    bool surer = stream->kind == LISTING_EXISTS && stream->era != 0 && stream->created_ms != 0;
+
     entry->listed = true;
     entry->known = true;
-    if (!entry->exists || again) {
-        entry->exists = true;
-        entry->born = kind == LISTING_CREATED;
-        entry->gone_ms = 0;
+    entry->exists = true;
+    entry->gone_ms = 0;
+    entry->era = stream->era != 0 ? stream->era : entry->era;
+    if (fresh || surer) {
+        entry->created_ms = stream->created_ms;
+    }
+    return fresh;
+}
+
+bool
+directory_model_tell(DirectoryModel *model, const Server *server, const ListingStream *stream,
+                     int64_t now_ms)
+{
+    Entry *entry = entry_find(model, server, stream->name);
+
+    if (stream->kind == LISTING_DELETED) {
+        if (entry != NULL && !is_another(entry, stream)) {
+            entry_gone(model, entry, now_ms);
+        }
+        return true;
+    }
+    if (entry == NULL) {
+        if (!somebody_takes(model, server, stream->name)) {
+            return true;
+        }
+        entry = entry_add(model, server, stream->name);
+        if (entry == NULL) {
+            return false;
+        }
+    }
+    size_t wanted_count = entry->wanted_count; /* by those who named it before it was told */
+    if (entry_told(entry, stream)) {
         (void)entry_update(model, entry); /* somebody takes it */
+        for (size_t i = 0; wanted_count > 0 && i < entry->wanted_count; i++) {
+            entry_want(model, entry, entry->wanted[i]);
+        }
     }
-    for (size_t i = 0; again && i < entry->wanted_count; i++) {
-        entry_want(model, entry, entry->wanted[i]);
-    }
+    return true;
 }
 
 void
@@ -338,8 +412,19 @@ directory_model_streams(const DirectoryModel *model)
     return model->entry_count;
 }
 
-uint64_t
-directory_model_refused(const DirectoryModel *model)
+bool
+directory_model_has_room(const DirectoryModel *model)
 {
-    return model->refused;
+    return model->entry_count < model->streams_max;
+}
+
+size_t
+directory_model_streams_of(const DirectoryModel *model, const Server *server)
+{
+    for (size_t i = 0; i < model->count_count; i++) {
+        if (model->counts[i].server == server) {
+            return model->counts[i].streams;
+        }
+    }
+    return 0;
 }

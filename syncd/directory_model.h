@@ -6,39 +6,47 @@
  * that a route names itself is wanted whether it exists or not.  One that a pattern matches is
  * wanted while it exists, and for DIRECTORY_GONE_MS more, so that its session sees by itself that
  * it is gone, or another one, and does what the route says about that.  What no route matches is
- * not kept: when routes change, servers have to be asked again.  Pure.
+ * not kept: when routes change, servers have to be asked again.  A stream that is told under
+ * another era than before is another one.  Pure.
  */
 #pragma once
 
 #include "syncd/listing.h"
 #include "syncd/stream_plan.h"
 
-#define DIRECTORY_STREAMS_MAX 1000000
-#define DIRECTORY_GONE_MS     30000
+#define DIRECTORY_GONE_MS 30000
 
 typedef struct DirectoryModel DirectoryModel;
 
 /* Key and plan are borrowed until the callback returns.  No call into the model from inside. */
 typedef struct DirectoryModelCallbacks {
-    /* Or another plan; or the same one again, when the stream was made anew. */
+    /* Or another plan; or the same one again, when it may be another stream, or when its server
+     * told of it for the first time. */
     void (*want)(void *arg, const StreamKey *key, const StreamPlan *plan);
     void (*unwant)(void *arg, const StreamKey *key);
 } DirectoryModelCallbacks;
 
-DirectoryModel *directory_model_new(const DirectoryModelCallbacks *callbacks, void *arg);
+/* streams_max: so many are kept, and no more. */
+DirectoryModel *directory_model_new(size_t streams_max, const DirectoryModelCallbacks *callbacks,
+                                    void *arg);
 void directory_model_free(DirectoryModel *model); /* accepts NULL; tells nothing */
 
 /* All routes that are to run, from now on; references of its own are taken. */
 void directory_model_set_routes(DirectoryModel *model, Route *const *routes, size_t count);
+/* Takes in what routes name and there was no room for. */
+void directory_model_take_names(DirectoryModel *model);
+size_t directory_model_names_refused(const DirectoryModel *model); /* there is none still */
 
 /* What a server has, all of it: begin, tell each one as LISTING_EXISTS, end. */
 void directory_model_list_begin(DirectoryModel *model, const Server *server);
 void directory_model_list_end(DirectoryModel *model, const Server *server, int64_t now_ms);
-void directory_model_tell(DirectoryModel *model, const Server *server, ListingKind kind, Str name,
+/* created_ms by our clock (wall).  False: some route takes it, and there is no room. */
+bool directory_model_tell(DirectoryModel *model, const Server *server, const ListingStream *stream,
                           int64_t now_ms);
 
 /* Lets go of what is gone for long; now and then. */
 void directory_model_sweep(DirectoryModel *model, int64_t now_ms);
 
-size_t directory_model_streams(const DirectoryModel *model);   /* that some route wants */
-uint64_t directory_model_refused(const DirectoryModel *model); /* beyond DIRECTORY_STREAMS_MAX */
+size_t directory_model_streams(const DirectoryModel *model); /* that some route wants */
+bool directory_model_has_room(const DirectoryModel *model);
+size_t directory_model_streams_of(const DirectoryModel *model, const Server *server);

@@ -5,7 +5,6 @@
 
 #include "common/mem.h"
 #include "syncd/again.h"
-#include "syncd/directory.h"
 #include "syncd/route_catalog.h"
 
 struct Discovery {
@@ -70,6 +69,7 @@ discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor)
     discovery->directory = directory_new(loop,
                                          &(DirectoryConfig){
                                              .servers = servers,
+                                             .streams_max = config->limits.directory_streams,
                                              .idle_ms_max = config->timeouts.idle_ms,
                                              .backoff_base_ms = config->timeouts.backoff_base_ms,
                                              .backoff_max_ms = config->timeouts.backoff_max_ms,
@@ -106,4 +106,10 @@ void
 discovery_start(Discovery *discovery)
 {
     route_catalog_start(discovery->catalog);
+}
+
+const Directory *
+discovery_directory(const Discovery *discovery)
+{
+    return discovery->directory;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "syncd/directory.h"
 #include "syncd/supervisor.h"
 
 typedef struct Discovery Discovery;
@@ -13,3 +14,5 @@ typedef struct Discovery Discovery;
 Discovery *discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor);
 void discovery_free(Discovery *discovery);  /* accepts NULL; what is wanted stays so */
 void discovery_start(Discovery *discovery); /* the schema is there */
+
+const Directory *discovery_directory(const Discovery *discovery);

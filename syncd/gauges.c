@@ -20,6 +20,14 @@ typedef struct RouteGauges {
     int64_t queue_bytes_now;
 } RouteGauges;
 
+/* Of a server's streams. */
+typedef struct DirectoryGauges {
+    Metric *ok;
+    Metric *streams;
+    Metric *refused;
+    Metric *looked;
+} DirectoryGauges;
+
 typedef struct PartitionGauge {
     Metric *streams; /* NULL: never held any */
     int64_t streams_now;
@@ -37,6 +45,7 @@ struct Gauges {
     size_t route_last; /* where the one before was found */
     PartitionGauge *partitions;
     size_t partition_count;
+    DirectoryGauges *directory; /* in the order of the servers; NULL: not asked yet */
 };
 
 Gauges *
@@ -73,6 +82,7 @@ gauges_free(Gauges *gauges)
     }
     free(gauges->routes);
     free(gauges->partitions);
+    free(gauges->directory);
     free(gauges);
 }
 
@@ -178,8 +188,54 @@ sums_set(Gauges *gauges)
     }
 }
 
+static DirectoryGauges
+directory_gauges(Metrics *metrics, const char *server)
+{
+    Error err;
+    Buf labels;
+
+    buf_init(&labels, LABELS_BYTES_MAX);
+    bool made = metrics_label_append(&labels, "server", str_c(server), &err);
+    DS_ASSERT(made); /* the name of a server is short */
+    DirectoryGauges gauges = {
+        .ok = metrics_gauge(metrics, "syncd_directory_ok", buf_cstr(&labels),
+                            "1 unless the server cannot be asked which streams it has."),
+        .streams = metrics_gauge(metrics, "syncd_directory_streams", buf_cstr(&labels),
+                                 "Streams of the server that belong to routes."),
+        .refused = metrics_gauge(metrics, "syncd_directory_streams_refused", buf_cstr(&labels),
+                                 "Those for which there is no room: SYNCD_DIRECTORY_STREAMS_MAX."),
+        .looked = metrics_gauge(metrics, "syncd_directory_looked_at_seconds", buf_cstr(&labels),
+                                "When the server last said which streams it has, in seconds since "
+                                "1970; 0: never, or there is nothing to ask."),
+    };
+    buf_done(&labels);
+    return gauges;
+}
+
+static void
+directory_count(Gauges *gauges, const Directory *directory)
+{
+    size_t count = directory_servers(directory);
+    bool first = gauges->directory == NULL;
+
+    if (first) {
+        gauges->directory = mem_array(count, sizeof(*gauges->directory));
+    }
+    for (size_t i = 0; i < count; i++) {
+        DirectoryView view = directory_view(directory, i);
+
+        if (first) {
+            gauges->directory[i] = directory_gauges(gauges->metrics, view.server);
+        }
+        metric_set(gauges->directory[i].ok, view.watch.reason[0] == '\0');
+        metric_set(gauges->directory[i].streams, (int64_t)view.streams);
+        metric_set(gauges->directory[i].refused, (int64_t)view.refused);
+        metric_set(gauges->directory[i].looked, view.watch.looked_ms / 1000);
+    }
+}
+
 void
-gauges_count(Gauges *gauges, const Supervisor *supervisor)
+gauges_count(Gauges *gauges, const Supervisor *supervisor, const Discovery *discovery)
 {
     FleetView fleet = supervisor_fleet(supervisor);
     int64_t counts[SESSION_STATE_COUNT] = {0};
@@ -197,6 +253,9 @@ gauges_count(Gauges *gauges, const Supervisor *supervisor)
         metric_set(gauges->states[i], counts[i]);
     }
     sums_set(gauges);
+    if (discovery != NULL) {
+        directory_count(gauges, discovery_directory(discovery));
+    }
     metric_set(gauges->ready, supervisor_is_ready(supervisor, &why));
     metric_set(gauges->instances, fleet.instances);
     metric_set(gauges->held, fleet.held);

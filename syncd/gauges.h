@@ -8,11 +8,12 @@
 #pragma once
 
 #include "common/metrics.h"
-#include "syncd/supervisor.h"
+#include "syncd/discovery.h"
 
 typedef struct Gauges Gauges;
 
 Gauges *gauges_new(Metrics *metrics);
 void gauges_free(Gauges *gauges); /* accepts NULL */
 
-void gauges_count(Gauges *gauges, const Supervisor *supervisor);
+/* discovery may be NULL. */
+void gauges_count(Gauges *gauges, const Supervisor *supervisor, const Discovery *discovery);

@@ -35,8 +35,9 @@ typedef struct LaneCallbacks {
     void (*on_committed)(void *arg, size_t rows, size_t letters);
     /* The part in flight, if any, was given back before. */
     void (*on_trouble)(void *arg, LaneTrouble trouble, const Error *err);
-    void (*on_down)(void *arg);     /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
-    void (*on_released)(void *arg); /* of a lane that leaves: nothing of it is in flight any more */
+    void (*on_down)(void *arg); /* Postgres has been out of reach for SYNCD_POSTGRES_PATIENCE */
+    /* Its state is written; or it leaves, and nothing of it is in flight any more. */
+    void (*on_released)(void *arg);
 } LaneCallbacks;
 
 #define LANE_WANTS_LOAD       DS_BIT(0)
@@ -57,7 +58,9 @@ typedef struct Lane {
     Str route;           /* the name of what it is loaded by */
     int64_t lease_epoch; /* of its work partition: what it loads with */
     Checkpoint checkpoint;
-    bool loaded; /* the checkpoint is ours: rows may be written */
+    bool from_start; /* it came into being under its route; stored, once it is true */
+    bool gone;       /* as it is stored with the state, and as it was loaded */
+    bool loaded;     /* the checkpoint is ours: rows may be written */
     bool is_ready;
     bool in_flight; /* a part of it is in the writer's transaction */
     bool leaving;   /* nothing more of it is written */

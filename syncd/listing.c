@@ -3,6 +3,8 @@
 
 #include "common/ds_proto.h"
 #include "common/json_scan.h"
+#include "common/offset.h"
+#include "common/parse.h"
 
 #define LISTING_DEPTH_MAX 16
 
@@ -54,12 +56,43 @@ kind_of(const JsonValue *value, ListingKind *out)
     return true;
 }
 
+/* The text of a string that holds no escape; empty for anything else. */
+static Str
+plain_text(const JsonValue *value)
+{
+    return is_string(value) ? str_slice(value->text, 1, value->text.len - 1) : STR_EMPTY;
+}
+
+/* 0: not said, or not a time. */
+static int64_t
+time_of(const JsonValue *value)
+{
+    int64_t time_ms;
+
+    return parse_rfc3339_ms(plain_text(value), &time_ms) ? time_ms : 0;
+}
+
+/* A change says the era, as hex digits; a listed stream an offset that begins with it. */
+static uint64_t
+era_of(const JsonValue *era, const JsonValue *next_offset)
+{
+    char text[OFFSET_OWN_BYTES + 1];
+    Offset offset;
+
+    (void)snprintf(text, sizeof(text), "%.*s_0000000000000000", STR_ARG(plain_text(era)));
+    if (plain_text(era).len + 17 == OFFSET_OWN_BYTES && offset_parse(str_c(text), &offset)) {
+        return offset.era;
+    }
+    return offset_parse(plain_text(next_offset), &offset) ? offset.era : 0;
+}
+
 /* The document is valid JSON, and `streams` or `changes` is an array: a member that is not what we
  * know is passed over, since later servers may say more. */
 static void
-walk(Str array, ListingForm form, ListingFn fn, void *arg)
+walk(Str array, ListingForm form, int64_t told_ms, ListingFn fn, void *arg)
 {
-    static const Str keys[] = {STR("name"), STR("path"), STR("change")};
+    static const Str keys[] = {STR("name"), STR("path"),        STR("change"),
+                               STR("era"),  STR("next_offset"), STR("created_at")};
     JsonElements it;
     JsonValue element;
     bool more = false;
@@ -71,14 +104,17 @@ walk(Str array, ListingForm form, ListingFn fn, void *arg)
               json_elements_next(&it, &element, &more, &err);
     while (ok && more) {
         JsonValue found[DS_COUNT(keys)];
-        ListingKind kind = LISTING_EXISTS;
+        ListingStream stream = {.kind = LISTING_EXISTS, .told_ms = told_ms};
 
         json_members(element.text, keys, DS_COUNT(keys), found);
         const JsonValue *text = form == FORM_SUBSCRIPTION ? &found[1] : &found[0];
         buf_reset(&name);
-        if (is_string(text) && (form != FORM_CHANGES || kind_of(&found[2], &kind)) &&
+        if (is_string(text) && (form != FORM_CHANGES || kind_of(&found[2], &stream.kind)) &&
             json_unescape(text->text, &name, &err) && name_is_legal(buf_str(&name))) {
-            fn(arg, kind, buf_str(&name));
+            stream.name = buf_str(&name);
+            stream.era = era_of(&found[3], &found[4]);
+            stream.created_ms = time_of(&found[5]);
+            fn(arg, &stream);
         }
         ok = json_elements_next(&it, &element, &more, &err);
     }
@@ -108,6 +144,7 @@ listing_read(Str json, ListingForm form, ListingFn fn, void *arg, Listing *out, 
     Str key = form == FORM_CHANGES ? STR("changes") : STR("streams");
     JsonValue document;
     JsonValue array;
+    JsonValue now;
     Listing read;
 
     if (!json_scan_value(json, LISTING_DEPTH_MAX, &document, err)) {
@@ -124,7 +161,8 @@ listing_read(Str json, ListingForm form, ListingFn fn, void *arg, Listing *out, 
         listing_done(&read);
         return false;
     }
-    walk(array.text, form, fn, arg);
+    int64_t told_ms = json_member(document.text, STR("now"), &now) ? time_of(&now) : 0;
+    walk(array.text, form, told_ms, fn, arg);
     if (out != NULL) {
         listing_done(out);
         *out = read;

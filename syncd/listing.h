@@ -19,8 +19,15 @@ typedef enum ListingKind {
     LISTING_DELETED
 } ListingKind;
 
-/* The name is legal as one of a stream; borrowed until the callback returns. */
-typedef void (*ListingFn)(void *arg, ListingKind kind, Str name);
+typedef struct ListingStream {
+    ListingKind kind;
+    Str name;           /* legal as one of a stream; borrowed until the callback returns */
+    uint64_t era;       /* of its offsets, which another life of it has not; 0: not said */
+    int64_t created_ms; /* by the server's clock; 0: not said */
+    int64_t told_ms;    /* what that clock said when it told; 0: not said */
+} ListingStream;
+
+typedef void (*ListingFn)(void *arg, const ListingStream *stream);
 
 typedef struct Listing {
     Buf next;  /* what to go on behind; empty: that was all */

@@ -163,6 +163,7 @@ program_run(Program *program)
                                      &(StatusConfig){
                                          .listen = program->config.listen,
                                          .supervisor = program->supervisor,
+                                         .discovery = &program->discovery,
                                          .metrics = program->metrics,
                                          .instance = program->config.instance,
                                      },

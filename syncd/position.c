@@ -3,6 +3,8 @@
 
 #include "common/ds_proto.h"
 
+#define ERA_MIN (UINT64_C(1) << 40) /* no stream has so many messages */
+
 void
 position_set(Position *position, Str offset, int64_t skip)
 {
@@ -22,6 +24,14 @@ bool
 position_at_start(const Position *position)
 {
     return position->skip == 0 && strcmp(position->offset, DS_OFFSET_START) == 0;
+}
+
+bool
+offset_names_life(Str offset)
+{
+    Offset own;
+
+    return offset_parse(offset, &own) && own.era >= ERA_MIN;
 }
 
 static bool

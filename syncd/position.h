@@ -21,6 +21,10 @@ void position_set(Position *position, Str offset, int64_t skip);
 bool position_equal(const Position *a, const Position *b);
 bool position_at_start(const Position *position); /* "-1" and nothing of it done */
 
+/* Whether it says which life of the stream it is of, as those of ds-server do.  Another server's
+ * look alike, with a number of messages where ours have an era, which comes from the clock. */
+bool offset_names_life(Str offset);
+
 /* Both offsets look as if one scheme had made them, and `theirs` is before `ours` (protocol 8:
  * offsets of a stream are bytewise ordered): the stream lost its end or is another one. */
 bool offset_went_back(Str ours, Str theirs);

@@ -77,15 +77,27 @@ route_names(const Route *route, Str name)
     return false;
 }
 
-void
-route_add_patterns(const Route *route, const char ***patterns, size_t *count)
+static void
+add_streams(const Route *route, bool patterns, const char ***out, size_t *count)
 {
     for (size_t i = 0; i < route->spec.stream_count; i++) {
         const char *text = route->spec.streams[i];
 
-        if (is_pattern(str_c(text))) {
-            *patterns = mem_regrow(*patterns, *count + 1, sizeof(**patterns));
-            (*patterns)[(*count)++] = text;
+        if (is_pattern(str_c(text)) == patterns) {
+            *out = mem_regrow(*out, *count + 1, sizeof(**out));
+            (*out)[(*count)++] = text;
         }
     }
+}
+
+void
+route_add_patterns(const Route *route, const char ***patterns, size_t *count)
+{
+    add_streams(route, true, patterns, count);
+}
+
+void
+route_add_names(const Route *route, const char ***names, size_t *count)
+{
+    add_streams(route, false, names, count);
 }

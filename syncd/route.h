@@ -14,7 +14,8 @@
 
 typedef struct Route {
     unsigned references;
-    int64_t version; /* of its row in ds_sync.route; 0: built in */
+    int64_t version;    /* of its row in ds_sync.route; 0: built in */
+    int64_t applied_ms; /* since when it has these streams, by our clock (wall); 0: always */
     RouteSpec spec;
     Sink *sink;
     const Server *server;
@@ -32,3 +33,5 @@ void route_unref(Route *route); /* accepts NULL */
 bool route_names(const Route *route, Str name);
 /* Appends its patterns to an array that grows; borrowed from the route. */
 void route_add_patterns(const Route *route, const char ***patterns, size_t *count);
+/* Likewise those that it names itself. */
+void route_add_names(const Route *route, const char ***names, size_t *count);

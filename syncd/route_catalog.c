@@ -4,10 +4,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/parse.h"
 #include "sql/queries.h"
+#include "syncd/peer_clock.h"
 
 #define POLL_MS         1000
 #define RECHECK_MS      10000
@@ -20,6 +22,7 @@ static const LogScope scope = {.name = "syncd.routes"};
 typedef struct CatalogRow {
     char *name;
     int64_t version;
+    int64_t applied_ms;
     bool paused;
     RouteSpec spec; /* until it became the route's */
     Route *route;   /* NULL: paused, or failed */
@@ -32,8 +35,9 @@ struct RouteCatalog {
     void *arg;
     Loop *loop;
     LoopTimer *timer;
-    int64_t version; /* of ds_sync.control when the rows were read; -1: never */
-    int64_t asked;   /* the one being read */
+    int64_t version;  /* of ds_sync.control when the rows were read; -1: never */
+    int64_t asked;    /* the one being read */
+    int64_t asked_ms; /* when the rows were asked for, wall */
     int64_t recheck_ms;
     bool unreported; /* what runs is not in ds_sync.route_state yet */
     CatalogRow *rows;
@@ -262,6 +266,7 @@ row_take_table(RouteCatalog *catalog, CatalogRow *row, const PgReply *reply)
         const Server *server = servers_find(catalog->config.servers, str_c(row->spec.server));
 
         row->route = route_new(&row->spec, sink, server, row->version);
+        row->route->applied_ms = row->applied_ms;
     } else {
         row_fail(row, &err);
     }
@@ -346,6 +351,19 @@ catalog_next_table(RouteCatalog *catalog)
     catalog_complete(catalog);
 }
 
+static int64_t
+applied_ms(const RouteCatalog *catalog, const PgReply *reply, int row)
+{
+    PeerClock clock = {.asked_ms = catalog->asked_ms, .answered_ms = clock_wall_ms()};
+    int64_t time_ms;
+
+    if (!parse_i64(pg_get(reply, row, 4), &time_ms) ||
+        !parse_i64(pg_get(reply, row, 5), &clock.peer_ms)) {
+        return 0; /* they are bigints: cannot be */
+    }
+    return peer_clock_ours(&clock, time_ms);
+}
+
 static void
 catalog_on_routes(void *arg, const PgReply *reply)
 {
@@ -371,6 +389,7 @@ catalog_on_routes(void *arg, const PgReply *reply)
         if (!parse_i64(pg_get(reply, (int)i, 1), &row->version)) {
             row->version = 0; /* it is a bigint: cannot be */
         }
+        row->applied_ms = applied_ms(catalog, reply, (int)i);
         row->paused = str_eq(pg_get(reply, (int)i, 2), STR("t"));
         row_begin(catalog, row, pg_get(reply, (int)i, 3));
     }
@@ -399,6 +418,7 @@ catalog_on_version(void *arg, const PgReply *reply)
         catalog_wait(catalog);
     } else {
         /* The rows may be newer than the version; then they are read once more. */
+        catalog->asked_ms = clock_wall_ms();
         catalog_ask(catalog, sql_routes_read, NULL, 0, catalog_on_routes);
     }
 }

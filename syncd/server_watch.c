@@ -11,8 +11,10 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/stream_glob.h"
+#include "syncd/peer_clock.h"
 
 #define PAGE_STREAMS      1000
+#define ROOTS_MAX         64 /* listed one by one; of more, what they have in common */
 #define REQUEST_MS_MAX    30000
 #define CALM_MS           1000 /* between two answers that came at once and said nothing */
 #define VIEW_MS           1000 /* between two looks at subscriptions, a millisecond per stream */
@@ -34,6 +36,12 @@ typedef enum WatchState {
     WATCH_STATE_COUNT
 } WatchState;
 
+/* What is listed: streams whose names begin so, or the one of this name. */
+typedef struct WatchRoot {
+    Str prefix; /* of a pattern, borrowed */
+    bool exact;
+} WatchRoot;
+
 struct ServerWatch {
     Loop *loop;
     ServerWatchConfig config;
@@ -46,14 +54,21 @@ struct ServerWatch {
     Backoff backoff;
     char **patterns;
     size_t pattern_count;
-    size_t at; /* the pattern whose subscription is asked for */
+    WatchRoot *roots; /* by prefix */
+    size_t root_count;
+    size_t root_at; /* the one that is being listed */
+    size_t at;      /* the pattern whose subscription is asked for */
     Buf body;
     int status;
     int64_t asked_ms;
+    int64_t asked_wall_ms;
     Listing listing;
     Buf token;   /* of the listing's first page, or of the last changes */
     size_t seen; /* streams of this round */
-    bool said;   /* the trouble is in the log already */
+    bool whole;  /* all that there is was told once: what comes is new */
+    int64_t looked_ms;
+    Error trouble;
+    bool said; /* the trouble is in the log already */
 };
 
 static const uint32_t watch_edges[WATCH_STATE_COUNT] = {
@@ -130,6 +145,7 @@ watch_ask(ServerWatch *watch, HttpClient *client, const char *method, Buf *url, 
     buf_reset(&watch->body);
     watch->status = 0;
     watch->asked_ms = clock_mono_ms();
+    watch->asked_wall_ms = clock_wall_ms();
     watch->transfer = http_start(client,
                                  &(HttpRequest){
                                      .method = method,
@@ -143,29 +159,60 @@ watch_ask(ServerWatch *watch, HttpClient *client, const char *method, Buf *url, 
                                  &callbacks, watch);
 }
 
-/* What all patterns begin with. */
-static Str
-watch_prefix(const ServerWatch *watch)
+static int
+root_order(const void *a, const void *b)
 {
-    Str prefix = stream_glob_prefix(str_c(watch->patterns[0]));
+    const WatchRoot *one = a;
+    const WatchRoot *other = b;
+    int order = str_cmp(one->prefix, other->prefix);
 
-    for (size_t i = 1; i < watch->pattern_count; i++) {
-        Str other = stream_glob_prefix(str_c(watch->patterns[i]));
+    return order != 0 ? order : one->exact - other->exact;
+}
 
-        while (!str_starts(other, prefix)) {
-            prefix.len--;
+/* Few, that do not overlap, and that hold all that the patterns match. */
+static void
+watch_make_roots(ServerWatch *watch)
+{
+    WatchRoot *roots = mem_array(watch->pattern_count, sizeof(WatchRoot));
+    size_t count = 0;
+
+    for (size_t i = 0; i < watch->pattern_count; i++) {
+        Str pattern = str_c(watch->patterns[i]);
+
+        roots[i].prefix = stream_glob_prefix(pattern);
+        roots[i].exact = roots[i].prefix.len == pattern.len;
+    }
+    qsort(roots, watch->pattern_count, sizeof(WatchRoot), root_order);
+    for (size_t i = 0; i < watch->pattern_count; i++) {
+        const WatchRoot *last = count == 0 ? NULL : &roots[count - 1];
+        bool held = last != NULL && (last->exact ? str_eq(roots[i].prefix, last->prefix)
+                                                 : str_starts(roots[i].prefix, last->prefix));
+
+        if (!held) {
+            roots[count++] = roots[i];
         }
     }
-    return prefix;
+    if (count > ROOTS_MAX) {
+        while (!str_starts(roots[count - 1].prefix, roots[0].prefix)) {
+            roots[0].prefix.len--; /* they are sorted: what these two share, all do */
+        }
+        roots[0].exact = false;
+        count = 1;
+    }
+    watch->roots = roots;
+    watch->root_count = count;
 }
 
 static bool
 list_url(const ServerWatch *watch, Buf *url, Error *err)
 {
+    const WatchRoot *root = &watch->roots[watch->root_at];
+
+    /* Names are sorted: of those that begin with it, a stream's own name is the first. */
     return buf_printf(url, err,
                       "%s/admin/streams?limit=%d&prefix=", watch->config.server->admin_url,
-                      PAGE_STREAMS) &&
-           http_url_encode(url, watch_prefix(watch), "/", err) &&
+                      root->exact ? 1 : PAGE_STREAMS) &&
+           http_url_encode(url, root->prefix, "/", err) &&
            (watch->listing.next.len == 0 ||
             (buf_append(url, STR("&after="), err) &&
              http_url_encode(url, buf_str(&watch->listing.next), "/", err)));
@@ -251,6 +298,7 @@ static void
 watch_begin(ServerWatch *watch)
 {
     watch->at = 0;
+    watch->root_at = 0;
     watch->seen = 0;
     buf_reset(&watch->listing.next);
     watch->callbacks->begin(watch->arg, watch->config.server);
@@ -276,6 +324,7 @@ watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms)
         next = WATCH_WAKE;
     }
     int64_t delay_ms = backoff_next_ms(&watch->backoff, floor_ms);
+    watch->trouble = *err;
     if (!watch->said) {
         watch->said = true;
         log_warn(&scope, EVENT_DIRECTORY_TROUBLE,
@@ -289,6 +338,8 @@ static void
 watch_went_well(ServerWatch *watch)
 {
     backoff_reset(&watch->backoff);
+    watch->looked_ms = clock_wall_ms();
+    watch->trouble = (Error){0};
     if (watch->said) {
         watch->said = false;
         log_info(&scope, LOG_FIELDS(log_str("server", str_c(watch->config.server->name))),
@@ -307,16 +358,44 @@ watch_on_timer(void *arg)
     watch_enter(watch, watch->next);
 }
 
+/* When a stream was made, by our clock; 0: nobody knows. */
+static int64_t
+watch_created_ms(const ServerWatch *watch, const ListingStream *stream)
+{
+    int64_t now_ms = clock_wall_ms();
+    PeerClock clock = {
+        .asked_ms = watch->asked_wall_ms, .answered_ms = now_ms, .peer_ms = stream->told_ms};
+
+    if (stream->created_ms != 0) {
+        return stream->told_ms == 0 ? stream->created_ms
+                                    : peer_clock_ours(&clock, stream->created_ms);
+    }
+    /* A moment ago, since it was not there at the last look. */
+    bool is_new = stream->kind == LISTING_CREATED ||
+                  (stream->kind == LISTING_EXISTS && watch->whole && watch->state == WATCH_VIEW);
+    return is_new ? now_ms : 0;
+}
+
 static void
-watch_on_stream(void *arg, ListingKind kind, Str name)
+watch_on_stream(void *arg, const ListingStream *stream)
 {
     ServerWatch *watch = arg;
+    ListingStream told = *stream;
 
-    if (str_eq(name, STR(WATCH_WAKE_STREAM))) {
+    if (str_eq(stream->name, STR(WATCH_WAKE_STREAM))) {
         return; /* ours, whatever matches it */
     }
     watch->seen++;
-    watch->callbacks->tell(watch->arg, watch->config.server, kind, name);
+    told.created_ms = watch_created_ms(watch, stream);
+    watch->callbacks->tell(watch->arg, watch->config.server, &told);
+}
+
+/* All that there is was told. */
+static void
+watch_end(ServerWatch *watch)
+{
+    watch->whole = true;
+    watch->callbacks->end(watch->arg, watch->config.server);
 }
 
 static bool
@@ -332,7 +411,7 @@ watch_expect_200(const ServerWatch *watch, Error *err)
 static bool
 watch_listed(ServerWatch *watch, Error *err)
 {
-    bool is_first = watch->listing.next.len == 0;
+    bool is_first = watch->root_at == 0 && watch->listing.next.len == 0;
 
     if (!watch_expect_200(watch, err) ||
         !listing_read_page(buf_str(&watch->body), watch_on_stream, watch, &watch->listing, err)) {
@@ -347,11 +426,14 @@ watch_listed(ServerWatch *watch, Error *err)
         }
     }
     watch_went_well(watch);
-    if (watch->listing.next.len > 0) {
+    if (watch->roots[watch->root_at].exact) {
+        buf_reset(&watch->listing.next);
+    }
+    if (watch->listing.next.len > 0 || ++watch->root_at < watch->root_count) {
         watch_enter(watch, WATCH_LIST);
         return true;
     }
-    watch->callbacks->end(watch->arg, watch->config.server);
+    watch_end(watch);
     watch_enter(watch, WATCH_FOLLOW);
     return true;
 }
@@ -419,7 +501,7 @@ watch_viewed(ServerWatch *watch, Error *err)
         watch_enter(watch, WATCH_VIEW);
         return true;
     }
-    watch->callbacks->end(watch->arg, watch->config.server);
+    watch_end(watch);
     watch_pause(watch, DS_MIN(DS_MAX((int64_t)watch->seen, (int64_t)VIEW_MS), (int64_t)VIEW_MS_MAX),
                 WATCH_VIEW);
     return true;
@@ -487,7 +569,9 @@ watch_forget(ServerWatch *watch)
         free(watch->patterns[i]);
     }
     free(watch->patterns);
+    free(watch->roots);
     watch->patterns = NULL;
+    watch->roots = NULL;
     watch->pattern_count = 0;
 }
 
@@ -505,10 +589,25 @@ server_watch_free(ServerWatch *watch)
     loop_defer_free(watch->loop, watch);
 }
 
+static bool
+watch_looks_for(const ServerWatch *watch, const char *const *patterns, size_t count)
+{
+    bool same = count == watch->pattern_count;
+
+    for (size_t i = 0; i < count && same; i++) {
+        same = strcmp(patterns[i], watch->patterns[i]) == 0;
+    }
+    return same;
+}
+
 void
 server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count)
 {
+    if (watch_looks_for(watch, patterns, count)) {
+        return;
+    }
     watch_forget(watch);
+    watch->whole = false;
     if (watch->state != WATCH_IDLE) {
         watch_enter(watch, WATCH_IDLE);
     }
@@ -520,6 +619,36 @@ server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count)
     for (size_t i = 0; i < watch->pattern_count; i++) {
         watch->patterns[i] = mem_strdup(patterns[i]);
     }
+    watch_make_roots(watch);
     watch_begin(watch);
     watch_enter(watch, watch->config.server->admin_url != NULL ? WATCH_LIST : WATCH_WAKE);
+}
+
+void
+server_watch_again(ServerWatch *watch)
+{
+    bool follows = watch->state == WATCH_FOLLOW ||
+                   (watch->state == WATCH_PAUSE && watch->next == WATCH_FOLLOW);
+
+    if (follows) {
+        if (watch->transfer != NULL) {
+            http_transfer_cancel(watch->transfer);
+            watch->transfer = NULL;
+        }
+        timer_stop(watch->timer);
+        watch_begin(watch);
+        watch_enter(watch, WATCH_LIST);
+    }
+}
+
+ServerWatchView
+server_watch_view(const ServerWatch *watch)
+{
+    return (ServerWatchView){
+        .how = watch->pattern_count == 0                 ? "names"
+               : watch->config.server->admin_url != NULL ? "listing"
+                                                         : "subscription",
+        .looked_ms = watch->looked_ms,
+        .reason = watch->trouble.text,
+    };
 }

@@ -6,7 +6,7 @@
  * too much was missed, so it lists again.  Without one: a pull-wake subscription for each pattern,
  * whose view names the streams that match; it is looked at every few seconds and never claimed, so
  * it needs no token and wakes nobody.  The wake stream itself is never told.  Does nothing while
- * there are no patterns.
+ * there is nothing to look for.
  */
 #pragma once
 
@@ -30,7 +30,8 @@ typedef struct ServerWatchConfig {
  * without an end, when the server breaks off.  Changes are told outside of such a bracket. */
 typedef struct ServerWatchCallbacks {
     void (*begin)(void *arg, const Server *server);
-    void (*tell)(void *arg, const Server *server, ListingKind kind, Str name);
+    /* created_ms is by our clock (wall); told_ms says nothing. */
+    void (*tell)(void *arg, const Server *server, const ListingStream *stream);
     void (*end)(void *arg, const Server *server);
     void (*on_refused)(void *arg); /* credentials: read them again */
 } ServerWatchCallbacks;
@@ -39,5 +40,16 @@ ServerWatch *server_watch_new(Loop *loop, const ServerWatchConfig *config,
                               const ServerWatchCallbacks *callbacks, void *arg);
 void server_watch_free(ServerWatch *watch); /* accepts NULL */
 
-/* What to look for from now on; begins anew even when it is the same as before. */
+/* What to look for from now on; the same as before changes nothing.  With an admin listener names
+ * may stand among the patterns; without one they must not. */
 void server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count);
+/* All is listed anew, unless that is going on, or the next look brings it anyway. */
+void server_watch_again(ServerWatch *watch);
+
+typedef struct ServerWatchView {
+    const char *how;    /* "listing", "subscription", or "names": there is nothing to look for */
+    int64_t looked_ms;  /* the last good answer, wall; 0: none yet */
+    const char *reason; /* "" or why the server cannot be asked; borrowed until the loop turns */
+} ServerWatchView;
+
+ServerWatchView server_watch_view(const ServerWatch *watch);

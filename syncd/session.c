@@ -33,6 +33,10 @@ session_enter(Session *session, SessionState state)
     DS_ASSERT(session_edge_is_legal(session->state, state));
     log_debug(&scope, SESSION_FIELDS(session), "%s -> %s", session_state_name(session->state),
               session_state_name(state));
+    bool looks = state == SESSION_CLOSED && session->plan->route->server->admin_url == NULL;
+    *session->shared->looking += looks;
+    *session->shared->looking -= session->looking;
+    session->looking = looks;
     session->state = state;
 }
 
@@ -62,10 +66,12 @@ text_or_empty(const char *text)
 void
 session_tell(Session *session, Str state, const char *reason)
 {
-    if (str_eq(session->told_state, state) && strcmp(text_or_empty(session->reason), reason) == 0) {
+    if (str_eq(session->told_state, state) && session->told_gone == session->lane.gone &&
+        strcmp(text_or_empty(session->reason), reason) == 0) {
         return;
     }
     session->told_state = state;
+    session->told_gone = session->lane.gone;
     replace_text(&session->reason, str_c(reason), REASON_BYTES_MAX);
     writer_set_state(session->writer, &session->lane, state, str_c(session->reason),
                      str_c(text_or_empty(session->content_type)));
@@ -230,7 +236,7 @@ lane_on_released(void *arg)
 
 /* --- decisions --- */
 
-static void
+void
 session_load(Session *session)
 {
     session_stop_reading(session);
@@ -311,6 +317,7 @@ session_in_trouble(Session *session)
     /* Of a closed one, Postgres may have lost the end: then it is not loaded any more. */
     if (session_is_over(session) &&
         !(session->state == SESSION_CLOSED && session->trouble == LANE_MOVED)) {
+        session_start_looks(session);
         return;
     }
     switch (session->trouble) {
@@ -349,6 +356,10 @@ session_drained(Session *session)
     if (session->lane.in_flight || (!session->revoked && !lane_is_empty(&session->lane))) {
         return;
     }
+    if (session->ending && !session->revoked && session->lane.gone &&
+        (session->lane.wants & LANE_WANTS_STATE) != 0) {
+        return; /* who comes next must know it */
+    }
     if (session->ending) {
         session_enter(session, SESSION_ENDED);
         session->shared->on_ended(session->owner);
@@ -357,7 +368,7 @@ session_drained(Session *session)
         session_enter(session, SESSION_LOAD);
         writer_new_generation(session->writer, &session->lane);
     } else {
-        session_enter(session, SESSION_CLOSED);
+        session_close(session);
         session_tell(session, STR("closed"), "");
         log_info(&scope, SESSION_FIELDS(session), "the stream is closed, and all of it is loaded");
     }
@@ -397,6 +408,8 @@ session_timer_fired(Session *session)
         session_probe(session);
     } else if (session->state == SESSION_STREAM) {
         session_quiet(session);
+    } else if (session->state == SESSION_CLOSED) {
+        session_look(session);
     }
 }
 
@@ -431,6 +444,23 @@ session_forget_news(Session *session)
 }
 
 static void
+session_act_on_source(Session *session, unsigned events)
+{
+    bool closed = session->state == SESSION_CLOSED;
+
+    if ((events & EVENT_BIT_PROBED) && session->state == SESSION_PROBE) {
+        session_probed(session);
+    } else if ((events & EVENT_BIT_PROBED) && closed) {
+        session_looked(session);
+    } else if ((events & EVENT_BIT_END) && closed) {
+        session_looked_in_vain(session);
+    } else if ((events & EVENT_BIT_END) &&
+               (session->state == SESSION_PROBE || session->state == SESSION_STREAM)) {
+        session_read_ended(session);
+    }
+}
+
+static void
 session_act(Session *session, unsigned events)
 {
     if (events & EVENT_BIT_TROUBLE) {
@@ -452,12 +482,7 @@ session_act(Session *session, unsigned events)
     if (events & EVENT_BIT_LOADED) {
         session_loaded(session);
     }
-    if ((events & EVENT_BIT_PROBED) && session->state == SESSION_PROBE) {
-        session_probed(session);
-    } else if ((events & EVENT_BIT_END) &&
-               (session->state == SESSION_PROBE || session->state == SESSION_STREAM)) {
-        session_read_ended(session);
-    }
+    session_act_on_source(session, events);
     if (events & EVENT_BIT_TIMER) {
         session_timer_fired(session);
     }
@@ -467,6 +492,9 @@ session_act(Session *session, unsigned events)
     session->anew = session->anew || (events & EVENT_BIT_ANEW) != 0;
     if (session->anew && session->state == SESSION_CLOSED) {
         session_load(session);
+    } else if (session->anew && session->state == SESSION_WAITING) {
+        session_stop_timer(session);
+        session_probe(session);
     }
 }
 
@@ -513,6 +541,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
               own->plan->route->sink, &lane_callbacks, session);
     session->plan = own->plan;
     session->after = after_sync_new(shared->loop, shared->link, config, own->key, own->plan);
+    session->lane.from_start = own->plan->from_start;
     session->lane.route = own->key->route;
     session->lane.lease_epoch = own->lease_epoch;
     session->stats = stats_of_stream(shared->stats, own->key->route, own->partition);
@@ -546,6 +575,7 @@ session_free(Session *session)
     if (session->state == SESSION_ENDED) {
         writer_detach(session->writer, &session->lane);
     }
+    *session->shared->looking -= session->looking;
     session->lane.in_flight = false; /* else the writer is gone */
     lane_clear(&session->lane);
     session_account(session);
@@ -607,7 +637,8 @@ session_view(const Session *session)
         .rows = session->rows,
         .letters = session->letters,
         .queue_bytes = session->lane.units_bytes,
-        .up_to_date = (source_is_up_to_date(session->source) || session->state == SESSION_PARKED) &&
+        .up_to_date = (source_is_up_to_date(session->source) || session->state == SESSION_PARKED ||
+                       session->state == SESSION_CLOSED) &&
                       lane_is_empty(&session->lane),
         .reached = session->reached,
         .committed_wall_ms = session->committed_wall_ms,

@@ -28,6 +28,7 @@ typedef struct SessionShared {
     const SyncdConfig *config;
     const Stats *stats;
     ControlLink *link;             /* for small questions to Postgres */
+    size_t *looking;               /* how many closed sessions look at their server */
     void (*on_refused)(void *arg); /* the server refused our credentials: read them again */
     void *arg;
     /* Of one session, with the owner that it was made with. */

@@ -54,8 +54,8 @@ struct Session {
 
     bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
     bool generation_after; /* DRAIN: then begin a new generation */
-    bool awaited;          /* it did not exist when it was first looked for */
-    bool was_gone;         /* 404 after success, waiting for it to be made anew */
+    bool told_gone;        /* likewise */
+    bool looking;          /* CLOSED: the server is asked now and then; counted in the shared */
     bool anew;             /* told so since it was last probed */
     bool ending;
     bool revoked; /* ending, and nothing more is written */
@@ -87,6 +87,7 @@ void session_enter(Session *session, SessionState state);
 void session_tell(Session *session, Str state, const char *reason);
 void session_start_timer(Session *session, int64_t delay_ms);
 void session_stop_reading(Session *session);
+void session_load(Session *session); /* the checkpoint, anew */
 void session_fail(Session *session, const Error *err);
 void session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms);
 
@@ -95,3 +96,8 @@ void session_probe(Session *session);      /* asks the server what the stream is
 void session_probed(Session *session);     /* it said so: session->probe */
 void session_read_ended(Session *session); /* a read or a probe did: session->end */
 void session_quiet(Session *session);      /* reading, and the timer fired */
+void session_close(Session *session); /* to SESSION_CLOSED, where it is looked at from then on */
+void session_start_looks(Session *session);    /* in SESSION_CLOSED only; else nothing */
+void session_look(Session *session);           /* closed, and the timer fired */
+void session_looked(Session *session);         /* closed, and the server said how it is */
+void session_looked_in_vain(Session *session); /* likewise, and it did not: session->end */

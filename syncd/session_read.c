@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "syncd/closed_look.h"
 #include "syncd/error_class.h"
 
 #define PROTOCOL_ERRORS_MAX 10   /* in a row, without the position moving */
@@ -51,6 +52,7 @@ session_gone(Session *session, const Error *err)
     bool anew = session_reads_anew(session);
 
     session_stop_reading(session);
+    session->lane.gone = !anew;
     if (!anew) {
         session_enter(session, SESSION_STOPPED);
         session_tell(session, STR("stopped"), err->text);
@@ -65,7 +67,6 @@ session_gone(Session *session, const Error *err)
              "made anew: %s; it is read from its start as generation %lld", err->text,
              (long long)session->lane.checkpoint.generation + 1);
     metric_add(session->shared->stats->generations, 1);
-    session->was_gone = false;
     session->generation_after = true;
     session_enter(session, SESSION_DRAIN);
     session_raise(session, EVENT_BIT_WRITTEN);
@@ -82,8 +83,9 @@ static void
 session_await(Session *session)
 {
     int64_t delay_ms = DS_MIN(backoff_next_ms(&session->backoff, 0), (int64_t)AWAIT_MS_MAX);
-    const char *why = session->was_gone ? "the stream is gone (404); waiting for it to be made anew"
-                                        : "the stream does not exist yet; waiting for it";
+    const char *why = session->lane.gone
+                          ? "the stream is gone (404); waiting for it to be made anew"
+                          : "the stream does not exist yet; waiting for it";
 
     if (!str_eq(session->told_state, STR("waiting"))) {
         log_info(&scope, SESSION_FIELDS(session), "%s", why);
@@ -91,6 +93,77 @@ session_await(Session *session)
     session_enter(session, SESSION_WAITING);
     session_tell(session, STR("waiting"), why);
     session_start_timer(session, delay_ms);
+}
+
+/* --- closed streams --- */
+
+void
+session_start_looks(Session *session)
+{
+    if (session->looking) {
+        session_start_timer(session, closed_look_ms(*session->shared->looking, arc4random_uniform));
+    }
+}
+
+void
+session_close(Session *session)
+{
+    session_enter(session, SESSION_CLOSED);
+    session_start_looks(session);
+}
+
+/* It is not there any more; should it come again, this is remembered. */
+static void
+session_closed_is_gone(Session *session)
+{
+    session->lane.gone = true;
+    session_tell(session, STR("closed"), "the server no longer has it (404)");
+}
+
+void
+session_look(Session *session)
+{
+    source_probe(session->source);
+}
+
+/* The server's offsets say which life of a stream they are of, as ours do. */
+static bool
+probe_has_life(const SessionProbe *probe)
+{
+    return offset_names_life(str_c(probe->next_offset));
+}
+
+/* Closed where we have loaded it to, and as far as can be known the same. */
+static bool
+session_is_still_closed(const Session *session, const SessionProbe *probe)
+{
+    const char *ours = source_position(session->source)->offset;
+
+    return probe->closed && (!session->lane.gone || probe_has_life(probe)) &&
+           (probe->next_offset[0] == '\0' || strcmp(probe->next_offset, ours) == 0);
+}
+
+void
+session_looked(Session *session)
+{
+    if (session_is_still_closed(session, session->probe)) {
+        session->lane.gone = false;
+        session_tell(session, STR("closed"), "");
+        session_start_looks(session);
+    } else {
+        session_load(session); /* and from there as after a start */
+    }
+}
+
+void
+session_looked_in_vain(Session *session)
+{
+    if (session->end->kind == SOURCE_END_MISSING || session->end->kind == SOURCE_END_GONE) {
+        session_closed_is_gone(session);
+    } else if (session->end->kind == SOURCE_END_AUTH) {
+        session->shared->on_refused(session->shared->arg);
+    }
+    session_start_looks(session);
 }
 
 /* All of it was loaded when it was parked, and its time was over: as was meant. */
@@ -110,12 +183,13 @@ session_missing(Session *session)
 {
     if (session->lane.checkpoint.closed) {
         session_stop_reading(session);
-        session_enter(session, SESSION_CLOSED);
+        session_close(session);
+        session_closed_is_gone(session);
     } else if (session_is_untouched(session)) {
-        session->awaited = true;
+        session->lane.from_start = true;
         session_await(session);
     } else if (session_reads_anew(session)) {
-        session->was_gone = true;
+        session->lane.gone = true;
         session_await(session);
     } else if (session->parking.parked) {
         session_expired(session);
@@ -253,6 +327,26 @@ session_is_new(const Session *session)
            checkpoint->next_seq == 0;
 }
 
+/* Whether the server's list of streams, which says when they were made, has to tell first what is
+ * before the route began. */
+static bool
+session_awaits_list(const Session *session)
+{
+    const StreamPlan *plan = session->plan;
+
+    return plan->route->spec.start == ROUTE_START_NOW && !session->lane.from_start && !plan->told &&
+           plan->route->server->admin_url != NULL && session_is_new(session);
+}
+
+static void
+session_await_list(Session *session)
+{
+    session_enter(session, SESSION_WAITING);
+    session_tell(session, STR("waiting"),
+                 "the server's list of streams has to say whether it is older than its route");
+    session_start_timer(session, AWAIT_MS_MAX);
+}
+
 /* Where its route begins, for a stream that nothing was loaded of.  The place is committed like any
  * other, so that it is decided once.  One that came into being meanwhile is read from its start. */
 static void
@@ -263,8 +357,7 @@ session_choose_start(Session *session, const SessionProbe *probe)
         spec->start == ROUTE_START_OFFSET ? str_c(spec->start_offset) : str_c(probe->next_offset);
 
     if (spec->start != ROUTE_START_EARLIEST && session_is_new(session) &&
-        !(spec->start == ROUTE_START_NOW && (session->awaited || session->plan->from_start)) &&
-        offset_is_valid(offset)) {
+        !(spec->start == ROUTE_START_NOW && session->lane.from_start) && offset_is_valid(offset)) {
         source_skip_to(session->source, offset);
     }
 }
@@ -283,7 +376,12 @@ session_read(Session *session, const SessionProbe *probe)
         session_fail(session, &err);
         return;
     }
-    session->was_gone = false;
+    session->lane.from_start = session->lane.from_start || session->plan->from_start;
+    if (session_awaits_list(session)) {
+        session_await_list(session);
+        return;
+    }
+    session->lane.gone = false;
     session->parking.parked = false;
     parking_touch(&session->parking, clock_mono_ms());
     session_choose_start(session, probe);
@@ -301,8 +399,6 @@ session_probed(Session *session)
     const Checkpoint *checkpoint = &session->lane.checkpoint;
     const SessionProbe *probe = session->probe;
     const char *ours = source_position(session->source)->offset;
-    Offset own;
-    bool has_eras = offset_parse(str_c(probe->next_offset), &own) && own.era != 0;
     Error err;
 
     parking_set_ttl(&session->parking, probe->ttl_s,
@@ -311,13 +407,18 @@ session_probed(Session *session)
         session_park(session);
         return;
     }
-    if (checkpoint->closed && probe->closed &&
-        (probe->next_offset[0] == '\0' || strcmp(probe->next_offset, ours) == 0)) {
-        session_enter(session, SESSION_CLOSED);
+    if (checkpoint->closed && session_is_still_closed(session, probe)) {
+        session->lane.gone = false;
+        session_close(session);
         session_tell(session, STR("closed"), "");
         return;
     }
-    if (checkpoint->closed) {
+    if (session->lane.gone && !session_is_untouched(session) && !probe_has_life(probe)) {
+        (void)error_set(&err, ERR_GONE,
+                        "the stream was gone, or another one, and is there again; the server's "
+                        "offsets do not say whether it is the one that was loaded");
+        session_gone(session, &err);
+    } else if (checkpoint->closed) {
         (void)error_set(&err, ERR_GONE, "the stream was closed at %s, and now it %s", ours,
                         probe->closed ? "ends elsewhere" : "is open");
         session_gone(session, &err);
@@ -328,9 +429,6 @@ session_probed(Session *session)
             "the stream ends at %s, before the offset %s that is loaded: it lost its end or "
             "is another one",
             probe->next_offset, ours);
-        session_gone(session, &err);
-    } else if (session->was_gone && !has_eras) {
-        (void)error_set(&err, ERR_GONE, "the stream was gone (404) and is there again");
         session_gone(session, &err);
     } else {
         session_read(session, probe);

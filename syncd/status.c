@@ -151,13 +151,13 @@ connection_answer(Connection *connection, const HttpRequestHead *head)
             connection_reply(connection, ready ? 200 : 503, text, buf_str(&body), head_only);
         }
     } else if (str_eq(head->path, STR("/metrics"))) {
-        gauges_count(connection->status->gauges, connection->status->config.supervisor);
+        gauges_count(connection->status->gauges, config->supervisor, *config->discovery);
         if (metrics_render(config->metrics, &body, &err)) {
             connection_reply(connection, 200, "text/plain; version=0.0.4; charset=utf-8",
                              buf_str(&body), head_only);
         }
     } else if (str_eq(head->path, STR("/status"))) {
-        if (status_json(config->supervisor, config->instance, &body, &err)) {
+        if (status_json(config->supervisor, *config->discovery, config->instance, &body, &err)) {
             connection_reply(connection, 200, "application/json", buf_str(&body), head_only);
         }
     } else {

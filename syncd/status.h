@@ -9,7 +9,7 @@
 #pragma once
 
 #include "common/metrics.h"
-#include "syncd/supervisor.h"
+#include "syncd/discovery.h"
 
 #define STATUS_CONNECTIONS_MAX 64
 #define STATUS_HEAD_BYTES_MAX  8192
@@ -20,6 +20,7 @@ typedef struct Status Status;
 typedef struct StatusConfig {
     const char *listen; /* "127.0.0.1:4438"; port 0: any free one */
     const Supervisor *supervisor;
+    Discovery *const *discovery; /* points to NULL once nothing is looked for any more */
     Metrics *metrics;
     const char *instance;
 } StatusConfig;
@@ -31,6 +32,6 @@ DS_MUST_CHECK bool status_listen_check(const char *listen, Error *err);
 DS_MUST_CHECK Status *status_new(Loop *loop, const StatusConfig *config, Error *err);
 void status_free(Status *status); /* accepts NULL */
 
-/* The body of /status. */
-DS_MUST_CHECK bool status_json(const Supervisor *supervisor, const char *instance, Buf *out,
-                               Error *err);
+/* The body of /status.  discovery may be NULL. */
+DS_MUST_CHECK bool status_json(const Supervisor *supervisor, const Discovery *discovery,
+                               const char *instance, Buf *out, Error *err);

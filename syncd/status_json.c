@@ -13,11 +13,23 @@ text_member(Buf *out, const char *name, const char *text, Error *err)
     return buf_printf(out, err, ",\"%s\":", name) && json_escape(str_c(text), out, err);
 }
 
+/* A time, or null for 0. */
+static bool
+time_member(Buf *out, const char *name, int64_t wall_ms, Error *err)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    if (wall_ms == 0) {
+        return buf_printf(out, err, ",\"%s\":null", name);
+    }
+    clock_format_rfc3339(wall_ms, text);
+    return text_member(out, name, text, err);
+}
+
 static bool
 stream_json(const SessionView *view, Buf *out, Error *err)
 {
     const Checkpoint *at = view->checkpoint;
-    char committed[CLOCK_RFC3339_SIZE];
 
     if (!buf_append(out, STR("{\"name\":"), err) || !json_escape(str_c(view->name), out, err) ||
         !text_member(out, "server", view->source.ptr, err) ||
@@ -36,15 +48,33 @@ stream_json(const SessionView *view, Buf *out, Error *err)
                     view->up_to_date ? "true" : "false")) {
         return false;
     }
-    if (view->committed_wall_ms == 0) {
-        return buf_append(out, STR(",\"committed_at\":null}"), err);
+    return time_member(out, "committed_at", view->committed_wall_ms, err) &&
+           buf_append_char(out, '}', err);
+}
+
+/* How the streams of each server are found. */
+static bool
+directory_json(const Directory *directory, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < directory_servers(directory); i++) {
+        DirectoryView view = directory_view(directory, i);
+
+        if (!buf_printf(out, err, "%s{\"server\":", i == 0 ? "" : ",") ||
+            !json_escape(str_c(view.server), out, err) ||
+            !text_member(out, "how", view.watch.how, err) ||
+            !buf_printf(out, err, ",\"streams\":%zu,\"refused\":%zu", view.streams, view.refused) ||
+            !time_member(out, "looked_at", view.watch.looked_ms, err) ||
+            !text_member(out, "reason", view.watch.reason, err) ||
+            !buf_append_char(out, '}', err)) {
+            return false;
+        }
     }
-    clock_format_rfc3339(view->committed_wall_ms, committed);
-    return text_member(out, "committed_at", committed, err) && buf_append_char(out, '}', err);
+    return true;
 }
 
 bool
-status_json(const Supervisor *supervisor, const char *instance, Buf *out, Error *err)
+status_json(const Supervisor *supervisor, const Discovery *discovery, const char *instance,
+            Buf *out, Error *err)
 {
     const char *why;
     bool ready = supervisor_is_ready(supervisor, &why);
@@ -56,8 +86,10 @@ status_json(const Supervisor *supervisor, const char *instance, Buf *out, Error 
         !text_member(out, "readiness", why, err) ||
         !buf_printf(out, err,
                     ",\"fleet\":{\"instances\":%u,\"partitions_held\":%u,\"streams_wanted\":%zu}"
-                    ",\"streams\":[",
-                    fleet.instances, fleet.held, fleet.wanted)) {
+                    ",\"directory\":[",
+                    fleet.instances, fleet.held, fleet.wanted) ||
+        (discovery != NULL && !directory_json(discovery_directory(discovery), out, err)) ||
+        !buf_append(out, STR("],\"streams\":["), err)) {
         return false;
     }
     for (size_t i = 0; i < supervisor_count(supervisor); i++) {

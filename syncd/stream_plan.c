@@ -47,6 +47,7 @@ stream_plan_copy(const StreamPlan *plan)
 {
     return (StreamPlan){.url = mem_strdup(plan->url),
                         .route = plan->route == NULL ? NULL : route_ref(plan->route),
+                        .told = plan->told,
                         .from_start = plan->from_start};
 }
 

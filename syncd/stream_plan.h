@@ -18,8 +18,9 @@ typedef struct StreamKey {
 typedef struct StreamPlan {
     const char *url; /* of the stream, without a query */
     Route *route;    /* where to and how; a copy holds a reference of its own */
-    bool from_start; /* it was seen coming into being: read from its start, whatever the route says
-                      */
+    /* What may become known later; no difference between plans. */
+    bool told;       /* the server's list has it, so what follows is all that it says */
+    bool from_start; /* it came into being under the route: `start: now` leaves out nothing of it */
 } StreamPlan;
 
 /* Copies own their texts, which end in a NUL byte. */

@@ -46,6 +46,7 @@ struct Supervisor {
     SyncdConfig *config;
     Servers *servers;
     Budget budget;
+    size_t looking; /* closed sessions that look at their server */
     SessionShared shared;
     char *application_name;
     Buf server_names; /* array literal */
@@ -375,6 +376,8 @@ supervisor_want(Supervisor *supervisor, const StreamKey *key, const StreamPlan *
     stream_plan_done(&before);
     post_reconcile(post);
     if (post->session != NULL && !post->ending) {
+        post->run_plan.told = plan->told;
+        post->run_plan.from_start = plan->from_start;
         session_made_anew(post->session); /* told again of what is there: it may be another one */
     }
 }
@@ -508,6 +511,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
         .budget = &supervisor->budget,
         .config = config,
         .stats = stats,
+        .looking = &supervisor->looking,
         .on_refused = supervisor_on_token_refused,
         .arg = supervisor,
         .on_ended = post_on_ended,

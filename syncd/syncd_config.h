@@ -22,6 +22,7 @@ typedef struct SyncdLimits {
     int64_t event_bytes;        /* one data event */
     int64_t message_bytes;      /* a larger message is a dead letter */
     int64_t openings;           /* requests that one server has not begun to answer */
+    int64_t directory_streams;  /* that routes may have together */
 } SyncdLimits;
 
 typedef struct SyncdTimeouts {

@@ -243,14 +243,24 @@ number_text(char *out, size_t size, int64_t number)
     (void)snprintf(out, size, "%lld", (long long)number); /* 24 bytes hold any */
 }
 
+static const char *
+bool_text(bool value)
+{
+    return value ? "true" : "false";
+}
+
 /* Each parameter is terminated: the names come from the session as C strings. */
 static void
 job_start_load(Writer *writer, Lane *lane)
 {
     char epoch[24];
-    PgParam params[5] = {
-        {.value = lane->source.ptr}, {.value = lane->name.ptr}, {.value = lane->owner.ptr},
-        {.value = lane->route.ptr},  {.value = epoch},
+    PgParam params[6] = {
+        {.value = lane->source.ptr},
+        {.value = lane->name.ptr},
+        {.value = lane->owner.ptr},
+        {.value = lane->route.ptr},
+        {.value = epoch},
+        {.value = bool_text(lane->from_start)},
     };
 
     number_text(epoch, sizeof(epoch), lane->lease_epoch);
@@ -278,19 +288,29 @@ job_start_state(Writer *writer, Lane *lane)
 {
     char id[24];
     char epoch[24];
-    PgParam params[5] = {
+    PgParam params[7] = {
         {.value = id},
         {.value = epoch},
         {.value = lane->state.ptr},
         {.value = lane->reason.len > 0 ? buf_cstr(&lane->reason) : NULL},
         {.value = lane->content_type.len > 0 ? buf_cstr(&lane->content_type) : NULL},
+        {.value = bool_text(lane->from_start)},
+        {.value = bool_text(lane->gone)},
     };
 
     number_text(id, sizeof(id), lane->checkpoint.stream_id);
     number_text(epoch, sizeof(epoch), lane->checkpoint.epoch);
     pg_query(writer->pg, sql_set_state, params, DS_COUNT(params), writer_on_reply, writer);
-    buf_done(&lane->reason); /* sent, and rarely needed again */
-    buf_done(&lane->content_type);
+}
+
+static void
+job_told(Lane *lane)
+{
+    if ((lane->wants & LANE_WANTS_STATE) == 0) {
+        buf_done(&lane->reason); /* rarely needed again */
+        buf_done(&lane->content_type);
+        lane->callbacks->on_released(lane->arg);
+    }
 }
 
 static void
@@ -384,7 +404,11 @@ job_reply(Writer *writer, const PgReply *reply)
     writer_succeeded(writer);
     writer_enter(writer, WRITER_IDLE);
     writer_schedule(writer);
-    if (job == LANE_WANTS_STATE || lane == NULL) {
+    if (lane == NULL) {
+        return;
+    }
+    if (job == LANE_WANTS_STATE) {
+        job_told(lane);
         return;
     }
     if (reply->rows == 0) {
@@ -396,6 +420,10 @@ job_reply(Writer *writer, const PgReply *reply)
         return;
     }
     lane->checkpoint = checkpoint;
+    if (job == LANE_WANTS_LOAD) {
+        lane->from_start = lane->from_start || str_eq(pg_get(reply, 0, 7), STR("t"));
+        lane->gone = str_eq(pg_get(reply, 0, 8), STR("t"));
+    }
     job_loaded(lane);
 }
 

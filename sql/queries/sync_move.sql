@@ -23,7 +23,7 @@ WITH found AS (
     RETURNING version
 ), told AS (
     UPDATE ds_sync.stream s
-    SET asked_version = b.version, state = 'new', reason = NULL, state_changed_at = clock_timestamp()
+    SET asked_version = b.version, state = 'new', reason = NULL, gone = false, state_changed_at = clock_timestamp()
     FROM moved m, bumped b WHERE s.stream_id = m.stream_id
 ), noted AS (
     INSERT INTO ds_sync.audit (action, target, details)

@@ -9,7 +9,7 @@ WITH asked AS (
     RETURNING version
 ), told AS (
     UPDATE ds_sync.stream s
-    SET asked_version = b.version, state = 'new', reason = NULL, state_changed_at = clock_timestamp()
+    SET asked_version = b.version, state = 'new', reason = NULL, gone = false, state_changed_at = clock_timestamp()
     FROM asked a, bumped b WHERE s.stream_id = a.stream_id
     RETURNING s.stream_id
 ), noted AS (

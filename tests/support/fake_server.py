@@ -19,6 +19,7 @@ class FakeServer:
         self.requests = []                     # (method, target) as they came
         self.closed = False
         self.round = 0                         # of live reads; see end_all
+        self.missing = False                   # 404 for everything
         self.token = None                      # who does not show it gets 401
         self.changed = threading.Condition()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -38,6 +39,18 @@ class FakeServer:
         with self.changed:
             self.events.append(messages)
             self.changed.notify_all()
+
+    def delete(self):
+        """As the server would answer without the stream; who reads it is cut off."""
+        self.missing = True
+        self.cut_all()
+
+    def make_anew(self, events, closed=False):
+        """Another stream of the same name."""
+        with self.changed:
+            self.events = events
+            self.closed = closed
+            self.missing = False
 
     def fail_next(self, *faults):
         self.faults.extend(faults)
@@ -111,6 +124,9 @@ class FakeServer:
         self.requests.append((method, target))
         if self.token and fields.get("authorization") != f"Bearer {self.token}":
             self._reply(connection, 401, {}, b"" if method != "HEAD" else None)
+            return True
+        if self.missing:
+            self._reply(connection, 404, {}, b"" if method != "HEAD" else None)
             return True
         path, _, rest = target.partition("?")
         query = {"path": path, **dict(pair.split("=", 1) for pair in rest.split("&") if "=" in pair)}

@@ -8,7 +8,7 @@ typedef struct Trace {
 } Trace;
 
 static void
-record(void *arg, ListingKind kind, Str name)
+record(void *arg, const ListingStream *stream)
 {
     static const char letters[] = {[LISTING_EXISTS] = '=',
                                    [LISTING_CREATED] = '+',
@@ -17,7 +17,16 @@ record(void *arg, ListingKind kind, Str name)
     Trace *trace = arg;
     Error err;
 
-    cr_assert(buf_printf(&trace->text, &err, "%c%.*s|", letters[kind], STR_ARG(name)));
+    cr_assert(
+        buf_printf(&trace->text, &err, "%c%.*s", letters[stream->kind], STR_ARG(stream->name)));
+    if (stream->era != 0) {
+        cr_assert(buf_printf(&trace->text, &err, "@%llx", (unsigned long long)stream->era));
+    }
+    if (stream->created_ms != 0) {
+        cr_assert(buf_printf(&trace->text, &err, "#%lld/%lld", (long long)stream->created_ms,
+                             (long long)stream->told_ms));
+    }
+    cr_assert(buf_append_char(&trace->text, '|', &err));
 }
 
 static const char page[] =
@@ -49,6 +58,35 @@ Test(listing, a_page_says_names_and_where_to_go_on)
 {
     expect_page(page, "=a|=b/c|", "b/c", "0_1");
     expect_page("{\"streams\":[],\"next\":null}", "", "", "");
+}
+
+Test(listing, a_listed_stream_has_the_era_of_its_offsets_and_a_time)
+{
+    expect_page(
+        "{\"streams\":[{\"name\":\"a\",\"next_offset\":\"00000000000000ab_0000000000000001\","
+        "\"created_at\":\"1970-01-01T00:00:02.500Z\"},{\"name\":\"b\",\"next_offset\":\"o7\","
+        "\"created_at\":7}],\"next\":null,\"token\":\"0_1\","
+        "\"now\":\"1970-01-01T00:00:03.000Z\"}",
+        "=a@ab#2500/3000|=b|", "", "0_1");
+    expect_page("{\"streams\":[{\"name\":\"a\",\"created_at\":\"1970-01-01T00:00:02.500Z\"}]}",
+                "=a#2500/0|", "", "");
+}
+
+Test(listing, a_change_says_the_era)
+{
+    Trace trace;
+    Listing listing;
+    Error err = {0};
+
+    buf_init(&trace.text, 4096);
+    listing_init(&listing);
+    cr_assert(listing_read_changes(
+        STR("{\"changes\":[{\"change\":\"created\",\"name\":\"a\",\"era\":\"00000000000000ab\"},"
+            "{\"change\":\"deleted\",\"name\":\"b\",\"era\":\"ab\"}],\"token\":\"t\"}"),
+        record, &trace, &listing, &err));
+    cr_expect_str_eq(buf_cstr(&trace.text), "+a@ab|-b|");
+    listing_done(&listing);
+    buf_done(&trace.text);
 }
 
 Test(listing, changes_say_what_became_of_a_stream)

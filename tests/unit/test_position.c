@@ -44,3 +44,13 @@ Test(position, offsets_of_different_schemes_are_not_compared)
     cr_expect_not(offset_went_back(STR("b_1"), STR("a11")));
     cr_expect_not(offset_went_back(STR("-1"), STR("00")));
 }
+
+Test(position, only_an_offset_with_an_era_names_a_life)
+{
+    cr_expect(offset_names_life(STR("00c5f0a1b2c3d4e5_0000000000000003")));
+    cr_expect_not(offset_names_life(STR("0000000000000005_0000000000000120")),
+                  "another server's: five messages, 288 bytes");
+    cr_expect_not(offset_names_life(STR("o00005")));
+    cr_expect_not(offset_names_life(STR("-1")));
+    cr_expect_not(offset_names_life(STR_EMPTY));
+}

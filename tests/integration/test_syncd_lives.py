@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams that go, and come again as others: on servers whose offsets say so, and on those whose do not."""
+import ds
+import pytest
+import routes
+from fake_server import FakeServer
+from test_syncd_discovery import TABLE, stream_state, wait_found
+from test_syncd_source_faults import FAST, messages, rows, wait_rows
+
+STREAM = "life/1"
+
+
+class CountingServer(FakeServer):
+    """Offsets that look like ours, and begin with a number of messages."""
+
+    def offset(self, number):
+        return f"{number:016x}_{number * 100:016x}"
+
+    def _number(self, offset):
+        return 0 if offset == "-1" else len(self.events) if offset == "now" else int(offset[:16], 16)
+
+
+@pytest.fixture(params=[FakeServer, CountingServer], ids=["opaque", "counting"])
+def fake(request):
+    running = request.param()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def connection(database):
+    return database[1]
+
+
+@pytest.fixture
+def start(database, server, start_syncd):
+    """start(admin=True, **environment): syncd without streams of its own, and the table of routes."""
+    def begin(admin=True, **environment):
+        if admin:
+            environment.setdefault("SYNCD_ADMIN_URLS", f"default={server.admin_url}")
+        syncd = start_syncd([], wait=False, **{**FAST, "SYNCD_IDLE_TIMEOUT": "30s", **environment})
+        syncd.wait_log("the schema is there")
+        routes.make_table(database[1], TABLE)
+        return syncd
+    return begin
+
+
+def told(connection, stream=STREAM):
+    """(state, reason, gone) in Postgres."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT state, coalesce(reason, ''), gone FROM ds_sync.stream WHERE name = %s", (stream,))
+    return cursor.fetchone() or (None, "", None)
+
+
+def generations(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT generation, count(*) FROM ds_sync.session_events GROUP BY 1 ORDER BY 1")
+    return cursor.fetchall()
+
+
+def close(server, stream):
+    ds.http("POST", server.stream_url(stream), headers={"Stream-Closed": "true"})
+
+
+# --- closed streams that are made anew ---
+
+@pytest.mark.parametrize("admin", [True, False], ids=["admin", "head"])
+def test_a_closed_stream_that_is_only_named_is_read_again_when_it_is_made_anew(admin, connection, server, start):
+    syncd = start(admin)
+    routes.declare(connection, "r", [STREAM], TABLE, on_recreate="new_generation")
+    for life in range(3):
+        server.create(STREAM)
+        server.append(STREAM, messages(2 * life, 2))
+        close(server, STREAM)
+        wait_found(connection, STREAM, messages(0, 2 * life + 2), syncd)
+        syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "closed", "to end it")
+        ds.http("DELETE", server.stream_url(STREAM))
+    assert syncd.stop() == 0
+
+
+def test_a_closed_stream_that_another_run_of_the_server_made_anew_is_stopped(connection, server, start):
+    """In memory mode the changes are forgotten: both listings have the stream."""
+    syncd = start()
+    routes.declare(connection, "r", ["life/*"], TABLE)
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 2))
+    close(server, STREAM)
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "closed", "to end it")
+    server.kill()
+    server.start()
+    server.wait_ready()
+    server.create(STREAM)
+    server.append(STREAM, messages(5, 2))
+    close(server, STREAM)
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "stopped", "to stop it")
+    assert routes.payloads(connection, TABLE, STREAM) == messages(0, 2)
+    assert syncd.stop() == 0
+
+
+def test_a_closed_stream_that_stays_is_looked_at_and_stays_closed(connection, fake, start_syncd):
+    fake.append(messages(0, 2))
+    fake.closed = True
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    syncd.wait_for(lambda: told(connection)[0] == "closed", "to end it")
+    seen = len(fake.requests)
+    syncd.wait_for(lambda: len(fake.requests) >= seen + 2, "to look at it")
+    assert {method for method, _ in fake.requests[seen:]} == {"HEAD"}
+    assert told(connection) == ("closed", "", False)
+    assert syncd.stop() == 0
+
+
+# --- what is known of a stream that was gone, where offsets do not say which life they are of ---
+
+def test_a_stream_that_was_gone_is_not_taken_for_the_same_after_a_restart(connection, database, fake, start_syncd):
+    """It is longer than before when it comes again: only who saw it gone can know."""
+    fake.append(messages(0, 2))
+    syncd = start_syncd([STREAM], server_url=fake.url, SYNCD_ON_RECREATE="new_generation", **FAST)
+    wait_rows(database, messages(0, 2), syncd, STREAM)
+    fake.delete()
+    syncd.wait_for(lambda: told(connection)[2], "to see it gone")
+    assert told(connection)[0] == "waiting"
+    syncd.kill()
+    fake.make_anew([messages(10, 2), messages(12, 2), messages(14, 2)])
+    syncd.start()
+    wait_rows(database, messages(0, 2) + messages(10, 6), syncd, STREAM)
+    assert generations(connection) == [(1, 2), (2, 6)]
+    syncd.wait_for(lambda: told(connection) == ("running", "", False), "to forget it")
+    assert syncd.stop() == 0
+
+
+def test_a_stream_that_was_gone_is_not_taken_for_the_same_after_its_route_rested(connection, fake, start):
+    syncd = start(admin=False, SYNCD_SERVERS=f"fake={fake.url}")
+    routes.declare(connection, "r", [STREAM], TABLE, server="fake", on_recreate="new_generation")
+    fake.append(messages(0, 2))
+    wait_found(connection, STREAM, messages(0, 2), syncd)
+    fake.delete()
+    syncd.wait_for(lambda: told(connection)[2], "to see it gone")
+    routes.pause(connection, "r")
+    syncd.wait_for(lambda: syncd.status()["streams"] == [], "to end its session")
+    fake.make_anew([messages(10, 2), messages(12, 2), messages(14, 2)])
+    routes.pause(connection, "r", False)
+    wait_found(connection, STREAM, messages(0, 2) + messages(10, 6), syncd)
+    assert syncd.stop() == 0
+
+
+def test_a_stopped_stream_stays_so_over_a_restart_until_somebody_decides(connection, database, fake, start_syncd):
+    fake.append(messages(0, 2))
+    syncd = start_syncd([STREAM], server_url=fake.url, **FAST)
+    wait_rows(database, messages(0, 2), syncd, STREAM)
+    fake.delete()
+    syncd.wait_for(lambda: told(connection)[0] == "stopped", "to stop it")
+    assert syncd.stop() == 0
+    fake.make_anew([messages(0, 2), messages(2, 2)])
+    syncd.start()
+    syncd.wait_for(lambda: "is there again" in told(connection)[1], "to look at it")
+    assert told(connection)[0] == "stopped"
+    assert rows(connection, STREAM) == list(enumerate(messages(0, 2)))
+    assert syncd.stop() == 0
+    # An operator who knows that it is the same.
+    connection.cursor().execute("UPDATE ds_sync.stream SET gone = false WHERE name = %s", (STREAM,))
+    syncd.start()
+    wait_rows(database, messages(0, 4), syncd, STREAM)
+    assert syncd.stop() == 0
+
+
+def test_a_closed_stream_that_was_gone_is_not_taken_for_the_same(connection, database, fake, start_syncd):
+    """The other one is closed at the same offset."""
+    fake.append(messages(0, 2))
+    fake.closed = True
+    syncd = start_syncd([STREAM], server_url=fake.url, SYNCD_ON_RECREATE="new_generation", **FAST)
+    syncd.wait_for(lambda: told(connection)[0] == "closed", "to end it")
+    fake.delete()
+    syncd.wait_for(lambda: told(connection)[2], "to see it gone")
+    assert told(connection)[0] == "closed"
+    syncd.kill()
+    fake.make_anew([messages(10, 2)], closed=True)
+    syncd.start()
+    wait_rows(database, messages(0, 2) + messages(10, 2), syncd, STREAM)
+    syncd.wait_for(lambda: told(connection) == ("closed", "", False), "to end it again")
+    assert syncd.stop() == 0
+
+
+# --- start: now ---
+
+@pytest.mark.parametrize("streams", [["life/*"], [STREAM, "life/old"]], ids=["pattern", "named"])
+def test_a_route_that_starts_now_reads_all_of_what_was_made_while_nobody_ran(streams, connection, server, start):
+    server.create("life/old")
+    server.append("life/old", messages(0, 2))
+    syncd = start()
+    routes.declare(connection, "r", streams, TABLE, start="now")
+    syncd.wait_for(lambda: stream_state(connection, "life/old", "r") == "running", "to begin")
+    assert syncd.stop() == 0
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 3))
+    server.append("life/old", messages(2, 1))
+    syncd.start()
+    wait_found(connection, STREAM, messages(0, 3), syncd)
+    wait_found(connection, "life/old", messages(2, 1), syncd)
+    assert syncd.stop() == 0
+
+
+def test_a_route_that_starts_now_leaves_out_what_another_route_saw_made_before_it(connection, server, start):
+    syncd = start()
+    routes.make_table(connection, "public.later")
+    routes.declare(connection, "all", ["life/*"], TABLE)
+    syncd.wait_for(lambda: routes.state(connection, "all"), "to run the route")
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 2))
+    wait_found(connection, STREAM, messages(0, 2), syncd)
+    routes.declare(connection, "now", ["life/*"], "public.later", start="now")
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "now") == "running", "to begin")
+    server.append(STREAM, messages(2, 1))
+    wait_found(connection, STREAM, messages(0, 3), syncd)
+    wait_found(connection, STREAM, messages(2, 1), syncd, "public.later")
+    assert syncd.stop() == 0
+
+
+def test_other_changes_of_a_route_do_not_move_its_start(connection, server, start):
+    syncd = start()
+    routes.declare(connection, "r", ["life/*"], TABLE, start="now")
+    syncd.wait_for(lambda: routes.state(connection, "r") == ("running", None), "to run the route")
+    assert syncd.stop() == 0
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 2))
+    routes.declare(connection, "r", ["life/*"], TABLE, start="now", ttl="hold")
+    syncd.start()
+    wait_found(connection, STREAM, messages(0, 2), syncd)
+    assert syncd.stop() == 0
+
+
+def from_start(connection, stream):
+    cursor = connection.cursor()
+    cursor.execute("SELECT from_start FROM ds_sync.stream WHERE name = %s", (stream,))
+    return cursor.fetchone() == (True,)
+
+
+@pytest.mark.parametrize("streams", [["life/*"], [STREAM]], ids=["subscription", "named"])
+def test_that_a_stream_was_seen_coming_is_remembered_where_servers_do_not_tell(streams, connection, server, start):
+    server.create("life/old")
+    syncd = start(admin=False)
+    routes.declare(connection, "r", streams, TABLE, start="now")
+    if "*" in streams[0]:
+        syncd.wait_for(lambda: stream_state(connection, "life/old", "r") == "running", "to begin")
+        server.create(STREAM)
+    syncd.wait_for(lambda: from_start(connection, STREAM), "to note it")
+    syncd.kill()
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 3))
+    syncd.start()
+    wait_found(connection, STREAM, messages(0, 3), syncd)
+    assert syncd.stop() == 0
+
+
+# --- how much is known ---
+
+def metric(syncd, line):
+    return line in ds.http("GET", f"{syncd.url}/metrics")[2].decode().splitlines()
+
+
+def test_streams_beyond_the_limit_are_taken_in_once_there_is_room(connection, folder, server, start):
+    other = ds.DsServer(folder, name="ds-server-eu", environment={
+        "DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS": "500ms"}).wait_ready()
+    syncd = start(SYNCD_SERVERS=f"eu={other.url}", SYNCD_DIRECTORY_STREAMS_MAX="3",
+                  SYNCD_ADMIN_URLS=f"default={server.admin_url},eu={other.admin_url}")
+    for number in (1, 2):
+        other.create(f"life/{number}", body=b'{"n":1}')
+    routes.declare(connection, "there", ["life/*"], TABLE, server="eu", name_prefix="eu/")
+    for number in (1, 2):
+        wait_found(connection, f"eu/life/{number}", [{"n": 1}], syncd)
+    for number in (1, 2, 3):
+        server.create(f"life/{number}", body=b'{"n":1}')
+    routes.declare(connection, "here", ["life/*"], TABLE)
+    wait_found(connection, "life/1", [{"n": 1}], syncd)
+    syncd.wait_log("event=directory.full")
+    assert syncd.status()["fleet"]["streams_wanted"] == 3
+    assert [(found["server"], found["streams"], found["refused"]) for found in
+            syncd.status()["directory"]] == [("default", 1, 2), ("eu", 2, 0)]
+    assert metric(syncd, 'syncd_directory_streams_refused{server="default"} 2')
+    routes.remove(connection, "there")
+    for number in (1, 2, 3):
+        wait_found(connection, f"life/{number}", [{"n": 1}], syncd)
+    syncd.wait_for(lambda: metric(syncd, 'syncd_directory_streams_refused{server="default"} 0'), "to say so")
+    assert syncd.log_text().count("event=directory.full") == 1
+    assert syncd.stop() == 0
+    assert other.stop() == 0
+
+
+def test_the_status_says_how_streams_are_found(connection, folder, server, start):
+    other = ds.DsServer(folder, name="ds-server-eu").wait_ready()
+    syncd = start(SYNCD_SERVERS=f"eu={other.url},us=http://127.0.0.1:{ds.free_port()}",
+                  SYNCD_ADMIN_URLS=f"default={server.admin_url},us=http://127.0.0.1:{ds.free_port()}")
+    server.create(STREAM)
+    other.create(STREAM)
+    for name, place in (("here", "default"), ("there", "eu"), ("nowhere", "us")):
+        routes.declare(connection, name, ["life/*"], TABLE, server=place, name_prefix=f"{place}/")
+
+    def found():
+        return {each["server"]: each for each in syncd.status()["directory"]}
+    syncd.wait_for(lambda: found()["default"]["streams"] == found()["eu"]["streams"] == 1, "to find them")
+    syncd.wait_for(lambda: found()["us"]["reason"], "to fail")
+    assert [(name, each["how"]) for name, each in found().items()] == [
+        ("default", "listing"), ("eu", "subscription"), ("us", "listing")]
+    for name in ("default", "eu"):
+        assert found()[name]["looked_at"] is not None and found()[name]["reason"] == ""
+        assert metric(syncd, f'syncd_directory_ok{{server="{name}"}} 1')
+        assert metric(syncd, f'syncd_directory_streams{{server="{name}"}} 1')
+    assert found()["us"]["looked_at"] is None
+    assert metric(syncd, 'syncd_directory_ok{server="us"} 0')
+    assert metric(syncd, 'syncd_directory_looked_at_seconds{server="us"} 0')
+    routes.remove(connection, "there")
+    syncd.wait_for(lambda: found()["eu"]["how"] == "names" and found()["eu"]["streams"] == 0, "to let go")
+    assert syncd.stop() == 0
+    assert other.stop() == 0
