@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 
+#define CA_CACHE_S            5L /* a crowd of connections reads the file once */
 #define HEADER_LINE_BYTES_MAX (SECRET_FILE_BYTES_MAX + 64)
 
 /* ---- the end ---- */
@@ -416,6 +417,10 @@ set_fixed_options(HttpTransfer *transfer)
     /* Ending a transfer must not wait for a resolver thread that hangs. */
     (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_USERAGENT, client->user_agent);
+    if (client->ca_file != NULL) {
+        /* Else some builds of libcurl go on with what was in the file a day ago. */
+        (void)curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+    }
     /* Of all: a connection may serve a short request first, and a long one then. */
     (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_client_on_close_socket);
     (void)curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client);

@@ -73,6 +73,18 @@ def test_a_client_certificate_that_is_renewed_in_its_file_is_used_without_a_rest
     wait_rows_when_migrated(database, messages(0, 3), syncd)
 
 
+def test_a_ca_that_is_renewed_in_its_file_is_trusted_without_a_restart(stand, folder, database, start_syncd):
+    ca = folder / "ca.pem"
+    shutil.copy(stand.other.cert, ca)
+    stand.server.create(STREAM)
+    stand.server.append(STREAM, messages(0, 3))
+    syncd = start_syncd([STREAM], server_url=stand.server.url, wait=False,
+                        **stand.settings(stand.ours.sign("syncd"), ca=ca))
+    syncd.wait_log("event=source.refused")
+    shutil.copy(stand.ours.cert, ca)
+    wait_rows_when_migrated(database, messages(0, 3), syncd)
+
+
 def wait_rows_when_migrated(database, expected, syncd):
     syncd.wait_ready()
     wait_rows(database, expected, syncd, STREAM)
