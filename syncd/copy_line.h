@@ -18,6 +18,21 @@ typedef struct RowPlace {
     Str offset;
 } RowPlace;
 
+/* The columns around seq as COPY reads them, for all rows that share them. */
+typedef struct CopyPlace {
+    Buf text;
+    size_t head_len;
+} CopyPlace;
+
+#define COPY_PLACE_BYTES_MAX                                                                       \
+    4096 /* name and offset are bounded, and no byte becomes more than two */
+
+DS_MUST_CHECK bool copy_place_init(CopyPlace *copy_place, const RowPlace *place, Error *err);
+void copy_place_done(CopyPlace *copy_place);
+
 /* The item is a message that passed sink_judge, or a chunk.  scratch is overwritten. */
+DS_MUST_CHECK bool copy_line_at(Buf *out, const Sink *sink, const CopyPlace *copy_place,
+                                int64_t seq, const SinkItem *item, Buf *scratch, Error *err);
+/* As above, for one row. */
 DS_MUST_CHECK bool copy_line(Buf *out, const Sink *sink, const RowPlace *place,
                              const SinkItem *item, Buf *scratch, Error *err);

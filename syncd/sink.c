@@ -501,10 +501,6 @@ sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch, 
         *out = text->text;
         return true;
     }
-    if (memchr(text->text.ptr, '\\', text->text.len) == NULL) {
-        *out = str_slice(text->text, 1, text->text.len - 1); /* most have no escape */
-        return true;
-    }
     buf_reset(scratch);
     if (!json_unescape(text->text, scratch, err)) {
         if (err->code == ERR_INPUT) {

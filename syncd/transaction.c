@@ -292,17 +292,14 @@ encode_copy_row(Transaction *transaction, const Part *part, Error *err)
 {
     Buf *copy = &transaction->copy[transaction->copy_now];
     const PartCursor *at = &transaction->next_item;
-    RowPlace place = {
-        .stream_name = str_c(part->lane->row_name),
-        .generation = part->lane->checkpoint.generation,
-        .seq = at->seq,
-        .offset = str_c(at->unit->start.offset),
-    };
+    RowPlace place = {.generation = part->lane->checkpoint.generation, .seq = at->seq};
     Str line;
 
     if (unit_prepared_line(at->unit, at->item, &place, &line)) {
         return buf_append(copy, line, err);
     }
+    place.stream_name = str_c(part->lane->row_name);
+    place.offset = str_c(at->unit->start.offset);
     SinkItem item = unit_item_view(at->unit, at->item);
     return copy_line(copy, transaction->sink, &place, &item, &transaction->scratch, err);
 }

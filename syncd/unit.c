@@ -305,10 +305,13 @@ unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed)
 static bool
 prepare_lines(Unit *unit, const Sink *sink, const RowPlace *first, Error *err)
 {
-    RowPlace place = *first;
+    CopyPlace place;
     Buf scratch;
     bool ok = true;
 
+    if (!copy_place_init(&place, first, err)) {
+        return false;
+    }
     buf_init(&scratch, UNIT_LINES_BYTES_MAX);
     for (size_t i = 0; i < unit->count && ok; i++) {
         SinkItem item = unit_item_view(unit, i);
@@ -316,13 +319,14 @@ prepare_lines(Unit *unit, const Sink *sink, const RowPlace *first, Error *err)
 
         unit->items[i].line_at = (uint32_t)line_at;
         if (unit->items[i].poison == POISON_NONE &&
-            !copy_line(&unit->lines, sink, &place, &item, &scratch, err)) {
+            !copy_line_at(&unit->lines, sink, &place, first->seq + (int64_t)i, &item, &scratch,
+                          err)) {
             ok = err->code == ERR_INPUT; /* its fault is found again, where it can be noted */
             buf_truncate(&unit->lines, line_at);
         }
-        place.seq++;
     }
     buf_done(&scratch);
+    copy_place_done(&place);
     return ok;
 }
 

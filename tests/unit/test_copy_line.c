@@ -9,6 +9,7 @@ static const RowPlace place = {
 static void
 expect_event(const char *message, const char *expected)
 {
+    CopyPlace shared;
     Buf out;
     Buf scratch;
     Error err = {0};
@@ -19,6 +20,12 @@ expect_event(const char *message, const char *expected)
                         &scratch, &err),
               "%s", err.text);
     cr_expect_str_eq(buf_cstr(&out), expected);
+    buf_reset(&out);
+    cr_assert(copy_place_init(&shared, &place, &err));
+    cr_assert(copy_line_at(&out, sink_default_events(), &shared, place.seq,
+                           &(SinkItem){.text = str_c(message)}, &scratch, &err));
+    cr_expect_str_eq(buf_cstr(&out), expected, "of a place that rows share");
+    copy_place_done(&shared);
     buf_done(&out);
     buf_done(&scratch);
 }
