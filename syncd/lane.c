@@ -125,10 +125,10 @@ unit_position(const Unit *unit, size_t items, Position *out)
 
 /* The next message of a part is a dead letter; false: it may not be. */
 static bool
-part_allows_letter(const Part *part, PoisonWindow *window, size_t items_before)
+part_allows_letter(const Part *part, PoisonTally *tally)
 {
     return part->lane->sink->on_error == ROUTE_ERROR_DEAD_LETTER &&
-           poison_window_add(window, part->lane->items_done + (int64_t)items_before);
+           poison_tally_letter(tally, POISON_LETTERS_MAX);
 }
 
 /* Takes items of one unit while there is room.  False when something stopped it before the end. */
@@ -145,11 +145,13 @@ part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *lim
             return false;
         }
         if (unit->items[i].poison != POISON_NONE) {
-            if (!part_allows_letter(part, &part->window, part->items)) {
+            if (!part_allows_letter(part, &part->tally)) {
                 part->blocked = true;
                 return false;
             }
             part->letters++;
+        } else {
+            poison_tally_rows(&part->tally, 1);
         }
         part->items++;
         part->items_rest = i + 1;
@@ -167,10 +169,8 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
     const Unit *last = NULL; /* the unit that part->items_rest belongs to */
     const Unit *unit;
 
-    *out = (Part){.lane = lane,
-                  .end = lane->checkpoint.position,
-                  .items_rest = first,
-                  .window = lane->window};
+    *out = (Part){
+        .lane = lane, .end = lane->checkpoint.position, .items_rest = first, .tally = lane->tally};
     if (lane_is_empty(lane) || limits->rows_max == 0) {
         return false;
     }
@@ -209,8 +209,7 @@ part_committed(const Part *part)
         lane_pop(lane);
     }
     lane->head_items = part->items_rest;
-    lane->items_done += (int64_t)part->items;
-    lane->window = part->window;
+    lane->tally = part->tally;
     lane->checkpoint.position = part->end;
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
@@ -248,15 +247,16 @@ part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Error *e
 bool
 part_recount(Part *part)
 {
-    PoisonWindow window = part->lane->window;
+    PoisonTally tally = part->lane->tally;
 
     for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
-        if (at.unit->items[at.item].poison != POISON_NONE &&
-            !part_allows_letter(part, &window, part->items - at.left)) {
+        if (at.unit->items[at.item].poison == POISON_NONE) {
+            poison_tally_rows(&tally, 1);
+        } else if (!part_allows_letter(part, &tally)) {
             return false;
         }
     }
-    part->window = window;
+    part->tally = tally;
     return true;
 }
 
@@ -278,9 +278,9 @@ lane_blocked(const Lane *lane, Error *out)
     } else {
         (void)error_set(
             out, ERR_LIMIT,
-            "more than %d of %d messages are dead letters, so the table or the route is "
+            "there are %d dead letters more than %d for each row, so the table or the route is "
             "at fault; nothing from seq %lld on is loaded, which was refused, too: %s",
-            POISON_LETTERS_MAX, POISON_WINDOW_MESSAGES, (long long)seq, message);
+            POISON_LETTERS_MAX, POISON_ROW_REDEEMS, (long long)seq, message);
     }
     (void)strlcpy(out->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(out->sqlstate));
 }

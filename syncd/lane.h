@@ -73,9 +73,8 @@ typedef struct Lane {
     size_t units_bytes;
     int64_t units_seq;                      /* behind the last unit */
     size_t head_items;                      /* items of the first unit that are committed */
-    int64_t items_done;                     /* all that were ever committed */
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
-    PoisonWindow window;                    /* as of the last commit */
+    PoisonTally tally;                      /* as of the last commit */
     size_t narrow;     /* at most so many items in its next part, after trouble; 0: any number */
     unsigned clashes;  /* rows that were there already, since the last commit */
     unsigned failures; /* unknown errors since the last commit */
@@ -109,10 +108,10 @@ typedef struct Part {
     size_t items;   /* rows and dead letters */
     size_t letters; /* dead letters among them */
     size_t bytes;
-    size_t units_whole;  /* units that are done with it */
-    size_t items_rest;   /* of the unit behind those, items that are done */
-    bool blocked;        /* cut before a message that may not become a dead letter */
-    PoisonWindow window; /* with its letters */
+    size_t units_whole; /* units that are done with it */
+    size_t items_rest;  /* of the unit behind those, items that are done */
+    bool blocked;       /* cut before a message that may not become a dead letter */
+    PoisonTally tally;  /* with its items */
 } Part;
 
 /* False when there is nothing to write; then only blocked may be set, and lane_blocked says why. */

@@ -56,36 +56,20 @@ poison_judge(unsigned json_traits)
     return POISON_NONE;
 }
 
-static void
-window_clear(PoisonWindow *window, int64_t number)
-{
-    uint64_t at = (uint64_t)number % POISON_WINDOW_MESSAGES;
-
-    window->bits[at / 64] &= ~(UINT64_C(1) << (at % 64));
-}
-
 bool
-poison_window_add(PoisonWindow *window, int64_t number)
+poison_tally_letter(PoisonTally *tally, int64_t letters_max)
 {
-    uint64_t at = (uint64_t)number % POISON_WINDOW_MESSAGES;
-    int count = 0;
-
-    DS_ASSERT(number >= window->newest);
-    if (number - window->newest >= POISON_WINDOW_MESSAGES) {
-        *window = (PoisonWindow){.newest = number};
-    }
-    while (window->newest < number) {
-        window_clear(window, ++window->newest);
-    }
-    window->bits[at / 64] |= UINT64_C(1) << (at % 64);
-    for (size_t i = 0; i < DS_COUNT(window->bits); i++) {
-        count += __builtin_popcountll(window->bits[i]);
-    }
-    if (count > POISON_LETTERS_MAX) {
-        window_clear(window, number);
+    if (tally->weight >= letters_max) {
         return false;
     }
+    tally->weight++;
     return true;
+}
+
+void
+poison_tally_rows(PoisonTally *tally, int64_t rows)
+{
+    tally->weight -= DS_MIN(rows * POISON_ROW_REDEEMS, tally->weight);
 }
 
 /* "COPY table, line N" with ',' or ':' or the end behind the number. */

@@ -33,20 +33,21 @@ const char *poison_message(PoisonReason reason);
 /* Of what the scanner saw and the payload's type cannot hold. */
 PoisonReason poison_judge(unsigned json_traits);
 
-/* A stream may have this many dead letters (three quarters) among so many messages in a row, and
- * no more: what refuses nearly all of them is the table or the route, not the messages. */
-#define POISON_LETTERS_MAX     192
-#define POISON_WINDOW_MESSAGES 256
+/* What refuses nearly all messages is the table or the route, not the messages.  Each dead letter
+ * weighs one and each row takes three away, down to nothing: a run of bad messages as long as the
+ * limit passes, and three of four may be bad for ever, but no table makes more letters than this
+ * while it takes hardly a row. */
+#define POISON_LETTERS_MAX 3000 /* of a stream */
+#define POISON_ROW_REDEEMS 3
 
-/* Zeroed at first.  Which of the newest messages are dead letters. */
-typedef struct PoisonWindow {
-    int64_t newest;
-    uint64_t bits[POISON_WINDOW_MESSAGES / 64]; /* by number modulo POISON_WINDOW_MESSAGES */
-} PoisonWindow;
+/* Zeroed at first. */
+typedef struct PoisonTally {
+    int64_t weight;
+} PoisonTally;
 
-/* A message becomes a dead letter; numbers count messages and only rise.  False when it would be
- * one too many; then nothing is remembered. */
-DS_MUST_CHECK bool poison_window_add(PoisonWindow *window, int64_t number);
+/* False when the letter is one too many; then it is not counted. */
+DS_MUST_CHECK bool poison_tally_letter(PoisonTally *tally, int64_t letters_max);
+void poison_tally_rows(PoisonTally *tally, int64_t rows);
 
 /* The line that COPY was at, from an error's CONTEXT ("COPY t, line 3, column c: ..."), first = 1.
  * False when there is none, or it is in another language. */

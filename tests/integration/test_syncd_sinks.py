@@ -290,13 +290,13 @@ def test_a_check_that_refuses_everything_stops_its_route_and_no_other(connection
     apply(of_type("jsonb"), of_type("text"))
     connection.cursor().execute("ALTER TABLE public.as_jsonb ADD CONSTRAINT nothing CHECK (seq < 0)")
     server.create(STREAM)
-    server.append(STREAM, list(range(1000)))
+    server.append(STREAM, list(range(4000)))
     syncd = start()
     reason = wait_failed(connection, syncd, "jsonb")
     assert "dead letters" in reason and "the table or the route is at fault" in reason and '"nothing"' in reason
-    assert len(letters(connection, "jsonb")) == 192
-    wait_position(connection, syncd, 1000, "text")
-    assert len(as_bytes(connection, "text")) == 1000
+    assert len(letters(connection, "jsonb")) == 3000
+    wait_position(connection, syncd, 4000, "text")
+    assert len(as_bytes(connection, "text")) == 4000
     assert syncd.stop() == 0
 
 

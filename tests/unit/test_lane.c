@@ -5,6 +5,7 @@
 
 static const UnitLimits unit_limits = {.bytes_max = 8u << 20, .message_bytes_max = 1000};
 static const PartLimits plenty = {.rows_max = 1000, .bytes_max = 1u << 20};
+static const PartLimits wide = {.rows_max = 5000, .bytes_max = 1u << 20};
 
 static void
 make_lane(Lane *lane)
@@ -228,13 +229,13 @@ Test(lane, a_part_ends_before_the_dead_letter_that_is_one_too_many)
     }
     cr_assert(buf_append(&event, STR(",2]\0"), &err));
     push(&lane, "o0", buf_cstr(&event), "o1");
-    cr_assert(part_compose(&lane, &plenty, &part));
+    cr_assert(part_compose(&lane, &wide, &part));
     cr_expect(part.blocked);
     cr_expect_eq(part.items, 1 + POISON_LETTERS_MAX);
     cr_expect_eq(part.letters, POISON_LETTERS_MAX);
     cr_expect_eq(part.end.skip, 1 + POISON_LETTERS_MAX);
     part_committed(&part);
-    cr_expect_not(part_compose(&lane, &plenty, &part));
+    cr_expect_not(part_compose(&lane, &wide, &part));
     cr_expect(part.blocked);
     buf_done(&event);
     lane_done(&lane);
@@ -316,21 +317,22 @@ Test(lane, too_many_refused_rows_cut_the_part_and_then_block_the_lane)
     Part part;
 
     make_lane(&lane);
-    push_numbers(&lane, 300);
-    cr_assert(part_compose(&lane, &plenty, &part));
-    for (size_t i = 0; i < 300; i++) {
+    push_numbers(&lane, POISON_LETTERS_MAX + 8);
+    cr_assert(part_compose(&lane, &wide, &part));
+    for (size_t i = 0; i < POISON_LETTERS_MAX + 8; i++) {
         part_mark_fault(&part, STAILQ_FIRST(&lane.units), i, 100 + (int64_t)i, &why);
     }
     cr_expect_not(part_recount(&part));
-    cr_assert(part_compose(&lane, &plenty, &part));
+    cr_assert(part_compose(&lane, &wide, &part));
     cr_expect_eq(part.items, POISON_LETTERS_MAX);
     cr_expect_eq(part.letters, POISON_LETTERS_MAX);
     part_committed(&part);
-    cr_assert_not(part_compose(&lane, &plenty, &part));
+    cr_assert_not(part_compose(&lane, &wide, &part));
     cr_assert(part.blocked);
     lane_blocked(&lane, &reason);
     cr_expect_str_eq(reason.sqlstate, "23514");
-    cr_expect_not_null(strstr(reason.text, "nothing from seq 292 on is loaded"), "%s", reason.text);
+    cr_expect_not_null(strstr(reason.text, "nothing from seq 3100 on is loaded"), "%s",
+                       reason.text);
     cr_expect_not_null(strstr(reason.text, "a check"), "%s", reason.text);
     lane_done(&lane);
 }

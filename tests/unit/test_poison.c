@@ -24,19 +24,20 @@ Test(poison, every_reason_has_a_word_of_its_own)
     }
 }
 
-/* How many of `count` messages become dead letters before it is too much, if every one with a
- * number that is a multiple of `every` should. */
+/* How many of `count` messages become dead letters before it is too much, if all but every
+ * `good`th are bad. */
 static int64_t
-letters_until_full(PoisonWindow *window, int64_t first, int64_t count, int64_t every)
+letters_until_full(PoisonTally *tally, int64_t count, int64_t good)
 {
     int64_t letters = 0;
 
-    for (int64_t number = first; number < first + count; number++) {
-        if (number % every == 0) {
-            if (!poison_window_add(window, number)) {
-                break;
-            }
+    for (int64_t number = 1; number <= count; number++) {
+        if (number % good == 0) {
+            poison_tally_rows(tally, 1);
+        } else if (poison_tally_letter(tally, POISON_LETTERS_MAX)) {
             letters++;
+        } else {
+            break;
         }
     }
     return letters;
@@ -44,53 +45,51 @@ letters_until_full(PoisonWindow *window, int64_t first, int64_t count, int64_t e
 
 Test(poison, a_stream_of_nothing_but_letters_ends_at_the_limit)
 {
-    static const int64_t firsts[] = {0, 1, 255, 256, 1000000007};
+    PoisonTally tally = {0};
 
-    for (size_t i = 0; i < DS_COUNT(firsts); i++) {
-        PoisonWindow window = {0};
-
-        cr_expect_eq(letters_until_full(&window, firsts[i], 100000, 1), POISON_LETTERS_MAX);
-    }
+    poison_tally_rows(&tally, 1000000); /* what was good long ago is no credit */
+    cr_expect_eq(letters_until_full(&tally, 100000, INT64_MAX), POISON_LETTERS_MAX);
+    cr_expect_not(poison_tally_letter(&tally, POISON_LETTERS_MAX));
 }
 
 Test(poison, every_other_message_may_be_a_letter_for_ever)
 {
-    PoisonWindow window = {0};
+    PoisonTally tally = {0};
 
-    cr_expect_eq(letters_until_full(&window, 0, 100000, 2), 50000);
+    cr_expect_eq(letters_until_full(&tally, 100000, 2), 50000);
 }
 
-Test(poison, three_of_four_messages_may_be_letters_and_no_more)
+Test(poison, three_of_four_messages_may_be_letters_and_four_of_five_may_not)
 {
-    PoisonWindow window = {0};
-    int64_t number = 0;
+    PoisonTally three = {0};
+    PoisonTally four = {0};
 
-    for (; number < 100000; number++) {
-        cr_assert(number % 4 == 3 || poison_window_add(&window, number), "%lld", (long long)number);
+    cr_expect_eq(letters_until_full(&three, 100000, 4), 75000);
+    cr_expect_lt(letters_until_full(&four, 100000, 5), 80000);
+}
+
+Test(poison, half_of_5000_messages_may_be_letters_wherever_they_are)
+{
+    for (int64_t first = 0; first <= 2500; first += 500) {
+        PoisonTally tally = {0};
+
+        poison_tally_rows(&tally, first);
+        cr_expect_eq(letters_until_full(&tally, 2500, INT64_MAX), 2500);
+        poison_tally_rows(&tally, 2500 - first);
     }
-    cr_assert(poison_window_add(&window, number++));
-    cr_assert(poison_window_add(&window, number++));
-    cr_assert(poison_window_add(&window, number++));
-    cr_expect_not(poison_window_add(&window, number), "four in a row are one too many");
 }
 
-Test(poison, a_letter_too_many_is_not_remembered)
+Test(poison, a_letter_too_many_is_not_counted)
 {
-    PoisonWindow window = {0};
+    PoisonTally tally = {0};
 
-    cr_assert_eq(letters_until_full(&window, 0, 1000, 1), POISON_LETTERS_MAX);
-    cr_expect_not(poison_window_add(&window, POISON_LETTERS_MAX));
-    cr_expect(poison_window_add(&window, POISON_WINDOW_MESSAGES), "the first one is gone by then");
-    cr_expect(poison_window_add(&window, POISON_WINDOW_MESSAGES + 1));
-}
-
-Test(poison, letters_of_long_ago_do_not_count)
-{
-    PoisonWindow window = {0};
-
-    cr_assert_eq(letters_until_full(&window, 0, POISON_LETTERS_MAX, 1), POISON_LETTERS_MAX);
-    cr_expect_eq(letters_until_full(&window, POISON_LETTERS_MAX + POISON_WINDOW_MESSAGES, 1000, 1),
-                 POISON_LETTERS_MAX);
+    cr_assert_eq(letters_until_full(&tally, 5000, INT64_MAX), POISON_LETTERS_MAX);
+    cr_expect_not(poison_tally_letter(&tally, POISON_LETTERS_MAX));
+    poison_tally_rows(&tally, 1);
+    for (int i = 0; i < POISON_ROW_REDEEMS; i++) {
+        cr_expect(poison_tally_letter(&tally, POISON_LETTERS_MAX));
+    }
+    cr_expect_not(poison_tally_letter(&tally, POISON_LETTERS_MAX));
 }
 
 Test(poison, the_line_of_copy_is_read_wherever_it_stands_in_the_context)
