@@ -12,6 +12,7 @@ struct Discovery {
     RouteCatalog *catalog;
     Directory *directory;
     Again *again;
+    bool begun;
 };
 
 static void
@@ -20,6 +21,10 @@ discovery_on_routes(void *arg, Route *const *routes, size_t count)
     Discovery *discovery = arg;
 
     directory_set_routes(discovery->directory, routes, count);
+    if (!discovery->begun) {
+        discovery->begun = true;
+        supervisor_start(discovery->supervisor);
+    }
 }
 
 static void

@@ -12,7 +12,8 @@ typedef struct Discovery Discovery;
 
 /* The supervisor's servers and its connection are used; it outlives this. */
 Discovery *discovery_new(Loop *loop, const SyncdConfig *config, Supervisor *supervisor);
-void discovery_free(Discovery *discovery);  /* accepts NULL; what is wanted stays so */
-void discovery_start(Discovery *discovery); /* the schema is there */
+void discovery_free(Discovery *discovery); /* accepts NULL; what is wanted stays so */
+/* The schema is there.  The supervisor is started once the routes are known. */
+void discovery_start(Discovery *discovery);
 
 const Directory *discovery_directory(const Discovery *discovery);

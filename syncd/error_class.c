@@ -61,8 +61,8 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .next = "tries again until the schema is there: run dsctl db migrate, and grant "
                     "ds_sync_writer to this role",
             .meaning = "A table, a column or a right is missing, or something is not supported.",
-            .happens = "The stream is `failed`. If it is a table of ds_sync itself, syncd tries "
-                       "again without end.",
+            .happens = "The route is held (`route.failed`) and tried again every 10 s. If it is a "
+                       "table of ds_sync itself, syncd tries again without end.",
         },
     [ERROR_CLASS_POSTGRES_REFUSED] =
         {

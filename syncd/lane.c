@@ -33,10 +33,47 @@ void
 lane_done(Lane *lane)
 {
     lane_clear(lane);
+    if (lane->hold != NULL) {
+        lane->hold->streams--;
+        lane->hold->blocked -= lane->is_blocked;
+    }
     buf_done(&lane->reason);
     buf_done(&lane->content_type);
     sink_unref(lane->sink);
     free(lane->row_name);
+}
+
+void
+lane_join(Lane *lane, RouteHold *hold)
+{
+    lane->hold = hold;
+    hold->streams++;
+}
+
+void
+lane_block(Lane *lane)
+{
+    RouteHold *hold = lane->hold;
+    Error refused;
+    Error why;
+
+    if (hold == NULL || lane->sink->on_error != ROUTE_ERROR_DEAD_LETTER) {
+        return;
+    }
+    hold->blocked += !lane->is_blocked;
+    lane->is_blocked = true;
+    if (hold->blocked == hold->streams) {
+        lane_letter_cause(lane, STAILQ_FIRST(&lane->units), lane->head_items,
+                          lane->checkpoint.next_seq, &refused);
+        route_hold_explain(&refused, &why);
+        route_hold(hold, ROUTE_HOLD_STOP, &why);
+    }
+}
+
+bool
+lane_is_held(const Lane *lane)
+{
+    return lane->hold != NULL && lane->hold->kind != ROUTE_HOLD_NONE;
 }
 
 void
@@ -261,28 +298,36 @@ part_recount(Part *part)
 }
 
 void
-lane_blocked(const Lane *lane, Error *out)
+lane_letter_cause(const Lane *lane, const Unit *unit, size_t item, int64_t seq, Error *out)
 {
-    const Unit *unit = STAILQ_FIRST(&lane->units);
-    int64_t seq = lane->checkpoint.next_seq;
-    PoisonReason reason = (PoisonReason)unit->items[lane->head_items].poison;
+    PoisonReason reason = (PoisonReason)unit->items[item].poison;
     const RowFault *fault = lane_find_fault(lane, seq);
     const char *sqlstate = fault != NULL ? fault->sqlstate : poison_sqlstate(reason);
-    const char *message = fault != NULL ? fault->message : poison_message(reason);
 
+    (void)error_set(out, ERR_INPUT, "%s", fault != NULL ? fault->message : poison_message(reason));
+    (void)strlcpy(out->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(out->sqlstate));
+}
+
+void
+lane_blocked(const Lane *lane, Error *out)
+{
+    int64_t seq = lane->checkpoint.next_seq;
+    Error cause;
+
+    lane_letter_cause(lane, STAILQ_FIRST(&lane->units), lane->head_items, seq, &cause);
     if (lane->sink->on_error == ROUTE_ERROR_STOP) {
         (void)error_set(out, ERR_INPUT,
                         "the message of seq %lld cannot be loaded, and the route's on_error is "
                         "stop: %s",
-                        (long long)seq, message);
+                        (long long)seq, cause.text);
     } else {
         (void)error_set(
             out, ERR_LIMIT,
             "there are %d dead letters more than %d for each row, so the table or the route is "
             "at fault; nothing from seq %lld on is loaded, which was refused, too: %s",
-            POISON_LETTERS_MAX, POISON_ROW_REDEEMS, (long long)seq, message);
+            POISON_LETTERS_MAX, POISON_ROW_REDEEMS, (long long)seq, cause.text);
     }
-    (void)strlcpy(out->sqlstate, sqlstate != NULL ? sqlstate : "", sizeof(out->sqlstate));
+    (void)strlcpy(out->sqlstate, cause.sqlstate, sizeof(out->sqlstate));
 }
 
 const RowFault *

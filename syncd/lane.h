@@ -10,6 +10,7 @@
 #pragma once
 
 #include "syncd/checkpoint.h"
+#include "syncd/route_hold.h"
 #include "syncd/unit.h"
 
 typedef STAILQ_HEAD(UnitQueue, Unit) UnitQueue;
@@ -27,6 +28,7 @@ typedef enum LaneTrouble {
     LANE_FENCED,  /* another epoch owns the stream */
     LANE_MOVED,   /* own epoch, but Postgres stands elsewhere: load again */
     LANE_REFUSED, /* only somebody who acts can mend it: *err says what */
+    LANE_HELD,    /* its route is held: *err says why */
     LANE_DELAYED, /* unknown trouble with this stream alone: try again later, not forever */
 } LaneTrouble;
 
@@ -56,6 +58,8 @@ typedef struct Lane {
     Str source;          /* name of the server */
     Str owner;           /* this instance */
     Str route;           /* the name of what it is loaded by */
+    RouteHold *hold;     /* of its route; NULL: there is none */
+    bool is_blocked;     /* and counted as such in it */
     int64_t lease_epoch; /* of its work partition: what it loads with */
     Checkpoint checkpoint;
     bool from_start; /* it came into being under its route; stored, once it is true */
@@ -84,6 +88,11 @@ typedef struct Lane {
 void lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink,
                const LaneCallbacks *callbacks, void *arg);
 void lane_done(Lane *lane);
+/* It shares what all streams of its route do; the hold outlives the lane. */
+void lane_join(Lane *lane, RouteHold *hold);
+/* Its first message may be no letter: its route is held, if that is true of all lanes of it. */
+void lane_block(Lane *lane);
+bool lane_is_held(const Lane *lane);
 
 /* Steals the unit, which must be of a kind that the sink takes, and marks what the sink cannot
  * hold. One that has to wait is prepared for COPY meanwhile: its messages have their numbers
@@ -125,6 +134,8 @@ void part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Err
 /* Counts the letters of a part anew, after faults were marked.  False: it must be composed again,
  * since it now holds one that may not become a dead letter. */
 bool part_recount(Part *part);
+/* Why the item with that seq is a dead letter. */
+void lane_letter_cause(const Lane *lane, const Unit *unit, size_t item, int64_t seq, Error *out);
 /* Why its first message blocks the lane. */
 void lane_blocked(const Lane *lane, Error *out);
 const RowFault *lane_find_fault(const Lane *lane, int64_t seq); /* NULL when none */

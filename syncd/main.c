@@ -126,7 +126,6 @@ program_on_startup(void *arg, const StartupResult *result)
         return;
     }
     discovery_start(program->discovery);
-    supervisor_start(program->supervisor);
 }
 
 static void

@@ -3,12 +3,14 @@
  * syncd/route.h -- a route as this instance runs it: what was declared, where its streams are, and
  * what its rows look like.
  *
- * Immutable and counted: the catalogue holds one reference, each plan made of it another, so that a
- * session goes on with what it began with until it is told otherwise.  One thread.
+ * Counted, and immutable but for its hold: the catalogue holds one reference, each plan made of it
+ * another, so that a session goes on with what it began with until it is told otherwise.  One
+ * thread.
  */
 #pragma once
 
 #include "common/route_spec.h"
+#include "syncd/route_hold.h"
 #include "syncd/servers.h"
 #include "syncd/sink.h"
 
@@ -19,6 +21,7 @@ typedef struct Route {
     RouteSpec spec;
     Sink *sink;
     const Server *server;
+    RouteHold hold;
 } Route;
 
 /* Steals the spec, leaving a zeroed one, and the reference to the sink. */

@@ -24,8 +24,10 @@ typedef struct CatalogRow {
     int64_t version;
     int64_t applied_ms;
     bool paused;
+    bool stopped;   /* by an instance: until somebody acts */
+    bool stop_told; /* Postgres knows */
     RouteSpec spec; /* until it became the route's */
-    Route *route;   /* NULL: paused, or failed */
+    Route *route;   /* NULL: paused, stopped or failed */
     char reason[REASON_BYTES];
 } CatalogRow;
 
@@ -39,6 +41,12 @@ struct RouteCatalog {
     int64_t asked;    /* the one being read */
     int64_t asked_ms; /* when the rows were asked for, wall */
     int64_t recheck_ms;
+    CatalogRow
+        built_in; /* its route is the configuration's while it runs; no name: there is none */
+    int64_t built_in_ms;   /* held: tried again then */
+    bool built_in_stopped; /* as just read */
+    char built_in_why[REASON_BYTES];
+    bool told;       /* the routes, at least once */
     bool unreported; /* what runs is not in ds_sync.route_state yet */
     CatalogRow *rows;
     size_t row_count;
@@ -91,14 +99,15 @@ catalog_tell(RouteCatalog *catalog)
     Route **routes = mem_array(catalog->row_count + 1, sizeof(Route *));
     size_t count = 0;
 
-    if (catalog->config.built_in != NULL) {
-        routes[count++] = catalog->config.built_in;
+    if (catalog->built_in.route != NULL) {
+        routes[count++] = catalog->built_in.route;
     }
     for (size_t i = 0; i < catalog->row_count; i++) {
         if (catalog->rows[i].route != NULL) {
             routes[count++] = catalog->rows[i].route;
         }
     }
+    catalog->told = true;
     catalog->fn(catalog->arg, routes, count);
     free(routes);
 }
@@ -117,20 +126,28 @@ row_find(const CatalogRow *rows, size_t count, const char *name)
 static const char *
 row_state(const CatalogRow *row)
 {
-    return row->route != NULL ? "running" : row->paused ? "paused" : "failed";
+    return row->route != NULL ? "running"
+           : row->paused      ? "paused"
+           : row->stopped     ? "stopped"
+                              : "failed";
 }
 
 static bool
 row_is_same(const CatalogRow *row, const CatalogRow *other)
 {
     return other != NULL && row->route == other->route && row->version == other->version &&
-           row->paused == other->paused && strcmp(row->reason, other->reason) == 0;
+           row->paused == other->paused && row->stopped == other->stopped &&
+           strcmp(row->reason, other->reason) == 0;
 }
 
 static void
 catalog_log(const CatalogRow *row)
 {
-    if (row->route == NULL && !row->paused) {
+    if (row->route == NULL && row->stopped && !row->paused) {
+        log_error(&scope, EVENT_ROUTE_STOPPED,
+                  LOG_FIELDS(log_str("route", str_c(row->name)), log_i64("version", row->version)),
+                  "%s", row->reason);
+    } else if (row->route == NULL && !row->paused) {
         log_error(&scope, EVENT_ROUTE_FAILED,
                   LOG_FIELDS(log_str("route", str_c(row->name)), log_i64("version", row->version)),
                   "%s; other routes go on, and this one is tried again", row->reason);
@@ -173,6 +190,7 @@ catalog_report(RouteCatalog *catalog)
     const char *params[5] = {catalog->config.instance};
     Buf arrays[4];
     Error err;
+    bool is_first = true;
     bool ok = true;
 
     for (size_t i = 0; i < DS_COUNT(arrays); i++) {
@@ -180,7 +198,13 @@ catalog_report(RouteCatalog *catalog)
         ok = ok && buf_append_char(&arrays[i], '{', &err);
     }
     for (size_t i = 0; ok && i < catalog->row_count; i++) {
-        ok = report_append(&catalog->rows[i], i == 0, arrays, &err);
+        const CatalogRow *row = &catalog->rows[i];
+
+        /* Said once, when it was stopped: somebody may have ended that meanwhile. */
+        if (row->paused || !row->stopped) {
+            ok = report_append(row, is_first, arrays, &err);
+            is_first = false;
+        }
     }
     for (size_t i = 0; i < DS_COUNT(arrays); i++) {
         ok = ok && buf_append_char(&arrays[i], '}', &err);
@@ -195,6 +219,149 @@ catalog_report(RouteCatalog *catalog)
     }
 }
 
+/* --- routes that writers hold --- */
+
+/* For people: may be cut. */
+static void
+reason_set(char reason[REASON_BYTES], Str text)
+{
+    size_t length = DS_MIN(text.len, (size_t)REASON_BYTES - 1);
+
+    memcpy(reason, text.ptr, length);
+    reason[length] = '\0';
+    while (!str_is_utf8(str_c(reason))) {
+        reason[--length] = '\0'; /* cut inside a character */
+    }
+}
+
+static void
+row_fail(CatalogRow *row, const Error *err)
+{
+    reason_set(row->reason, str_c(err->text));
+}
+
+/* It is not written any more; now it ends.  False: it is not held. */
+static bool
+row_take_hold(CatalogRow *row)
+{
+    Error why;
+
+    if (row->route == NULL || row->route->hold.kind == ROUTE_HOLD_NONE) {
+        return false;
+    }
+    why = row->route->hold.why;
+    if (why.sqlstate[0] != '\0') {
+        (void)error_wrap(&why, "%s", why.sqlstate);
+    }
+    row_fail(row, &why);
+    row->stopped = row->route->hold.kind == ROUTE_HOLD_STOP;
+    row->stop_told = false;
+    route_unref(row->route);
+    row->route = NULL;
+    catalog_log(row);
+    return true;
+}
+
+/* Whether some row was held. */
+static bool
+catalog_take_holds(RouteCatalog *catalog)
+{
+    bool taken = false;
+
+    for (size_t i = 0; i < catalog->row_count; i++) {
+        taken = row_take_hold(&catalog->rows[i]) || taken;
+    }
+    if (taken) {
+        catalog->recheck_ms = loop_now_ms(catalog->loop) + RECHECK_MS;
+        catalog->unreported = true;
+    }
+    if (row_take_hold(&catalog->built_in)) {
+        catalog->built_in_ms = loop_now_ms(catalog->loop) + RECHECK_MS;
+        taken = true;
+    }
+    return taken;
+}
+
+static CatalogRow *
+catalog_untold_stop(RouteCatalog *catalog)
+{
+    if (catalog->built_in.stopped && !catalog->built_in.stop_told) {
+        return &catalog->built_in;
+    }
+    for (size_t i = 0; i < catalog->row_count; i++) {
+        if (catalog->rows[i].stopped && !catalog->rows[i].stop_told) {
+            return &catalog->rows[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+catalog_on_stop_told(void *arg, const PgReply *reply)
+{
+    RouteCatalog *catalog = arg;
+
+    if (reply->ok) {
+        catalog_untold_stop(catalog)->stop_told = true; /* the one that was asked for */
+    }
+    catalog_wait(catalog);
+}
+
+/* False: Postgres knows of all. */
+static bool
+catalog_tell_stop(RouteCatalog *catalog)
+{
+    const CatalogRow *row = catalog_untold_stop(catalog);
+    char version[24];
+
+    if (row == NULL) {
+        return false;
+    }
+    (void)snprintf(version, sizeof(version), "%" PRId64, row->version);
+    const char *params[] = {row->name, version, row->reason, catalog->config.instance};
+    catalog_ask(catalog, sql_route_stop, params, DS_COUNT(params), catalog_on_stop_told);
+    return true;
+}
+
+static void
+built_in_run(RouteCatalog *catalog)
+{
+    CatalogRow *row = &catalog->built_in;
+
+    row->route = route_ref(catalog->config.built_in);
+    route_hold_release(&row->route->hold);
+    row->stopped = false;
+    row->reason[0] = '\0';
+}
+
+/* What Postgres says of it is coming with the rows, as the one without a spec.  Whether that
+ * changes anything. */
+static bool
+catalog_take_built_in(RouteCatalog *catalog)
+{
+    CatalogRow *row = &catalog->built_in;
+    bool ran = row->route != NULL;
+
+    if (row->name == NULL) {
+        return false;
+    }
+    if (catalog->built_in_stopped) {
+        bool news = !row->stopped;
+
+        memcpy(row->reason, catalog->built_in_why, sizeof(row->reason));
+        row->stopped = true;
+        row->stop_told = true;
+        route_unref(row->route);
+        row->route = NULL;
+        if (news) {
+            catalog_log(row);
+        }
+    } else if (!ran && (!row->stopped || row->stop_told)) {
+        built_in_run(catalog);
+    }
+    return ran != (row->route != NULL);
+}
+
 /* All that is to be known of the rows is known. */
 static void
 catalog_complete(RouteCatalog *catalog)
@@ -202,6 +369,7 @@ catalog_complete(RouteCatalog *catalog)
     bool changed = catalog->coming_count != catalog->row_count;
     bool failed = false;
 
+    changed = catalog_take_built_in(catalog) || changed || !catalog->told;
     for (size_t i = 0; i < catalog->coming_count; i++) {
         const CatalogRow *row = &catalog->coming[i];
 
@@ -230,18 +398,6 @@ catalog_complete(RouteCatalog *catalog)
 }
 
 /* --- one row --- */
-
-static void
-row_fail(CatalogRow *row, const Error *err)
-{
-    size_t length = DS_MIN(strlen(err->text), sizeof(row->reason) - 1);
-
-    memcpy(row->reason, err->text, length); /* for people: may be cut */
-    row->reason[length] = '\0';
-    while (!str_is_utf8(str_c(row->reason))) {
-        row->reason[--length] = '\0'; /* cut inside a character */
-    }
-}
 
 static void
 row_take_table(RouteCatalog *catalog, CatalogRow *row, const PgReply *reply)
@@ -314,7 +470,12 @@ row_begin(RouteCatalog *catalog, CatalogRow *row, Str spec)
     const CatalogRow *known = row_find(catalog->rows, catalog->row_count, row->name);
     Error err;
 
-    if (row->paused) {
+    if (row->paused || row->stopped) {
+        return;
+    }
+    if (known != NULL && known->version == row->version && known->stopped && !known->stop_told) {
+        row->stopped = true;
+        memcpy(row->reason, known->reason, sizeof(row->reason));
         return;
     }
     if (known != NULL && known->route != NULL && known->version == row->version) {
@@ -357,11 +518,22 @@ applied_ms(const RouteCatalog *catalog, const PgReply *reply, int row)
     PeerClock clock = {.asked_ms = catalog->asked_ms, .answered_ms = clock_wall_ms()};
     int64_t time_ms;
 
-    if (!parse_i64(pg_get(reply, row, 4), &time_ms) ||
-        !parse_i64(pg_get(reply, row, 5), &clock.peer_ms)) {
+    if (!parse_i64(pg_get(reply, row, 5), &time_ms) ||
+        !parse_i64(pg_get(reply, row, 6), &clock.peer_ms)) {
         return 0; /* they are bigints: cannot be */
     }
     return peer_clock_ours(&clock, time_ms);
+}
+
+/* An instance stopped it, perhaps this one. */
+static void
+row_take_stop(CatalogRow *row, const PgReply *reply, int number)
+{
+    if (!pg_is_null(reply, number, 4)) {
+        reason_set(row->reason, pg_get(reply, number, 4));
+        row->stopped = true;
+        row->stop_told = true;
+    }
 }
 
 static void
@@ -381,16 +553,24 @@ catalog_on_routes(void *arg, const PgReply *reply)
         count = ROUTES_MAX;
     }
     catalog->coming = mem_array(DS_MAX(count, (size_t)1), sizeof(CatalogRow));
-    catalog->coming_count = count;
+    catalog->coming_count = 0;
+    catalog->built_in_stopped = false;
     for (size_t i = 0; i < count; i++) {
-        CatalogRow *row = &catalog->coming[i];
+        CatalogRow *row = &catalog->coming[catalog->coming_count];
 
+        if (str_eq(pg_get(reply, (int)i, 0), STR(ROUTE_DEFAULT_NAME))) {
+            catalog->built_in_stopped = true;
+            reason_set(catalog->built_in_why, pg_get(reply, (int)i, 4));
+            continue;
+        }
+        catalog->coming_count++;
         row->name = str_dup(pg_get(reply, (int)i, 0));
         if (!parse_i64(pg_get(reply, (int)i, 1), &row->version)) {
             row->version = 0; /* it is a bigint: cannot be */
         }
         row->applied_ms = applied_ms(catalog, reply, (int)i);
         row->paused = str_eq(pg_get(reply, (int)i, 2), STR("t"));
+        row_take_stop(row, reply, (int)i);
         row_begin(catalog, row, pg_get(reply, (int)i, 3));
     }
     catalog->at = 0;
@@ -427,7 +607,24 @@ static void
 catalog_on_timer(void *arg)
 {
     RouteCatalog *catalog = arg;
+    bool changed = catalog_take_holds(catalog);
 
+    if (catalog->built_in.name != NULL && catalog->built_in.route == NULL && catalog->told &&
+        !catalog->built_in.stopped && loop_now_ms(catalog->loop) >= catalog->built_in_ms) {
+        built_in_run(catalog);
+        changed = true;
+    }
+    if (changed) {
+        catalog_tell(catalog);
+    }
+    if (catalog_tell_stop(catalog)) {
+        return;
+    }
+    if (catalog->unreported && catalog->told) {
+        catalog->unreported = false;
+        catalog_report(catalog);
+        return;
+    }
     catalog_ask(catalog, sql_control_version, NULL, 0, catalog_on_version);
 }
 
@@ -442,6 +639,7 @@ route_catalog_new(Loop *loop, const RouteCatalogConfig *config, RoutesFn fn, voi
     catalog->config = *config;
     if (config->built_in != NULL) {
         (void)route_ref(config->built_in);
+        catalog->built_in.name = mem_strdup(ROUTE_DEFAULT_NAME);
     }
     catalog->fn = fn;
     catalog->arg = arg;
@@ -459,6 +657,8 @@ route_catalog_free(RouteCatalog *catalog)
     control_link_forget(catalog->config.link, catalog);
     catalog_drop_coming(catalog);
     rows_free(catalog->rows, catalog->row_count);
+    free(catalog->built_in.name);
+    route_unref(catalog->built_in.route);
     route_unref(catalog->config.built_in);
     timer_free(catalog->timer);
     free(catalog);
@@ -467,6 +667,5 @@ route_catalog_free(RouteCatalog *catalog)
 void
 route_catalog_start(RouteCatalog *catalog)
 {
-    catalog_tell(catalog);
     catalog_on_timer(catalog);
 }

@@ -6,7 +6,9 @@
  * Looks at ds_sync.control each second; when the version moved, routes that changed are parsed and
  * their tables looked up.  A route that cannot run, because its spec, its server or its table is
  * not good, is reported in the log and in ds_sync.route_state and tried again every 10 s; it stops
- * no other.  While Postgres is out of reach, routes stay what they were.
+ * no other.  So is one that a writer holds (syncd/route_hold.h), unless it is to be stopped: then
+ * Postgres is told, and no instance runs it before somebody acts.  While Postgres is out of reach,
+ * routes stay what they were.
  */
 #pragma once
 
@@ -30,5 +32,5 @@ typedef void (*RoutesFn)(void *arg, Route *const *routes, size_t count);
 RouteCatalog *route_catalog_new(Loop *loop, const RouteCatalogConfig *config, RoutesFn fn,
                                 void *arg);
 void route_catalog_free(RouteCatalog *catalog); /* accepts NULL; before the link */
-/* The schema is there.  fn comes at once with the built-in route, then whenever routes change. */
+/* The schema is there.  fn comes when the routes were read, then whenever they change. */
 void route_catalog_start(RouteCatalog *catalog);

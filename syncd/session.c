@@ -244,17 +244,24 @@ session_load(Session *session)
     writer_load(session->writer, &session->lane);
 }
 
-void
-session_fail(Session *session, const Error *err)
+static void
+session_enter_failed(Session *session, const Error *err, Error *out_shown)
 {
-    Error shown = *err;
-
+    *out_shown = *err;
     if (err->sqlstate[0] != '\0') {
-        (void)error_wrap(&shown, "%s", err->sqlstate);
+        (void)error_wrap(out_shown, "%s", err->sqlstate);
     }
     session_stop_reading(session);
     session_enter(session, SESSION_FAILED);
-    session_tell(session, STR("failed"), shown.text);
+    session_tell(session, STR("failed"), out_shown->text);
+}
+
+void
+session_fail(Session *session, const Error *err)
+{
+    Error shown;
+
+    session_enter_failed(session, err, &shown);
     log_error(
         &scope, EVENT_STREAM_FAILED, SESSION_FIELDS(session),
         "failed: %s; nothing more of this stream is loaded until it is mended, and then dsctl "
@@ -304,6 +311,16 @@ session_is_over(const Session *session)
            session->state == SESSION_FENCED || session->state == SESSION_ENDED;
 }
 
+/* The catalogue of routes says it once for all streams, and ends this session soon. */
+static void
+session_hold(Session *session, const Error *err)
+{
+    Error shown;
+
+    session_enter_failed(session, err, &shown);
+    log_info(&scope, SESSION_FIELDS(session), "its route is held: %s", shown.text);
+}
+
 static void
 session_in_trouble(Session *session)
 {
@@ -339,6 +356,9 @@ session_in_trouble(Session *session)
         break;
     case LANE_REFUSED:
         session_fail(session, err);
+        break;
+    case LANE_HELD:
+        session_hold(session, err);
         break;
     case LANE_DELAYED:
         session->load_after = true;
@@ -379,6 +399,10 @@ session_stop(Session *session)
 {
     if (session->state == SESSION_ENDED) {
         return;
+    }
+    if (session->state == SESSION_FAILED && !session->revoked &&
+        (session->lane.wants & LANE_WANTS_STATE) != 0 && writer_is_up(session->writer)) {
+        return; /* why it failed is still to be told: lane_on_released */
     }
     session_stop_reading(session);
     if (session->state == SESSION_STREAM || session->state == SESSION_STOPPED ||
@@ -543,6 +567,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     session->after = after_sync_new(shared->loop, shared->link, config, own->key, own->plan);
     session->lane.from_start = own->plan->from_start;
     session->lane.route = own->key->route;
+    lane_join(&session->lane, &own->plan->route->hold);
     session->lane.lease_epoch = own->lease_epoch;
     session->stats = stats_of_stream(shared->stats, own->key->route, own->partition);
     session->source = source_new(

@@ -258,6 +258,22 @@ add_letter_cause(Transaction *transaction, const Part *part, const PartCursor *a
            array_add_text(&a[7], str_c(message), err);
 }
 
+void
+transaction_first_letter(const Transaction *transaction, Error *out)
+{
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        const Part *part = &transaction->parts[i];
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            if (at.unit->items[at.item].poison != POISON_NONE) {
+                lane_letter_cause(part->lane, at.unit, at.item, at.seq, out);
+                return;
+            }
+        }
+    }
+    DS_UNREACHABLE("a transaction without letters");
+}
+
 bool
 transaction_encode_letters(Transaction *transaction, Error *err)
 {

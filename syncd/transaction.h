@@ -76,6 +76,8 @@ DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *err);
 /* A row turned out to be bad. */
 void transaction_mark(Transaction *transaction, size_t row, const Error *err);
+/* What the first of the letters is for; there is one. */
+void transaction_first_letter(const Transaction *transaction, Error *out);
 /* False: a part holds a dead letter that it may not hold, and all must be composed again. */
 bool transaction_allows_letters(Transaction *transaction);
 /* What is no dead letter, as COPY text, in slices: one can be encoded while the one before is under

@@ -83,6 +83,7 @@ struct Writer {
     Buf scratch;
 
     /* How the next transactions are made, after trouble. */
+    size_t admitted;     /* letters of this one that its route has counted as under way */
     size_t solo;         /* so many transactions hold one lane only, to see whose fault it is */
     bool force_long;     /* no small statement: COPY says which line is bad */
     unsigned line_tries; /* rows marked bad since the last commit */
@@ -128,6 +129,7 @@ void writer_drop_if(Writer *writer, bool fault); /* a fault point drops the conn
 void writer_give_up(Writer *writer, WriterAfter after);
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+void writer_count_settled(Writer *writer); /* before parts go: no letter is under way any more */
 void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */
 /* The reply's first column names the stream, and its rows are in that order; *out_row is where. */

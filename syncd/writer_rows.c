@@ -99,12 +99,14 @@ rows_dropped(Writer *writer, uint64_t written, size_t count)
     writer_blame(writer, NULL, LANE_REFUSED, &err);
 }
 
-/* A unique key may be the sink's own, which only the sieve can tell. */
+/* A unique key may be the sink's own, and a value may be of no type that the column has any more;
+ * only the sieve can tell. */
 static void
 rows_refused(Writer *writer, const PgReply *reply)
 {
     uint64_t line = 0;
     bool line_known = strcmp(reply->err.sqlstate, "23505") != 0 &&
+                      !str_starts(str_c(reply->err.sqlstate), STR("22")) &&
                       poison_copy_line(str_c(reply->context), &line) &&
                       line <= writer->range_end - writer->range_first;
 

@@ -127,6 +127,7 @@ writer_settle_reply(Writer *writer, const PgReply *reply)
         return;
     }
     writer_succeeded(writer);
+    writer_count_settled(writer);
     writer->clashed = false;
     transaction->part_count = 0;
     for (size_t i = 0; i < count; i++) {

@@ -46,6 +46,8 @@ writer_compose(Writer *writer)
         if (lane_is_empty(lane)) {
             TAILQ_REMOVE(&writer->ready, lane, ready_link); /* its session dropped the queue */
             lane->is_ready = false;
+        } else if (lane_is_held(lane)) {
+            writer_trouble(writer, lane, LANE_HELD, &lane->hold->why);
         } else if (transaction_add(transaction, lane, &limits, &blocked)) {
             TAILQ_REMOVE(&writer->ready, lane, ready_link);
             lane->is_ready = false;
@@ -54,7 +56,12 @@ writer_compose(Writer *writer)
             Error err;
 
             lane_blocked(lane, &err);
-            writer_trouble(writer, lane, LANE_REFUSED, &err);
+            lane_block(lane);
+            if (lane_is_held(lane)) {
+                writer_trouble(writer, lane, LANE_HELD, &lane->hold->why);
+            } else {
+                writer_trouble(writer, lane, LANE_REFUSED, &err);
+            }
         }
         lane = next;
     }
@@ -66,6 +73,16 @@ writer_compose(Writer *writer)
 }
 
 /* --- giving lanes back --- */
+
+/* All parts are of one sink, so of one route. */
+void
+writer_count_settled(Writer *writer)
+{
+    if (writer->admitted > 0) {
+        route_hold_settled(writer->transaction.parts[0].lane->hold, writer->admitted);
+        writer->admitted = 0;
+    }
+}
 
 void
 writer_release(Writer *writer, const Part *part)
@@ -83,6 +100,7 @@ writer_release(Writer *writer, const Part *part)
 static void
 transaction_release(Writer *writer)
 {
+    writer_count_settled(writer);
     for (size_t i = 0; i < writer->transaction.part_count; i++) {
         writer_release(writer, &writer->transaction.parts[i]);
     }
@@ -98,6 +116,9 @@ writer_acknowledge_part(Writer *writer, const Part *part)
     metric_add(stats->rows, part->items - part->letters);
     metric_add(stats->letters, part->letters);
     metric_add(stats->bytes, part->bytes);
+    if (lane->hold != NULL) {
+        route_hold_count(lane->hold, part->letters, part->items - part->letters);
+    }
     part_committed(part);
     writer_release(writer, part);
     lane->callbacks->on_committed(lane->arg, part->items - part->letters, part->letters);
@@ -111,6 +132,7 @@ transaction_acknowledge(Writer *writer, size_t missed)
     const Stats *stats = writer->config.stats;
     size_t count = transaction->part_count;
 
+    writer_count_settled(writer);
     transaction->part_count = missed;
     writer->force_long = false;
     writer->line_tries = 0;
@@ -264,6 +286,38 @@ send_pad_or_commit(Writer *writer)
     }
 }
 
+/* All streams of the route are given up for now, since it is not about this one. */
+static void
+writer_hold_route(Writer *writer, RouteHoldKind kind, const Error *why)
+{
+    Lane *lane = writer->transaction.parts[0].lane;
+
+    route_hold(lane->hold, kind, why);
+    writer_blame(writer, lane, LANE_HELD, &lane->hold->why);
+}
+
+/* False: they are too many for the route, which is held. */
+static bool
+writer_admit_letters(Writer *writer)
+{
+    const Transaction *transaction = &writer->transaction;
+    RouteHold *hold = transaction->parts[0].lane->hold;
+    Error refused;
+    Error why;
+
+    if (hold == NULL || transaction->letters == 0) {
+        return true;
+    }
+    if (route_hold_admit(hold, transaction->letters, transaction->items - transaction->letters)) {
+        writer->admitted = transaction->letters;
+        return true;
+    }
+    transaction_first_letter(transaction, &refused);
+    route_hold_explain(&refused, &why);
+    writer_hold_route(writer, ROUTE_HOLD_STOP, &why);
+    return false;
+}
+
 void
 writer_send_letters(Writer *writer)
 {
@@ -272,6 +326,8 @@ writer_send_letters(Writer *writer)
     if (!transaction_allows_letters(&writer->transaction)) {
         writer->force_long = true;
         writer_give_up(writer, WRITER_AFTER_RETRY);
+    } else if (!writer_admit_letters(writer)) {
+        return;
     } else if (writer->transaction.letters == 0) {
         send_pad_or_commit(writer);
     } else if (!transaction_encode_letters(&writer->transaction, &err)) {
@@ -311,6 +367,11 @@ writer_write_failed(Writer *writer, const PgReply *reply)
         /* fallthrough */
     case ERROR_ACTION_DEAD_LETTER: /* no row was being sent: a dead letter would mend nothing */
     case ERROR_ACTION_FAIL:
+        if (class == ERROR_CLASS_POSTGRES_SCHEMA && only->hold != NULL) {
+            writer_hold_route(writer, ROUTE_HOLD_RETRY, &reply->err);
+            break;
+        }
+        /* fallthrough */
     case ERROR_ACTION_RECREATED:
     case ERROR_ACTION_COUNT:
         writer_blame(writer, NULL, LANE_REFUSED, &reply->err);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/route_hold.h"
+
+#include <bsd/string.h>
+
+void
+route_hold(RouteHold *hold, RouteHoldKind kind, const Error *why)
+{
+    if (hold->kind == ROUTE_HOLD_NONE) {
+        hold->kind = kind;
+        hold->why = *why;
+    }
+}
+
+void
+route_hold_release(RouteHold *hold)
+{
+    hold->kind = ROUTE_HOLD_NONE;
+    hold->tally = (PoisonTally){0};
+}
+
+bool
+route_hold_admit(RouteHold *hold, size_t letters, size_t rows)
+{
+    int64_t weight = hold->tally.weight + hold->pending + (int64_t)letters;
+
+    if (weight > ROUTE_LETTERS_MAX + (int64_t)rows * POISON_ROW_REDEEMS) {
+        return false;
+    }
+    hold->pending += (int64_t)letters;
+    return true;
+}
+
+void
+route_hold_settled(RouteHold *hold, size_t letters)
+{
+    hold->pending -= (int64_t)letters;
+}
+
+void
+route_hold_count(RouteHold *hold, size_t letters, size_t rows)
+{
+    hold->tally.weight += (int64_t)letters;
+    poison_tally_rows(&hold->tally, (int64_t)rows);
+}
+
+void
+route_hold_explain(const Error *refused, Error *out)
+{
+    char sqlstate[sizeof(out->sqlstate)];
+    char text[256];
+
+    (void)strlcpy(sqlstate, refused->sqlstate, sizeof(sqlstate));
+    (void)strlcpy(text, refused->text, sizeof(text)); /* for people: may be cut */
+    (void)error_set(out, ERR_LIMIT,
+                    "too many dead letters for its rows, so the table or the route is at fault: "
+                    "mend it, then dsctl route resume. What was refused last: %s",
+                    text);
+    (void)strlcpy(out->sqlstate, sqlstate, sizeof(out->sqlstate));
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "syncd/route_hold.h"
+
+#include <criterion/criterion.h>
+
+Test(route_hold, letters_of_many_transactions_at_once_are_no_more_than_the_limit)
+{
+    RouteHold hold = {0};
+    size_t admitted = 0;
+
+    while (route_hold_admit(&hold, 300, 0)) {
+        admitted += 300;
+    }
+    cr_expect_leq(admitted, ROUTE_LETTERS_MAX);
+    cr_expect_gt(admitted, ROUTE_LETTERS_MAX - 300);
+    for (size_t done = 0; done < admitted; done += 300) {
+        route_hold_settled(&hold, 300);
+        route_hold_count(&hold, 300, 0);
+    }
+    cr_expect_not(route_hold_admit(&hold, 300, 0));
+}
+
+Test(route_hold, letters_that_were_not_committed_are_forgotten)
+{
+    RouteHold hold = {0};
+
+    for (int i = 0; i < 100; i++) {
+        cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0));
+        route_hold_settled(&hold, ROUTE_LETTERS_MAX);
+    }
+}
+
+Test(route_hold, rows_beside_the_letters_redeem_them)
+{
+    RouteHold hold = {0};
+
+    for (int i = 0; i < 100; i++) {
+        cr_assert(route_hold_admit(&hold, 3000, 1000));
+        route_hold_settled(&hold, 3000);
+        route_hold_count(&hold, 3000, 1000);
+    }
+    cr_expect_not(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 1, 0));
+    cr_expect(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 3, 1));
+}
+
+Test(route_hold, the_first_reason_stays_until_it_is_released)
+{
+    Error first;
+    Error second;
+    RouteHold hold = {0};
+
+    (void)error_set(&first, ERR_CONFIG, "first");
+    (void)error_set(&second, ERR_CONFIG, "second");
+    route_hold(&hold, ROUTE_HOLD_RETRY, &first);
+    route_hold(&hold, ROUTE_HOLD_STOP, &second);
+    cr_expect_eq(hold.kind, ROUTE_HOLD_RETRY);
+    cr_expect_str_eq(hold.why.text, "first");
+    cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0));
+    route_hold_settled(&hold, ROUTE_LETTERS_MAX);
+    route_hold_count(&hold, ROUTE_LETTERS_MAX, 0);
+    route_hold_release(&hold);
+    cr_expect_eq(hold.kind, ROUTE_HOLD_NONE);
+    cr_expect(route_hold_admit(&hold, 1, 0));
+}
+
+Test(route_hold, the_reason_says_what_to_do_even_when_what_was_refused_is_long)
+{
+    Error refused = {.sqlstate = "23514"};
+    Error why;
+
+    memset(refused.text, 'x', sizeof(refused.text) - 1);
+    route_hold_explain(&refused, &why);
+    cr_expect_str_eq(why.sqlstate, "23514");
+    cr_expect_not_null(strstr(why.text, "dsctl route resume"));
+}
