@@ -19,9 +19,20 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_RETRY,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again; nothing is lost",
-            .meaning = "It passes: a deadlock, a timeout, a lock, too many connections, memory, a "
-                       "pooler that changed sessions.",
+            .meaning = "It passes: a deadlock, a lock, too many connections, memory, a pooler that "
+                       "changed sessions.",
             .happens = "The transaction is made again, without end.",
+        },
+    [ERROR_CLASS_POSTGRES_STALLED] =
+        {
+            .name = "postgres_stalled",
+            .action = ERROR_ACTION_RETRY_ALONE,
+            .event = EVENT_POSTGRES_RETRY,
+            .next = "tries again; nothing is lost",
+            .meaning = "A statement took longer than SYNCD_STATEMENT_TIMEOUT, or was cancelled.",
+            .happens = "The streams of the transaction are tried alone, then in smaller "
+                       "transactions. One that takes too long with a single message waits, in "
+                       "state `backoff`, and holds up no other; it is tried again without end.",
         },
     [ERROR_CLASS_POSTGRES_READ_ONLY] =
         {
@@ -149,9 +160,8 @@ static const struct {
     const char *sqlstate;
     ErrorClass class;
 } special[] = {
-    {"25006", ERROR_CLASS_POSTGRES_READ_ONLY},
-    {"53100", ERROR_CLASS_POSTGRES_FULL},
-    {"XX001", ERROR_CLASS_POSTGRES_DAMAGED},
+    {"25006", ERROR_CLASS_POSTGRES_READ_ONLY}, {"53100", ERROR_CLASS_POSTGRES_FULL},
+    {"57014", ERROR_CLASS_POSTGRES_STALLED},   {"XX001", ERROR_CLASS_POSTGRES_DAMAGED},
     {"XX002", ERROR_CLASS_POSTGRES_DAMAGED},
 };
 

@@ -17,6 +17,7 @@ typedef enum ErrorClass {
     /* of Postgres */
     ERROR_CLASS_POSTGRES_DOWN,
     ERROR_CLASS_POSTGRES_RETRY,
+    ERROR_CLASS_POSTGRES_STALLED,
     ERROR_CLASS_POSTGRES_READ_ONLY,
     ERROR_CLASS_POSTGRES_FULL,
     ERROR_CLASS_POSTGRES_ROW,
@@ -39,6 +40,7 @@ typedef enum ErrorAction {
     ERROR_ACTION_NONE,
     ERROR_ACTION_RECONNECT,   /* without end, and reads the positions before it writes */
     ERROR_ACTION_RETRY,       /* without end */
+    ERROR_ACTION_RETRY_ALONE, /* without end, in smaller transactions */
     ERROR_ACTION_RETRY_SOME,  /* a bounded number of times, then as FAIL */
     ERROR_ACTION_DEAD_LETTER, /* the row is found and becomes one; as FAIL where there is no row */
     ERROR_ACTION_FAIL,        /* the stream is failed; what concerns all streams is tried again */

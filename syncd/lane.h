@@ -30,6 +30,7 @@ typedef enum LaneTrouble {
     LANE_REFUSED, /* only somebody who acts can mend it: *err says what */
     LANE_HELD,    /* its route is held: *err says why */
     LANE_DELAYED, /* unknown trouble with this stream alone: try again later, not forever */
+    LANE_STALLED, /* its transaction takes too long, however small: try again later */
 } LaneTrouble;
 
 typedef struct LaneCallbacks {
@@ -79,9 +80,11 @@ typedef struct Lane {
     size_t head_items;                      /* items of the first unit that are committed */
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
     PoisonTally tally;                      /* as of the last commit */
-    size_t narrow;     /* at most so many items in its next part, after trouble; 0: any number */
-    unsigned clashes;  /* rows that were there already, since the last commit */
-    unsigned failures; /* unknown errors since the last commit */
+    size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
+    bool alone;    /* it took too long: it shares no transaction until one of it is committed */
+    int64_t stalled_ms; /* how long that took */
+    unsigned clashes;   /* rows that were there already, since the last commit */
+    unsigned failures;  /* unknown errors since the last commit */
 } Lane;
 
 /* Takes a reference to the sink. */

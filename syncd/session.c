@@ -10,6 +10,8 @@
 #define PROBE_MS_MAX           15000
 #define LETTERS_LOG_MS         10000 /* between two lines about dead letters of a stream */
 #define BACKOFF_SHOWN          3     /* failures in a row before ds_sync.stream says "backoff" */
+#define STALLED_REST           4     /* how often as long as its transaction took a stream waits */
+#define STALLED_REST_MS_MAX    600000
 #define REASON_BYTES_MAX       511
 #define CONTENT_TYPE_BYTES_MAX 127
 
@@ -66,6 +68,9 @@ text_or_empty(const char *text)
 void
 session_tell(Session *session, Str state, const char *reason)
 {
+    if (session->stalled && str_eq(state, STR("running"))) {
+        return; /* it reads, but nothing of it gets through */
+    }
     if (str_eq(session->told_state, state) && session->told_gone == session->lane.gone &&
         strcmp(text_or_empty(session->reason), reason) == 0) {
         return;
@@ -201,6 +206,12 @@ lane_on_committed(void *arg, size_t rows, size_t letters)
     metric_add(session->stats.route_letters, letters);
     metric_add(session->stats.partition_rows, rows);
     session->committed_wall_ms = clock_wall_ms();
+    if (session->stalled) {
+        session->stalled = false;
+        if (session->state == SESSION_STREAM) {
+            session_tell(session, STR("running"), "");
+        }
+    }
     after_sync_committed(session->after, &session->lane.checkpoint);
     session_log_letters(session);
     session_account(session);
@@ -365,6 +376,16 @@ session_in_trouble(Session *session)
         log_warn(&scope, EVENT_STREAM_TROUBLE, SESSION_FIELDS(session),
                  "Postgres: %s: %s; tries again", err->sqlstate, err->text);
         session_back_off(session, EVENT_NONE, err, 0);
+        break;
+    case LANE_STALLED:
+        session->load_after = true;
+        log_warn(&scope, EVENT_STREAM_STALLED, SESSION_FIELDS(session),
+                 "Postgres: %s: %s; tries again", err->sqlstate, err->text);
+        session_tell(session, STR("backoff"), err->text);
+        session->stalled = true;
+        session_back_off(
+            session, EVENT_NONE, err,
+            DS_MIN(session->lane.stalled_ms * STALLED_REST, (int64_t)STALLED_REST_MS_MAX));
         break;
     }
 }

@@ -52,6 +52,7 @@ struct Session {
     LaneTrouble trouble;
     Error *trouble_err;
 
+    bool stalled;          /* nothing was committed since its transaction took too long */
     bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
     bool generation_after; /* DRAIN: then begin a new generation */
     bool told_gone;        /* likewise */

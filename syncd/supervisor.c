@@ -432,6 +432,7 @@ supervisor_make_writers(Supervisor *supervisor, const Stats *stats)
                                              .backoff_base_ms = config->timeouts.backoff_base_ms,
                                              .backoff_max_ms = config->timeouts.backoff_max_ms,
                                              .patience_ms = config->timeouts.patience_ms,
+                                             .statement_ms = config->timeouts.statement_ms,
                                              .lease_ms = config->timeouts.lease_ms,
                                              .stats = stats,
                                          });

@@ -29,9 +29,10 @@ typedef struct SyncdTimeouts {
     int64_t idle_ms; /* a read without a byte for this long is dead */
     int64_t backoff_base_ms;
     int64_t backoff_max_ms;
-    int64_t patience_ms; /* Postgres out of reach this long: reading stops */
-    int64_t stop_ms;     /* after SIGTERM, for what is gathered */
-    int64_t lease_ms;    /* of a work partition */
+    int64_t patience_ms;  /* Postgres out of reach this long: reading stops */
+    int64_t stop_ms;      /* after SIGTERM, for what is gathered */
+    int64_t lease_ms;     /* of a work partition */
+    int64_t statement_ms; /* of one statement of a transaction, at Postgres */
 } SyncdTimeouts;
 
 typedef struct SyncdConfig {

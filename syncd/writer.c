@@ -112,10 +112,16 @@ writer_succeeded(Writer *writer)
     writer->down = false;
 }
 
+static int64_t
+command_ms_max(const Writer *writer)
+{
+    return DS_MAX((int64_t)WRITER_COMMAND_MS_MIN, writer->config.statement_ms * 2);
+}
+
 void
 writer_command_started(Writer *writer)
 {
-    timer_start(writer->deadline, WRITER_COMMAND_MS_MAX);
+    timer_start(writer->deadline, command_ms_max(writer));
 }
 
 static void
@@ -169,7 +175,15 @@ writer_reply_lost(Writer *writer, const char *what)
 static void
 writer_deadline(void *arg)
 {
-    writer_reply_lost(arg, "no answer within 60 s");
+    Writer *writer = arg;
+    char what[64];
+
+    (void)snprintf(what, sizeof(what), "no answer within %lld s",
+                   (long long)(command_ms_max(writer) / 1000));
+    if (writer->state != WRITER_SETTLE) {
+        (void)writer_split_stalled(writer); /* it may be the transaction, not the server */
+    }
+    writer_reply_lost(writer, what);
 }
 
 static void
@@ -623,10 +637,11 @@ writer_new(Loop *loop, const WriterConfig *config)
     TAILQ_INIT(&writer->ready);
     TAILQ_INIT(&writer->jobs);
     /* Who sleeps inside a transaction loses it before its lease, and with it the locks. */
-    int length =
-        snprintf(writer->begin_sql, sizeof(writer->begin_sql),
-                 "%s; SET LOCAL idle_in_transaction_session_timeout = '%lldms'", sql_begin_write,
-                 (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
+    int length = snprintf(writer->begin_sql, sizeof(writer->begin_sql),
+                          "%s; SET LOCAL statement_timeout = '%lldms'; "
+                          "SET LOCAL idle_in_transaction_session_timeout = '%lldms'",
+                          sql_begin_write, (long long)config->statement_ms,
+                          (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
     DS_ASSERT(length < (int)sizeof(writer->begin_sql));
     transaction_init(&writer->transaction);
     state_fold_init(&writer->fold);

@@ -28,8 +28,9 @@ typedef struct WriterConfig {
     bool electric_pads; /* keep published row changes off multiples of 100 */
     int64_t backoff_base_ms;
     int64_t backoff_max_ms;
-    int64_t patience_ms; /* Postgres out of reach this long: lanes are told */
-    int64_t lease_ms;    /* a transaction may idle for a third of it, and 5 s at most */
+    int64_t patience_ms;  /* Postgres out of reach this long: lanes are told */
+    int64_t statement_ms; /* of one statement of a transaction, at Postgres */
+    int64_t lease_ms;     /* a transaction may idle for a third of it, and 5 s at most */
     const Stats *stats;
 } WriterConfig;
 

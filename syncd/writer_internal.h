@@ -10,11 +10,13 @@
 #include "syncd/transaction_state.h"
 #include "syncd/writer.h"
 
-#define WRITER_COMMAND_MS_MAX 60000 /* no answer for this long: the connection is given up */
-#define WRITER_FAILURES_MAX   10    /* unknown errors in a row before a stream is failed */
-#define WRITER_CLASHES_MAX    3     /* rows that are there already before a stream is failed */
-#define WRITER_LINE_TRIES_MAX 2     /* bad rows found by COPY's line before the sieve is used */
-#define WRITER_SLICE_ROWS     1000  /* of a sieve, and of a first COPY */
+#define WRITER_COMMAND_MS_MIN                                                                      \
+    60000                          /* no answer for so long: the connection is given up; longer    \
+                                      where statements may take more than half of it */
+#define WRITER_FAILURES_MAX   10   /* unknown errors in a row before a stream is failed */
+#define WRITER_CLASHES_MAX    3    /* rows that are there already before a stream is failed */
+#define WRITER_LINE_TRIES_MAX 2    /* bad rows found by COPY's line before the sieve is used */
+#define WRITER_SLICE_ROWS     1000 /* of a sieve, and of a first COPY */
 #define WRITER_BEGIN_SIZE     256
 #define WRITER_IDLE_MS_MAX    5000 /* of a transaction, between two statements */
 
@@ -124,6 +126,8 @@ void writer_write_failed(Writer *writer, const PgReply *reply);
 void writer_send(Writer *writer, WriterState state, const char *sql);
 void writer_send_arrays(Writer *writer, WriterState state, const char *sql);
 void writer_send_letters(Writer *writer); /* what follows the rows */
+/* The transaction takes too long.  False: it is of one lane, and cannot be smaller. */
+bool writer_split_stalled(Writer *writer);
 void writer_idle(Writer *writer);
 void writer_drop_if(Writer *writer, bool fault); /* a fault point drops the connection */
 void writer_give_up(Writer *writer, WriterAfter after);

@@ -14,6 +14,7 @@
 
 static const LogScope scope = {.name = "syncd.writer"};
 
+#define STALLED_PART   4   /* of what took too long, the next try takes one so-manieth */
 #define ELECTRIC_BATCH 100 /* Electric 1.4.2 loses a transaction of a multiple of this (#3726) */
 
 /* --- composing --- */
@@ -29,6 +30,13 @@ writer_limits(const Writer *writer)
         limits.rows_max--;
     }
     return limits;
+}
+
+/* Whose trouble must not become that of others. */
+static bool
+lane_goes_alone(const Lane *lane)
+{
+    return lane->alone;
 }
 
 bool
@@ -48,10 +56,15 @@ writer_compose(Writer *writer)
             lane->is_ready = false;
         } else if (lane_is_held(lane)) {
             writer_trouble(writer, lane, LANE_HELD, &lane->hold->why);
+        } else if (lane_goes_alone(lane) && transaction->part_count > 0) {
+            /* its turn is the next one that it is the first of */
         } else if (transaction_add(transaction, lane, &limits, &blocked)) {
             TAILQ_REMOVE(&writer->ready, lane, ready_link);
             lane->is_ready = false;
             lane->in_flight = true;
+            if (lane_goes_alone(lane)) {
+                break;
+            }
         } else if (blocked) {
             Error err;
 
@@ -339,6 +352,67 @@ writer_send_letters(Writer *writer)
 
 /* --- what failed --- */
 
+/* Smaller transactions, of this lane alone.  False: it cannot be smaller. */
+static bool
+narrow_stalled(Writer *writer, const Part *part)
+{
+    Lane *lane = part->lane;
+
+    if (!lane->alone) {
+        log_warn(
+            &scope, EVENT_STREAM_STALLED,
+            LOG_FIELDS(log_str("stream", lane->name), log_u64("messages", part->items)),
+            "a transaction takes longer than SYNCD_STATEMENT_TIMEOUT (%lld ms), alone and with "
+            "so many messages; smaller ones are tried",
+            (long long)writer->config.statement_ms);
+    }
+    lane->alone = true;
+    lane->stalled_ms = (clock_mono_ns() - writer->begun_ns) / 1000000;
+    if (part->items <= 1 || lane->narrow == 1) {
+        return false;
+    }
+    lane->narrow = part->items / STALLED_PART;
+    lane->narrow += lane->narrow == 0;
+    return true;
+}
+
+/* What takes too long together is tried alone, and what takes too long alone in smaller parts. */
+bool
+writer_split_stalled(Writer *writer)
+{
+    Transaction *transaction = &writer->transaction;
+
+    if (transaction->part_count == 0) {
+        return true;
+    }
+    if (writer->state == WRITER_SMALL) {
+        writer->force_long = true; /* there our own timeout counts, and nobody else's */
+    }
+    if (transaction->part_count > 1) {
+        writer->solo = transaction->part_count;
+        return true;
+    }
+    return narrow_stalled(writer, &transaction->parts[0]);
+}
+
+static void
+write_stalled(Writer *writer, const PgReply *reply)
+{
+    bool was_small = writer->state == WRITER_SMALL;
+    Error err;
+
+    if (writer_split_stalled(writer) || was_small) {
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+        return;
+    }
+    (void)error_set(&err, ERR_RETRY,
+                    "%s, though one message is alone in its transaction: end what locks or slows "
+                    "down the table, or raise SYNCD_STATEMENT_TIMEOUT (%lld ms)",
+                    reply->err.text, (long long)writer->config.statement_ms);
+    memcpy(err.sqlstate, reply->err.sqlstate, sizeof(err.sqlstate));
+    writer_blame(writer, writer->transaction.parts[0].lane, LANE_STALLED, &err);
+}
+
 void
 writer_write_failed(Writer *writer, const PgReply *reply)
 {
@@ -358,6 +432,9 @@ writer_write_failed(Writer *writer, const PgReply *reply)
     case ERROR_ACTION_RETRY:
         writer->waits_for = (PgReply){.error_class = reply->error_class, .err = reply->err};
         writer_give_up(writer, WRITER_AFTER_WAIT);
+        break;
+    case ERROR_ACTION_RETRY_ALONE:
+        write_stalled(writer, reply);
         break;
     case ERROR_ACTION_RETRY_SOME:
         if (writer->transaction.part_count == 1 && ++only->failures < WRITER_FAILURES_MAX) {
@@ -504,7 +581,9 @@ commit_reply(Writer *writer, const PgReply *reply)
         writer->force_long = true;
         writer->line_tries = WRITER_LINE_TRIES_MAX;
         writer_give_up(writer, WRITER_AFTER_RETRY);
-    } else if (reply->error_class == PG_ERROR_TRANSIENT) {
+    } else if (reply->error_class == PG_ERROR_TRANSIENT &&
+               error_class_of_postgres(reply->error_class, reply->err.sqlstate) !=
+                   ERROR_CLASS_POSTGRES_STALLED) {
         writer_wait(writer, reply);
     } else {
         writer_write_failed(writer, reply);

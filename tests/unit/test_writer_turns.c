@@ -53,6 +53,7 @@ stage_init(Stage *stage)
                                                 .bytes_max = 1 << 20,
                                                 .backoff_base_ms = 1,
                                                 .backoff_max_ms = 1,
+                                                .statement_ms = 30000,
                                                 .lease_ms = 15000,
                                             });
     for (size_t i = 0; i <= QUIET; i++) {
@@ -143,5 +144,55 @@ Test(writer_turns, a_hot_stream_goes_on_however_many_quiet_ones_there_are)
         }
     }
     cr_expect_geq(hot_turns, 60 / (QUIET / DS_MIN(ROWS_MAX - 1, TRANSACTION_PARTS_MAX) + 2));
+    stage_done(stage);
+}
+
+Test(writer_turns, a_stream_that_took_too_long_shares_no_transaction_with_others)
+{
+    Stage *stage = mem_zalloc(sizeof(*stage));
+    Writer *writer;
+    Transaction *transaction;
+
+    stage_init(stage);
+    writer = stage->writer;
+    transaction = &writer->transaction;
+    for (size_t i = 0; i < 3; i++) {
+        push_rows(stage, i, 8);
+    }
+    cr_assert(writer_compose(writer));
+    cr_expect_eq(transaction->part_count, 3);
+    cr_expect(writer_split_stalled(writer));
+    cr_expect_eq(writer->solo, 3, "each is tried alone");
+    for (size_t i = 0; i < 3; i++) {
+        writer_release(writer, &transaction->parts[i]);
+    }
+    cr_assert(writer_compose(writer));
+    cr_expect_eq(transaction->part_count, 1);
+    Lane *slow = transaction->parts[0].lane;
+    for (size_t items = 8; items > 1; items = transaction->items) {
+        cr_expect(writer_split_stalled(writer), "%zu", items);
+        writer_release(writer, &transaction->parts[0]);
+        writer->solo = 0;
+        do {
+            cr_assert(writer_compose(writer));
+            if (transaction->parts[0].lane != slow) {
+                cr_expect_eq(transaction->part_count, 2, "the others go on together");
+                writer_release(writer, &transaction->parts[0]);
+                writer_release(writer, &transaction->parts[1]);
+            }
+        } while (transaction->parts[0].lane != slow);
+        cr_expect_eq(transaction->part_count, 1);
+        cr_expect_lt(transaction->items, items);
+    }
+    cr_expect_not(writer_split_stalled(writer), "a single message is as small as it can be");
+    while (slow->alone) {
+        part_committed(&transaction->parts[0]);
+        writer_release(writer, &transaction->parts[0]);
+        push_rows(stage, (size_t)(slow - stage->lanes), LANE_NARROW_MAX);
+        do {
+            cr_assert(writer_compose(writer));
+        } while (transaction->parts[0].lane != slow);
+    }
+    cr_expect_eq(slow->narrow, 0, "it is back among the others once it is as fast as they");
     stage_done(stage);
 }
