@@ -251,6 +251,7 @@ part_committed(const Part *part)
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
     lane->narrow = lane->narrow < LANE_NARROW_MAX ? lane->narrow * 2 : 0;
+    lane->sift = false;
     lane->alone = lane->alone && lane->narrow > 0;
     lane->clashes = 0;
     lane->failures = 0;

@@ -81,6 +81,7 @@ typedef struct Lane {
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
     PoisonTally tally;                      /* as of the last commit */
     size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
+    bool sift;     /* the table refuses rows of its snapshot: they are tried one by one */
     bool alone;    /* it took too long: it shares no transaction until one of it is committed */
     int64_t stalled_ms; /* how long that took */
     unsigned clashes;   /* rows that were there already, since the last commit */

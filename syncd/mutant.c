@@ -6,7 +6,7 @@
 #ifdef DS_FAULTS
 
 static const char *
-statement_without(const char *sql, const char *rule, Buf *scratch)
+statement_with(const char *sql, const char *rule, const char *instead, Buf *scratch)
 {
     Error err;
     const char *at = strstr(sql, rule);
@@ -14,10 +14,17 @@ statement_without(const char *sql, const char *rule, Buf *scratch)
     DS_ASSERT(at != NULL);
     buf_reset(scratch);
     if (!buf_append(scratch, str_n(sql, (size_t)(at - sql)), &err) ||
+        !buf_append(scratch, str_c(instead), &err) ||
         !buf_append(scratch, str_c(at + strlen(rule)), &err)) {
         abort();
     }
     return buf_cstr(scratch);
+}
+
+static const char *
+statement_without(const char *sql, const char *rule, Buf *scratch)
+{
+    return statement_with(sql, rule, "", scratch);
 }
 
 const char *
@@ -35,7 +42,27 @@ mutant_statement(const char *sql, Buf *scratch)
     return sql;
 }
 
+const char *
+mutant_state_statement(const char *sql, Buf *scratch)
+{
+    if (MUTANT("state_older_overwrites")) {
+        return statement_without(sql, "WHERE t.seq < excluded.seq", scratch);
+    }
+    if (MUTANT("state_append_again")) {
+        return statement_with(sql, "AND t.key = r.key AND t.seq < r.seq\n    RETURNING",
+                              "AND t.key = r.key\n    RETURNING", scratch);
+    }
+    return sql;
+}
+
 #else
+
+const char *
+mutant_state_statement(const char *sql, Buf *scratch)
+{
+    (void)scratch;
+    return sql;
+}
 
 const char *
 mutant_statement(const char *sql, Buf *scratch)

@@ -10,3 +10,5 @@
 
 /* sql, or a changed copy of it in scratch when DS_MUTANT names a rule of the guard. */
 const char *mutant_statement(const char *sql, Buf *scratch);
+/* Likewise, of a rule about the rows of a table of state. */
+const char *mutant_state_statement(const char *sql, Buf *scratch);

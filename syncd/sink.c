@@ -456,40 +456,50 @@ event_texts(const Sink *sink, const SinkItem *item, SinkText *out)
     }
 }
 
-static bool
-mapped_texts(const Sink *sink, Str message, SinkText *out, Error *err)
+static void
+mapped_texts(const Sink *sink, Str message, SinkText *out)
 {
     JsonValue values[JSON_POINTERS_MAX];
-    char what[256];
 
     json_pointers_get(sink->pointers, message, values);
     for (size_t i = 0; i < sink->mapped_count; i++) {
-        const SinkValue *column = &sink->values[sink->mapped_first + i];
-        bool is_null = values[i].text.ptr == NULL || values[i].type == JSON_TYPE_NULL;
-
-        if (is_null && column->required) {
-            (void)snprintf(what, sizeof(what), /* text for people: may be cut */
-                           "column %s is required, and the message has no value for it",
-                           column->column);
-            return row_fault(err, "23502", what);
-        }
         out[sink->mapped_first + i] =
             (SinkText){.text = values[i].text,
-                       .is_null = is_null,
+                       .is_null = values[i].text.ptr == NULL || values[i].type == JSON_TYPE_NULL,
                        .is_json_string = values[i].type == JSON_TYPE_STRING};
     }
-    return true;
 }
 
-bool
-sink_texts(const Sink *sink, const SinkItem *item, SinkText *out, Error *err)
+void
+sink_texts_there(const Sink *sink, const SinkItem *item, SinkText *out)
 {
     if (sink->mapped_first > 0) {
         event_texts(sink, item, out);
     }
     out[sink->value_count - 1] =
         (SinkText){.text = item->text, .is_bytes = sink->payload == ROUTE_PAYLOAD_BYTEA};
-    return sink->mapped_count == 0 || mapped_texts(sink, item->text, out, err);
+    if (sink->mapped_count > 0) {
+        mapped_texts(sink, item->text, out);
+    }
+}
+
+bool
+sink_texts(const Sink *sink, const SinkItem *item, SinkText *out, Error *err)
+{
+    char what[256];
+
+    sink_texts_there(sink, item, out);
+    for (size_t i = 0; i < sink->mapped_count; i++) {
+        const SinkValue *column = &sink->values[sink->mapped_first + i];
+
+        if (out[sink->mapped_first + i].is_null && column->required) {
+            (void)snprintf(what, sizeof(what), /* text for people: may be cut */
+                           "column %s is required, and the message has no value for it",
+                           column->column);
+            return row_fault(err, "23502", what);
+        }
+    }
+    return true;
 }
 
 bool

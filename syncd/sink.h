@@ -50,7 +50,10 @@ typedef struct SinkValue {
 typedef enum SinkStateSql {
     SINK_STATE_CHECK,
     SINK_STATE_STAGE,
-    SINK_STATE_SWAP,
+    SINK_STATE_REMOVE,
+    SINK_STATE_MOVE,
+    SINK_STATE_SIFT,
+    SINK_STATE_CLEAR,
     SINK_STATE_APPLY,
     SINK_STATE_COUNT
 } SinkStateSql;
@@ -117,6 +120,8 @@ typedef struct SinkItem {
 
 /* out has room for value_count of them.  ERR_INPUT with an SQLSTATE: the row is at fault. */
 DS_MUST_CHECK bool sink_texts(const Sink *sink, const SinkItem *item, SinkText *out, Error *err);
+/* The same where what is required may be missing: then it is null. */
+void sink_texts_there(const Sink *sink, const SinkItem *item, SinkText *out);
 /* The text of sink->values[value], not null: as it lies, or decoded into scratch.  Errors as
  * above, and ERR_LIMIT when scratch cannot take it. */
 DS_MUST_CHECK bool sink_decode(const Sink *sink, size_t value, const SinkText *text, Buf *scratch,

@@ -6,7 +6,7 @@
 
 #define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
 #define SIEVE_FIRST       5  /* behind the place's four */
-#define STATE_FIRST_PARAM 8  /* behind those that each statement of state has */
+#define STATE_FIRST_PARAM 10 /* behind those that each statement of state has */
 #define TAG_BYTES_MAX     64
 
 bool
@@ -64,6 +64,18 @@ append_arrays_from(const Sink *sink, size_t first_param, Buf *out, Error *err)
 {
     for (size_t i = 0; i < sink->value_count; i++) {
         if (!buf_printf(out, err, ", $%zu::text[]", first_param + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_column_literals(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if ((i > 0 && !buf_append(out, STR(", "), err)) ||
+            !sql_literal(out, str_c(sink->values[i].column), err)) {
             return false;
         }
     }
@@ -271,6 +283,7 @@ static const struct {
     Str name;
     bool (*append)(const Sink *sink, Buf *out, Error *err);
 } placeholders[] = {
+    {STR("column_literals"), append_column_literals},
     {STR("columns"), append_columns},
     {STR("fields"), append_fields},
     {STR("no_row_fault"), append_no_row_fault},
@@ -343,7 +356,10 @@ make_state_statements(Sink *sink, Error *err)
 {
     return make(sink, sql_sink_state_check, &sink->state_sql[SINK_STATE_CHECK], err) &&
            make(sink, sql_sink_state_stage, &sink->state_sql[SINK_STATE_STAGE], err) &&
-           make(sink, sql_sink_state_swap, &sink->state_sql[SINK_STATE_SWAP], err) &&
+           make(sink, sql_sink_state_remove, &sink->state_sql[SINK_STATE_REMOVE], err) &&
+           make(sink, sql_sink_state_move, &sink->state_sql[SINK_STATE_MOVE], err) &&
+           make(sink, sql_sink_state_sift, &sink->state_sql[SINK_STATE_SIFT], err) &&
+           make(sink, sql_sink_state_clear, &sink->state_sql[SINK_STATE_CLEAR], err) &&
            make(sink, sql_sink_state_apply, &sink->state_sql[SINK_STATE_APPLY], err);
 }
 

@@ -30,6 +30,7 @@ state_fold_reset(StateFold *fold)
     fold->entry_count = 1;
     fold->piece_count = 1;
     fold->rounds = 0;
+    fold->offset = STR_EMPTY;
     for (size_t i = 0; i < fold->bucket_count; i++) {
         fold->buckets[i] = 0;
     }
@@ -50,6 +51,7 @@ drop_visible(StateFold *fold, StateStream *stream, int64_t seq)
     stream->swap = false;
     stream->drop_visible = true;
     stream->cleared_seq = seq;
+    stream->opened_seq = STATE_SEQ_NONE;
     stream->visible_round = fold->rounds++;
 }
 
@@ -63,8 +65,8 @@ drop_staged(StateFold *fold, StateStream *stream)
 }
 
 void
-state_fold_stream(StateFold *fold, int64_t snapshot_seq, bool first_of_generation,
-                  int64_t first_seq)
+state_fold_stream(StateFold *fold, int64_t snapshot_seq, int64_t opened_seq,
+                  bool first_of_generation, int64_t first_seq)
 {
     StateStream *stream;
 
@@ -76,6 +78,7 @@ state_fold_stream(StateFold *fold, int64_t snapshot_seq, bool first_of_generatio
     *stream = (StateStream){
         .cleared_seq = STATE_SEQ_NONE,
         .snapshot_seq = snapshot_seq,
+        .opened_seq = opened_seq,
         .reset_seq = STATE_SEQ_NONE,
         .staged_in_table = snapshot_seq != STATE_SEQ_NONE,
         .visible_round = fold->rounds,
@@ -113,6 +116,7 @@ end_snapshot(StateFold *fold, StateStream *stream)
     stream->visible_round = stream->staged_round;
     stream->staged_in_table = false;
     stream->snapshot_seq = STATE_SEQ_NONE;
+    stream->opened_seq = STATE_SEQ_NONE;
     stream->staged_round = fold->rounds++;
 }
 
@@ -127,6 +131,9 @@ add_mark(StateFold *fold, StateStream *stream, StateOp op, int64_t seq, size_t *
         stream->reset_seq = STATE_SEQ_NONE;
         drop_staged(fold, stream);
         stream->snapshot_seq = seq;
+        if (stream->opened_seq == STATE_SEQ_NONE) {
+            stream->opened_seq = seq;
+        }
         return true;
     }
     settle_reset(fold, stream);
@@ -161,10 +168,15 @@ decode(StateFold *fold, Str json)
     return out;
 }
 
+/* Buckets are chosen by the low bits, so all of round and type must reach them. */
 static size_t
 hash_of(uint32_t round, Str type, Str key)
 {
-    return (size_t)(str_hash(key) ^ (str_hash(type) * 31) ^ ((uint64_t)round << 32));
+    uint64_t hash = str_hash(key) + str_hash(type) * UINT64_C(0x9e3779b97f4a7c15) +
+                    (round + UINT64_C(1)) * UINT64_C(0xff51afd7ed558ccd);
+
+    hash = (hash ^ (hash >> 32)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return (size_t)(hash ^ (hash >> 29));
 }
 
 static void
@@ -274,6 +286,7 @@ add_change(StateFold *fold, StateStream *stream, const StateChange *change, Str 
         if (!entry_append(fold, entry, change->value)) {
             return false;
         }
+        entry->offset = fold->offset;
         entry->seq = seq;
         return true;
     }
@@ -282,6 +295,7 @@ add_change(StateFold *fold, StateStream *stream, const StateChange *change, Str 
         entry = new_entry(fold, round, type, key);
     }
     entry->message = message;
+    entry->offset = fold->offset;
     entry->seq = seq;
     if (change->op == STATE_DELETE) {
         entry->op = STATE_DELETE;
@@ -361,6 +375,12 @@ inner_text(Str value)
         inner.len--;
     }
     return inner;
+}
+
+bool
+state_fold_is_of_one(const StateFold *fold, const StateEntry *entry)
+{
+    return entry->op != STATE_DELETE && fold->pieces[entry->first_piece].next == 0;
 }
 
 bool

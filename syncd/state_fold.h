@@ -28,6 +28,7 @@ typedef struct StateEntry {
     Str type; /* decoded */
     Str key;
     Str message;  /* the last that sets the value, else the first that appends to it */
+    Str offset;   /* of the newest message */
     StateOp op;   /* STATE_SET, _DELETE, _APPEND_STRING, _APPEND_ARRAY: an append goes to what is
                      there; where there is no row it sets */
     int64_t seq;  /* of the newest message */
@@ -48,6 +49,8 @@ typedef struct StateStream {
     bool drop_visible;
     int64_t cleared_seq;  /* newest message that emptied the visible set, or STATE_SEQ_NONE */
     int64_t snapshot_seq; /* of the snapshot-start that is open behind it, or STATE_SEQ_NONE */
+    int64_t opened_seq;   /* of the first of the snapshot-starts since the visible set changed, or
+                             STATE_SEQ_NONE: what lies between it and snapshot_seq was given up */
     int64_t reset_seq;    /* a reset of which is not known yet what follows, or STATE_SEQ_NONE */
     bool staged_in_table; /* the open snapshot began in an earlier transaction */
     uint32_t visible_round;
@@ -72,6 +75,7 @@ typedef struct StateFold {
     uint32_t *buckets;
     size_t bucket_count; /* a power of two */
     uint32_t rounds;
+    Str offset;  /* of the messages that are added next; set by the caller */
     Arena names; /* types and keys that had escapes */
 } StateFold;
 
@@ -79,11 +83,11 @@ void state_fold_init(StateFold *fold);
 void state_fold_done(StateFold *fold);
 void state_fold_reset(StateFold *fold); /* forgets everything, keeps memory */
 
-/* Begins the next stream.  snapshot_seq: of the snapshot that is open in Postgres, or
- * STATE_SEQ_NONE.  first_of_generation: the rows in Postgres are of a stream that is no more; they
- * and its snapshot go. */
-void state_fold_stream(StateFold *fold, int64_t snapshot_seq, bool first_of_generation,
-                       int64_t first_seq);
+/* Begins the next stream.  snapshot_seq: of the snapshot that is open in Postgres, opened_seq: of
+ * the first that has been open since, or STATE_SEQ_NONE.  first_of_generation: the rows in Postgres
+ * are of a stream that is no more; they and its snapshot go. */
+void state_fold_stream(StateFold *fold, int64_t snapshot_seq, int64_t opened_seq,
+                       bool first_of_generation, int64_t first_seq);
 /* False: this change cannot be in one transaction with what was added before; the fold is of no use
  * any more.  *out_back says how many messages before it belong to it (0, or 1: a reset). */
 DS_MUST_CHECK bool state_fold_add(StateFold *fold, const StateChange *change, Str message,
@@ -96,6 +100,8 @@ void state_fold_end(StateFold *fold);
 const StateEntry *state_fold_next_base(const StateFold *fold, size_t *at);
 /* Walks the entries that count: *at is 0 at first.  NULL behind the last one. */
 const StateEntry *state_fold_next(const StateFold *fold, bool staged, size_t *at);
+/* One message is all that made its value; not of a deletion. */
+bool state_fold_is_of_one(const StateFold *fold, const StateEntry *entry);
 /* JSON text of what is set or appended; not of a deletion. */
 DS_MUST_CHECK bool state_fold_value(const StateFold *fold, const StateEntry *entry, Buf *out,
                                     Error *err);

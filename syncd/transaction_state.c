@@ -6,9 +6,10 @@
 #include "syncd/array_text.h"
 
 #define CHECK_ARRAYS 7
-#define ROWS_ARRAYS  7 /* and those of the sink's values */
-#define SWAP_ARRAYS  2
-#define MARK_ARRAYS  4
+#define ROWS_ARRAYS  9 /* and those of the sink's values */
+#define PAGE_PARAMS  5
+#define SIFT_PARAMS  7
+#define MARK_ARRAYS  5
 
 /* --- folding --- */
 
@@ -65,6 +66,7 @@ fold_part(Transaction *transaction, Part *part, StateFold *fold)
         size_t back;
         Error err = {0};
 
+        fold->offset = str_c(at.unit->start.offset);
         if (at.unit->items[at.item].poison != POISON_NONE) {
             state_fold_end(fold);
         } else if (!read_change(transaction, message, &change, &err)) {
@@ -88,8 +90,8 @@ transaction_fold(Transaction *transaction, const StateSets *sets, StateFold *fol
         Part *part = &transaction->parts[i];
         const Checkpoint *at = &part->lane->checkpoint;
 
-        state_fold_stream(fold, sets[i].snapshot_seq, sets[i].generation < at->generation,
-                          at->next_seq);
+        state_fold_stream(fold, sets[i].snapshot_seq, sets[i].opened_seq,
+                          sets[i].generation < at->generation, at->next_seq);
         if (!fold_part(transaction, part, fold)) {
             return false;
         }
@@ -195,21 +197,24 @@ transaction_encode_state_check(Transaction *transaction, const StateFold *fold, 
     return transaction_end_arrays(transaction, err);
 }
 
-/* Of an append the columns are used only where there is no row yet, so nothing is required. */
+/* Of an append the columns are used only where there is no row yet, so nothing is required: each
+ * gets what the message has for it. */
 static bool
 add_mapped(Transaction *transaction, const StateEntry *entry, Error *err)
 {
     const Sink *sink = transaction->sink;
     Buf *a = transaction->arrays + ROWS_ARRAYS;
     SinkText texts[SINK_VALUES_MAX];
+    bool deletes = entry->op == STATE_DELETE;
     Error ignored;
-    bool none = entry->op == STATE_DELETE ||
-                !sink_texts(sink, &(SinkItem){.text = entry->message}, texts, &ignored);
 
+    if (!deletes) {
+        sink_texts_there(sink, &(SinkItem){.text = entry->message}, texts);
+    }
     for (size_t i = 0; i + 1 < sink->value_count; i++) {
         Str text;
 
-        if (none || texts[i].is_null ||
+        if (deletes || texts[i].is_null ||
             !sink_decode(sink, i, &texts[i], &transaction->scratch, &text, &ignored)) {
             if (!array_add_null(&a[i], err)) {
                 return false;
@@ -258,6 +263,19 @@ op_letter(const Transaction *transaction, const StateEntry *entry)
     return STR("s");
 }
 
+/* What a letter needs, should the table refuse the row when its snapshot ends.  A row without
+ * mapped columns tells its message itself. */
+static bool
+add_origin(Transaction *transaction, const StateFold *fold, const StateEntry *entry, Error *err)
+{
+    Buf *a = transaction->arrays;
+
+    return array_add_text(&a[7], entry->offset, err) &&
+           (transaction->sink->mapped_count > 0 && state_fold_is_of_one(fold, entry)
+                ? array_add_bytes(&a[8], entry->message, err)
+                : array_add_null(&a[8], err));
+}
+
 /* The streams whose set begins anew, as the statement names them. */
 static bool
 add_dropped(Transaction *transaction, const StateFold *fold, bool staged, bool *out_needed,
@@ -294,6 +312,7 @@ transaction_encode_state_rows(Transaction *transaction, const StateFold *fold, b
         *out_needed = true;
         if (!add_place(transaction, entry, err) || !array_add_number(&a[4], entry->seq, err) ||
             !array_add_text(&a[5], op_letter(transaction, entry), err) ||
+            (staged && !add_origin(transaction, fold, entry, err)) ||
             !add_mapped(transaction, entry, err) || !add_payload(transaction, fold, entry, err)) {
             return false;
         }
@@ -302,26 +321,33 @@ transaction_encode_state_rows(Transaction *transaction, const StateFold *fold, b
            transaction_end_arrays(transaction, err);
 }
 
+/* Plain values, each a parameter of its own. */
+static bool
+add_plain(Transaction *transaction, size_t index, Str text, Error *err)
+{
+    return buf_append(&transaction->arrays[index], text, err);
+}
+
+static bool
+add_plain_number(Transaction *transaction, size_t index, int64_t number, Error *err)
+{
+    return buf_printf(&transaction->arrays[index], err, "%lld", (long long)number);
+}
+
 bool
-transaction_encode_state_swap(Transaction *transaction, const StateFold *fold, bool *out_needed,
+transaction_encode_state_page(Transaction *transaction, const StatePage *page, bool sift,
                               Error *err)
 {
-    Buf *a = transaction->arrays;
+    const Lane *lane = transaction->parts[page->part].lane;
 
-    *out_needed = false;
-    transaction_begin_arrays(transaction, SWAP_ARRAYS);
-    for (size_t i = 0; i < fold->stream_count; i++) {
-        const Lane *lane = transaction->parts[i].lane;
-
-        if (fold->streams[i].swap) {
-            *out_needed = true;
-            if (!array_add_text(&a[0], str_c(lane->row_name), err) ||
-                !array_add_number(&a[1], lane->checkpoint.stream_id, err)) {
-                return false;
-            }
-        }
-    }
-    return transaction_end_arrays(transaction, err);
+    transaction_begin_arrays(transaction, sift ? SIFT_PARAMS : PAGE_PARAMS);
+    return add_plain(transaction, 0, str_c(lane->row_name), err) &&
+           add_plain_number(transaction, 1, lane->checkpoint.stream_id, err) &&
+           (!page->begun || (add_plain(transaction, 2, buf_str(&page->type), err) &&
+                             add_plain(transaction, 3, buf_str(&page->key), err))) &&
+           add_plain_number(transaction, 4, STATE_PAGE_ROWS, err) &&
+           (!sift || (add_plain_number(transaction, 5, lane->checkpoint.generation, err) &&
+                      add_plain(transaction, 6, lane->name, err)));
 }
 
 bool
@@ -337,14 +363,16 @@ transaction_encode_state_mark(Transaction *transaction, const StateSets *sets,
         const Checkpoint *at = &transaction->parts[i].lane->checkpoint;
 
         if (stream->cleared_seq == STATE_SEQ_NONE && at->generation == sets[i].generation &&
-            stream->snapshot_seq == sets[i].snapshot_seq) {
+            stream->snapshot_seq == sets[i].snapshot_seq &&
+            stream->opened_seq == sets[i].opened_seq) {
             continue;
         }
         *out_needed = true;
         if (!array_add_number(&a[0], at->stream_id, err) ||
             !array_add_number(&a[1], at->generation, err) ||
             !array_add_number(&a[2], stream->snapshot_seq, err) ||
-            !array_add_number(&a[3], stream->cleared_seq, err)) {
+            !array_add_number(&a[3], stream->cleared_seq, err) ||
+            !array_add_number(&a[4], stream->opened_seq, err)) {
             return false;
         }
     }

@@ -10,13 +10,26 @@
 #include "syncd/state_fold.h"
 #include "syncd/transaction.h"
 
-#define STATE_FAULT_SQLSTATE "22023" /* of messages that we refuse ourselves */
+#define STATE_PAGE_ROWS 2000 /* of a set that a statement of its own walks over */
+
+/* A key as the table may hold it: what a btree takes. */
+#define STATE_PAGE_TEXT_BYTES_MAX 4096
+#define STATE_FAULT_SQLSTATE      "22023" /* of messages that we refuse ourselves */
 
 /* How the sets of a part's stream stand in Postgres (ds_sync.state_stream). */
 typedef struct StateSets {
     int64_t generation;
     int64_t snapshot_seq; /* or STATE_SEQ_NONE */
+    int64_t opened_seq;   /* likewise: see syncd/state_fold.h */
 } StateSets;
+
+/* Where a walk over a set of one stream is.  The first page begins with a NULL type. */
+typedef struct StatePage {
+    size_t part;
+    bool begun;
+    Buf type; /* of the last row that was looked at */
+    Buf key;
+} StatePage;
 
 /* sets[i] is of parts[i].  Messages that are no changes, or lack a required column, are marked.
  * False: not all of it can be in one transaction; the lane's next part is shorter. */
@@ -30,15 +43,17 @@ DS_MUST_CHECK bool transaction_mark_append(Transaction *transaction, int64_t str
 DS_MUST_CHECK bool transaction_narrow(Transaction *transaction, const Error *why);
 
 /* Parameters of state_open.sql, of the sink's state_sql[SINK_STATE_CHECK], [_STAGE] or [_APPLY],
- * [_SWAP], and of state_mark.sql.  *out_needed is false where there is nothing to do.  ERR_LIMIT:
- * too large for one value. */
+ * and of state_mark.sql.  *out_needed is false where there is nothing to do.  ERR_LIMIT: too large
+ * for one value. */
 DS_MUST_CHECK bool transaction_encode_state_open(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_state_check(Transaction *transaction, const StateFold *fold,
                                                   bool *out_needed, Error *err);
 DS_MUST_CHECK bool transaction_encode_state_rows(Transaction *transaction, const StateFold *fold,
                                                  bool staged, bool *out_needed, Error *err);
-DS_MUST_CHECK bool transaction_encode_state_swap(Transaction *transaction, const StateFold *fold,
-                                                 bool *out_needed, Error *err);
+/* Those of state_drop.sql and of the sink's [SINK_STATE_REMOVE], [_MOVE], [_CLEAR], and with `sift`
+ * of [_SIFT]. */
+DS_MUST_CHECK bool transaction_encode_state_page(Transaction *transaction, const StatePage *page,
+                                                 bool sift, Error *err);
 DS_MUST_CHECK bool transaction_encode_state_mark(Transaction *transaction, const StateSets *sets,
                                                  const StateFold *fold, bool *out_needed,
                                                  Error *err);

@@ -646,6 +646,8 @@ writer_new(Loop *loop, const WriterConfig *config)
     transaction_init(&writer->transaction);
     state_fold_init(&writer->fold);
     buf_init(&writer->scratch, 1u << 20);
+    buf_init(&writer->state_page.type, STATE_PAGE_TEXT_BYTES_MAX);
+    buf_init(&writer->state_page.key, STATE_PAGE_TEXT_BYTES_MAX);
     return writer;
 }
 
@@ -662,6 +664,8 @@ writer_free(Writer *writer)
     transaction_done(&writer->transaction);
     state_fold_done(&writer->fold);
     buf_done(&writer->scratch);
+    buf_done(&writer->state_page.type);
+    buf_done(&writer->state_page.key);
     writer->state = WRITER_OFF; /* a pick may be scheduled */
     loop_defer_free(writer->loop, writer);
 }

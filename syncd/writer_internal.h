@@ -54,8 +54,11 @@ typedef enum WriterAfter {
 typedef enum StateStep {
     STATE_STEP_OPEN,
     STATE_STEP_CHECK,
+    STATE_STEP_DROP, /* in pages, as many statements as it takes */
     STATE_STEP_STAGE,
-    STATE_STEP_SWAP,
+    STATE_STEP_REMOVE, /* likewise */
+    STATE_STEP_MOVE,   /* likewise */
+    STATE_STEP_CLEAR,  /* likewise */
     STATE_STEP_APPLY,
     STATE_STEP_MARK,
     STATE_STEP_COUNT
@@ -104,6 +107,9 @@ struct Writer {
     size_t rows_sent;
 
     StateStep state_step; /* WRITER_CHANGES */
+    StatePage state_page; /* of a step in pages */
+    size_t sifted;        /* rows of a snapshot that became letters at its end */
+    size_t sift_looked;
     StateSets state_sets[TRANSACTION_PARTS_MAX];
     StateFold fold;
 };
@@ -146,6 +152,7 @@ void writer_send_rows(Writer *writer);    /* the next range of rows, or what fol
 void writer_rows_reply(Writer *writer, const PgReply *reply);
 
 /* writer_state.c */
+bool writer_starts_page(const Writer *writer); /* the arrays are of the first page of a set */
 void writer_send_changes(Writer *writer);
 void writer_changes_reply(Writer *writer, const PgReply *reply);
 /* A change was refused, also when the transaction ended: finds it by shorter transactions. */

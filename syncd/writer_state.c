@@ -2,7 +2,8 @@
 /*
  * The changes of a table of state, behind the guard: how the sets stand, what appends need, then
  * the folded changes, each kind by one statement.  A change that Postgres refuses is found by
- * transactions that grow shorter.
+ * transactions that grow shorter.  What concerns whole sets goes in pages, each a statement, so
+ * that no statement takes longer than another however large the sets are.
  */
 #include "syncd/writer_internal.h"
 
@@ -10,8 +11,46 @@
 #include "common/log.h"
 #include "common/parse.h"
 #include "sql/queries.h"
+#include "syncd/mutant.h"
 
 static const LogScope scope = {.name = "syncd.writer"};
+
+/* The part that the step is about, from the page's on; false behind the last one. */
+static bool
+find_page(Writer *writer)
+{
+    const StateStream *streams = writer->fold.streams;
+    StatePage *page = &writer->state_page;
+
+    for (; page->part < writer->fold.stream_count; page->part++) {
+        const StateStream *stream = &streams[page->part];
+        bool wanted = writer->state_step == STATE_STEP_DROP    ? stream->drop_staged
+                      : writer->state_step == STATE_STEP_CLEAR ? stream->drop_visible
+                                                               : stream->swap;
+
+        if (wanted) {
+            return true;
+        }
+    }
+    *page = (StatePage){.type = page->type, .key = page->key};
+    return false;
+}
+
+static bool
+sifts(const Writer *writer)
+{
+    return writer->state_step == STATE_STEP_MOVE &&
+           writer->transaction.parts[writer->state_page.part].lane->sift;
+}
+
+static bool
+encode_page(Writer *writer, bool *out_needed, Error *err)
+{
+    *out_needed = find_page(writer) &&
+                  !(writer->state_step == STATE_STEP_REMOVE && MUTANT("state_keeps_absent"));
+    return !*out_needed || transaction_encode_state_page(&writer->transaction, &writer->state_page,
+                                                         sifts(writer), err);
+}
 
 static bool
 encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
@@ -27,14 +66,26 @@ encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
     case STATE_STEP_CHECK:
         *out_sql = sql[SINK_STATE_CHECK];
         return transaction_encode_state_check(transaction, &writer->fold, out_needed, err);
+    case STATE_STEP_DROP:
+        *out_sql = sql_state_drop;
+        return encode_page(writer, out_needed, err);
     case STATE_STEP_STAGE:
         *out_sql = sql[SINK_STATE_STAGE];
         return transaction_encode_state_rows(transaction, &writer->fold, true, out_needed, err);
-    case STATE_STEP_SWAP:
-        *out_sql = sql[SINK_STATE_SWAP];
-        return transaction_encode_state_swap(transaction, &writer->fold, out_needed, err);
+    case STATE_STEP_REMOVE:
+        *out_sql = sql[SINK_STATE_REMOVE];
+        return encode_page(writer, out_needed, err);
+    case STATE_STEP_MOVE:
+        if (!encode_page(writer, out_needed, err)) {
+            return false;
+        }
+        *out_sql = sql[*out_needed && sifts(writer) ? SINK_STATE_SIFT : SINK_STATE_MOVE];
+        return true;
+    case STATE_STEP_CLEAR:
+        *out_sql = sql[SINK_STATE_CLEAR];
+        return encode_page(writer, out_needed, err);
     case STATE_STEP_APPLY:
-        *out_sql = sql[SINK_STATE_APPLY];
+        *out_sql = mutant_state_statement(sql[SINK_STATE_APPLY], &writer->scratch);
         return transaction_encode_state_rows(transaction, &writer->fold, false, out_needed, err);
     case STATE_STEP_MARK:
         *out_sql = sql_state_mark;
@@ -44,6 +95,19 @@ encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
         break;
     }
     DS_UNREACHABLE("a step behind the last one");
+}
+
+static bool
+step_is_paged(StateStep step)
+{
+    return step == STATE_STEP_DROP || step == STATE_STEP_REMOVE || step == STATE_STEP_MOVE ||
+           step == STATE_STEP_CLEAR;
+}
+
+bool
+writer_starts_page(const Writer *writer)
+{
+    return step_is_paged(writer->state_step) && !writer->state_page.begun;
 }
 
 /* Sends the step, or the first one behind it for which there is something to do. */
@@ -75,6 +139,9 @@ writer_send_changes(Writer *writer)
         return;
     }
     writer->state_step = STATE_STEP_OPEN;
+    writer->state_page.part = 0;
+    writer->state_page.begun = false;
+    state_fold_reset(&writer->fold);
     send_step(writer);
 }
 
@@ -106,7 +173,8 @@ opened(Writer *writer, const PgReply *reply)
 
         if (!writer_reply_has(reply, transaction->parts[i].lane->checkpoint.stream_id, &row) ||
             !read_number(reply, row, 1, &sets->generation) ||
-            !read_number(reply, row, 2, &sets->snapshot_seq)) {
+            !read_number(reply, row, 2, &sets->snapshot_seq) ||
+            !read_number(reply, row, 3, &sets->opened_seq)) {
             answer_is_wrong(writer);
             return;
         }
@@ -142,6 +210,60 @@ checked(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
+/* What refuses nearly all rows of a snapshot is the table or the route, not the rows. */
+static bool
+sift_allows(Writer *writer, int64_t looked, int64_t letters)
+{
+    Error err;
+
+    writer->sifted += (size_t)letters;
+    writer->sift_looked += (size_t)looked;
+    if (writer->sifted <=
+        POISON_LETTERS_MAX + (writer->sift_looked - writer->sifted) * POISON_ROW_REDEEMS) {
+        return true;
+    }
+    (void)error_set(&err, ERR_LIMIT,
+                    "the table refuses %zu of %zu rows of the snapshot that ends at seq %lld, so "
+                    "the table or the route is at fault",
+                    writer->sifted, writer->sift_looked,
+                    (long long)writer->transaction.parts[0].lane->checkpoint.next_seq);
+    writer_blame(writer, NULL, LANE_REFUSED, &err);
+    return false;
+}
+
+/* The page goes on behind the last row that was looked at, or with the next stream. */
+static bool
+turn_page(Writer *writer, const PgReply *reply)
+{
+    StatePage *page = &writer->state_page;
+    bool was_sift = sifts(writer);
+    int64_t looked;
+    int64_t letters = 0;
+    Error err;
+
+    if (!read_number(reply, 0, 2, &looked) || (was_sift && !read_number(reply, 0, 5, &letters))) {
+        answer_is_wrong(writer);
+        return false;
+    }
+    if (was_sift && !sift_allows(writer, looked, letters)) {
+        return false;
+    }
+    if (looked < STATE_PAGE_ROWS) {
+        page->part++;
+        page->begun = false;
+        return true;
+    }
+    buf_reset(&page->type);
+    buf_reset(&page->key);
+    if (!buf_append(&page->type, pg_get(reply, 0, 3), &err) ||
+        !buf_append(&page->key, pg_get(reply, 0, 4), &err)) {
+        writer_blame(writer, NULL, LANE_REFUSED, &err);
+        return false;
+    }
+    page->begun = true;
+    return true;
+}
+
 /* The answer: rows that were left alone since they are newer, and rows that were changed. */
 static void
 changed(Writer *writer, const PgReply *reply)
@@ -163,7 +285,11 @@ changed(Writer *writer, const PgReply *reply)
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
     writer->rows_sent += (size_t)rows;
-    writer->state_step++;
+    if (!step_is_paged(writer->state_step)) {
+        writer->state_step++;
+    } else if (!turn_page(writer, reply)) {
+        return;
+    }
     send_step(writer);
 }
 
@@ -180,13 +306,29 @@ marked(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
+/* The rows of a snapshot that it refuses at the end came with earlier transactions. */
+static bool
+may_sift(const Writer *writer)
+{
+    const Lane *lane = writer->transaction.parts[0].lane;
+
+    return writer->fold.stream_count == 1 && writer->fold.streams[0].swap && !lane->sift &&
+           writer->transaction.sink->on_error == ROUTE_ERROR_DEAD_LETTER;
+}
+
 void
 writer_changes_refused(Writer *writer, const PgReply *reply)
 {
-    if (writer->transaction.part_count > 1) {
-        writer->solo = writer->transaction.part_count;
+    Transaction *transaction = &writer->transaction;
+    bool at_end = writer->state == WRITER_CHANGES && writer->state_step == STATE_STEP_MOVE;
+
+    if (transaction->part_count > 1) {
+        writer->solo = transaction->part_count;
         writer_give_up(writer, WRITER_AFTER_RETRY);
-    } else if (transaction_narrow(&writer->transaction, &reply->err)) {
+    } else if (!(at_end && may_sift(writer)) && transaction_narrow(transaction, &reply->err)) {
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+    } else if (may_sift(writer)) {
+        transaction->parts[0].lane->sift = true;
         writer_give_up(writer, WRITER_AFTER_RETRY);
     } else {
         writer_blame(writer, NULL, LANE_REFUSED, &reply->err);
@@ -211,8 +353,11 @@ writer_changes_reply(Writer *writer, const PgReply *reply)
     case STATE_STEP_CHECK:
         checked(writer, reply);
         break;
+    case STATE_STEP_DROP:
     case STATE_STEP_STAGE:
-    case STATE_STEP_SWAP:
+    case STATE_STEP_REMOVE:
+    case STATE_STEP_MOVE:
+    case STATE_STEP_CLEAR:
     case STATE_STEP_APPLY:
         changed(writer, reply);
         break;

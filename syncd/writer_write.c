@@ -36,7 +36,7 @@ writer_limits(const Writer *writer)
 static bool
 lane_goes_alone(const Lane *lane)
 {
-    return lane->alone;
+    return lane->alone || lane->sift;
 }
 
 bool
@@ -125,16 +125,17 @@ writer_acknowledge_part(Writer *writer, const Part *part)
 {
     const Stats *stats = writer->config.stats;
     Lane *lane = part->lane;
+    size_t letters = part->letters + writer->sifted; /* who sifts is alone */
 
     metric_add(stats->rows, part->items - part->letters);
-    metric_add(stats->letters, part->letters);
+    metric_add(stats->letters, letters);
     metric_add(stats->bytes, part->bytes);
     if (lane->hold != NULL) {
-        route_hold_count(lane->hold, part->letters, part->items - part->letters);
+        route_hold_count(lane->hold, letters, part->items - part->letters);
     }
     part_committed(part);
     writer_release(writer, part);
-    lane->callbacks->on_committed(lane->arg, part->items - part->letters, part->letters);
+    lane->callbacks->on_committed(lane->arg, part->items - part->letters, letters);
 }
 
 /* All parts but the first `missed` are in Postgres. */
@@ -196,6 +197,10 @@ writer_send_arrays(Writer *writer, WriterState state, const char *sql)
     PgParam params[TRANSACTION_ARRAYS_MAX];
 
     transaction_params(&writer->transaction, params);
+    if (state == WRITER_CHANGES && writer_starts_page(writer)) {
+        params[2].value = NULL; /* behind no row */
+        params[3].value = NULL;
+    }
     writer_enter(writer, state);
     writer_command_started(writer);
     pg_query(writer->pg, sql, params, writer->transaction.array_count, writer_on_reply, writer);
@@ -264,6 +269,8 @@ writer_begin(Writer *writer)
     }
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
+    writer->sifted = 0;
+    writer->sift_looked = 0;
     if (is_state || writer->force_long || !transaction_is_small(transaction) ||
         !transaction_encode_small(transaction, &err)) {
         writer_send(writer, WRITER_BEGIN,

@@ -225,7 +225,8 @@ static bool
 try_transaction(Run *run, size_t first, size_t *end)
 {
     state_fold_reset(&run->fold);
-    state_fold_stream(&run->fold, run->folded.snapshot_seq, false, (int64_t)first);
+    state_fold_stream(&run->fold, run->folded.snapshot_seq, run->folded.snapshot_seq, false,
+                      (int64_t)first);
     for (size_t i = first; i < *end; i++) {
         Change *change = &run->changes[i];
         size_t back;

@@ -62,7 +62,7 @@ begin(Fixture *it, int64_t snapshot_seq)
 {
     *it = (Fixture){.seq = 10};
     state_fold_init(&it->fold);
-    state_fold_stream(&it->fold, snapshot_seq, false, it->seq);
+    state_fold_stream(&it->fold, snapshot_seq, snapshot_seq, false, it->seq);
 }
 
 /* What is to be done, as one line: sets in order of execution, then rows as "key op value @seq". */
@@ -233,7 +233,8 @@ Test(state_fold, a_new_generation_begins_with_an_empty_set)
     Fixture it = {.seq = 10};
 
     state_fold_init(&it.fold);
-    state_fold_stream(&it.fold, OPEN, true, it.seq);
+    state_fold_stream(&it.fold, OPEN, OPEN, true, it.seq);
+    cr_expect_eq(it.fold.streams[0].opened_seq, STATE_SEQ_NONE);
     cr_assert(run(&it, "set a 1;end"));
     cr_expect_eq(it.fold.streams[0].cleared_seq, 9);
     cr_expect_eq(it.fold.streams[0].snapshot_seq, STATE_SEQ_NONE);
@@ -251,6 +252,63 @@ Test(state_fold, it_says_what_letters_of_old_can_no_longer_change)
     (void)outcome(&it);
 }
 
+static void
+expect_opened(int64_t snapshot_seq, const char *program, int64_t opened, int64_t snapshot)
+{
+    Fixture it;
+
+    begin(&it, snapshot_seq);
+    cr_assert(run(&it, program));
+    state_fold_end(&it.fold);
+    cr_expect_eq(it.fold.streams[0].opened_seq, opened, "%s: opened at %lld", program,
+                 (long long)it.fold.streams[0].opened_seq);
+    cr_expect_eq(it.fold.streams[0].snapshot_seq, snapshot, "%s", program);
+    state_fold_done(&it.fold);
+}
+
+Test(state_fold, it_says_which_messages_were_of_snapshots_that_never_ended)
+{
+    expect_opened(CLOSED, "set a 1;start;set a 2", 11, 11);
+    expect_opened(CLOSED, "start;set a 2;start;set a 3;reset;start", 10, 15);
+    expect_opened(OPEN, "set a 2;start;set a 3", OPEN, 11);
+    expect_opened(OPEN, "set a 2;reset;set a 1;start", 13, 13);
+    expect_opened(OPEN, "start;set a 2;end;set b 1;start", 14, 14);
+    expect_opened(OPEN, "start;end", STATE_SEQ_NONE, STATE_SEQ_NONE);
+    expect_opened(OPEN, "reset", STATE_SEQ_NONE, STATE_SEQ_NONE);
+}
+
+Test(state_fold, the_same_keys_of_many_streams_and_types_lie_in_different_buckets)
+{
+    static char texts[4][80];
+    Fixture it;
+    size_t longest = 0;
+
+    for (size_t i = 0; i < DS_COUNT(texts); i++) {
+        (void)snprintf(texts[i], sizeof(texts[i]),
+                       "{\"type\":\"%s\",\"key\":\"%s\",\"operation\":\"set\",\"value\":1}",
+                       i < 2 ? "" : "k", i % 2 == 0 ? "" : "k");
+    }
+    it = (Fixture){.seq = 10};
+    state_fold_init(&it.fold);
+    for (int stream = 0; stream < 1000; stream++) {
+        state_fold_stream(&it.fold, CLOSED, CLOSED, false, it.seq);
+        for (size_t i = 0; i < DS_COUNT(texts); i++) {
+            cr_assert(add(&it, texts[i]) && add(&it, texts[i]));
+        }
+    }
+    cr_expect_eq(it.fold.entry_count, 4001, "entries of different sets were taken for one");
+    for (size_t bucket = 0; bucket < it.fold.bucket_count; bucket++) {
+        size_t length = 0;
+
+        for (uint32_t at = it.fold.buckets[bucket]; at != 0; at = it.fold.entries[at].next) {
+            length++;
+        }
+        longest = DS_MAX(longest, length);
+    }
+    cr_expect_leq(longest, 24, "%zu of 4000 entries share a bucket", longest);
+    state_fold_done(&it.fold);
+}
+
 Test(state_fold, streams_do_not_mix)
 {
     Fixture it;
@@ -259,7 +317,7 @@ Test(state_fold, streams_do_not_mix)
     begin(&it, CLOSED);
     cr_assert(run(&it, "set a 1"));
     state_fold_end(&it.fold);
-    state_fold_stream(&it.fold, CLOSED, false, 50);
+    state_fold_stream(&it.fold, CLOSED, CLOSED, false, 50);
     cr_assert(run(&it, "reset;set a 2"));
     state_fold_end(&it.fold);
     const StateEntry *first = state_fold_next(&it.fold, false, &at);
@@ -291,7 +349,7 @@ Test(state_fold, it_holds_many_keys_and_forgets_them)
         }
         cr_expect_eq(count, 2500);
         state_fold_reset(&it.fold);
-        state_fold_stream(&it.fold, CLOSED, false, it.seq);
+        state_fold_stream(&it.fold, CLOSED, CLOSED, false, it.seq);
     }
     state_fold_done(&it.fold);
 }

@@ -7,7 +7,8 @@ static const UnitLimits unit_limits = {.bytes_max = 8u << 20, .message_bytes_max
 static Transaction transaction;
 static StateFold fold;
 static Sink *sink;
-static StateSets sets[2] = {{2, STATE_SEQ_NONE}, {2, STATE_SEQ_NONE}};
+static StateSets sets[2] = {{2, STATE_SEQ_NONE, STATE_SEQ_NONE},
+                            {2, STATE_SEQ_NONE, STATE_SEQ_NONE}};
 
 static void
 make_sink(const char *route)
@@ -16,6 +17,7 @@ make_sink(const char *route)
         {"stream_name", "text", true, false, false}, {"type", "text", true, false, false},
         {"key", "text", true, false, false},         {"seq", "bigint", true, false, false},
         {"owner", "uuid", false, false, false},      {"value", "jsonb", true, false, false},
+        {"place", "text", false, false, false},
     };
     SinkTable table = {columns, DS_COUNT(columns)};
     RouteSpec spec;
@@ -114,7 +116,7 @@ Test(transaction_state, rows_of_all_streams_are_the_parameters)
     expect_array(4, "{11,11}");
     expect_array(5, "{\"s\",\"d\"}");
     expect_array(6, "{\"b\"}");
-    expect_array(7, "{\"2\",NULL}");
+    expect_array(9, "{\"2\",NULL}");
     cr_assert(transaction_encode_state_rows(&transaction, &fold, true, &needed, &err));
     cr_expect(!needed);
     cr_assert(transaction_encode_state_check(&transaction, &fold, &needed, &err));
@@ -191,8 +193,8 @@ Test(transaction_state, mapped_columns_come_from_the_message_that_sets)
     cr_assert_not_null(fault, "the column is required");
     cr_expect_str_eq(fault->sqlstate, "23502");
     cr_assert(transaction_encode_state_rows(&transaction, &fold, false, &needed, &err));
-    expect_array(7, "{\"u1\",NULL}");
-    expect_array(8, "{\"{\\\"o\\\":\\\"u1\\\"}\",\"[1]\"}");
+    expect_array(9, "{\"u1\",NULL}");
+    expect_array(10, "{\"{\\\"o\\\":\\\"u1\\\"}\",\"[1]\"}");
     end(&lane);
 }
 
@@ -260,7 +262,7 @@ Test(transaction_state, a_mark_is_never_left_out)
 
 Test(transaction_state, a_snapshot_that_was_staged_is_swapped)
 {
-    StateSets open[1] = {{1, 5}};
+    StateSets open[1] = {{1, 5, 3}};
     Lane lane;
     bool needed;
     Error err;
@@ -271,15 +273,64 @@ Test(transaction_state, a_snapshot_that_was_staged_is_swapped)
     open[0].generation = 2;
     cr_assert(add(&lane, 100));
     cr_assert(transaction_fold(&transaction, open, &fold));
-    cr_assert(transaction_encode_state_swap(&transaction, &fold, &needed, &err));
-    cr_expect(needed);
-    expect_array(0, "{\"a\"}");
-    expect_array(1, "{9}");
+    cr_expect(fold.streams[0].swap);
     cr_assert(transaction_encode_state_mark(&transaction, open, &fold, &needed, &err));
     expect_array(3, "{5}");
+    expect_array(4, "{-1}");
     open[0].generation = 1;
     cr_assert(transaction_fold(&transaction, open, &fold));
-    cr_assert(transaction_encode_state_swap(&transaction, &fold, &needed, &err));
-    cr_expect(!needed, "it was of a stream that is no more");
+    cr_expect(!fold.streams[0].swap, "it was of a stream that is no more");
+    end(&lane);
+}
+
+Test(transaction_state, a_page_begins_behind_the_row_before_it)
+{
+    StatePage page = {0};
+    Lane lane;
+    Error err;
+
+    plain_sink();
+    begin();
+    make_lane(&lane, "a", 9, "[" MARK("snapshot-end") "]");
+    cr_assert(add(&lane, 100));
+    cr_assert(transaction_encode_state_page(&transaction, &page, false, &err));
+    cr_expect_eq(transaction.array_count, 5);
+    expect_array(0, "a");
+    expect_array(1, "9");
+    expect_array(2, "");
+    buf_init(&page.type, 10);
+    buf_init(&page.key, 10);
+    page.begun = true;
+    cr_assert(buf_append(&page.type, STR("t"), &err) && buf_append(&page.key, STR("{k"), &err));
+    cr_assert(transaction_encode_state_page(&transaction, &page, true, &err));
+    cr_expect_eq(transaction.array_count, 7);
+    expect_array(2, "t");
+    expect_array(3, "{k");
+    expect_array(5, "2");
+    expect_array(6, "a");
+    buf_done(&page.type);
+    buf_done(&page.key);
+    end(&lane);
+}
+
+Test(transaction_state, an_append_that_may_create_its_row_keeps_the_columns_that_it_has)
+{
+    Lane lane;
+    bool needed;
+    Error err;
+
+    make_sink(ROUTE_START ",\"columns\":{\"owner\":{\"pointer\":\"/o\",\"type\":\"uuid\"},"
+                          "\"place\":{\"pointer\":\"/p\",\"type\":\"text\",\"required\":true}}}");
+    begin();
+    make_lane(
+        &lane, "a", 9,
+        "[{\"type\":\"t\",\"key\":\"k\",\"operation\":\"append\",\"value\":[1],\"o\":\"u1\"}]");
+    cr_assert(add(&lane, 100));
+    cr_assert(transaction_fold(&transaction, sets, &fold));
+    cr_expect_eq(transaction.letters, 0);
+    cr_assert(transaction_encode_state_rows(&transaction, &fold, false, &needed, &err));
+    expect_array(9, "{\"u1\"}");
+    expect_array(10, "{NULL}");
+    expect_array(11, "{\"[1]\"}");
     end(&lane);
 }
