@@ -20,6 +20,7 @@
 
 #define HTTP_CLIENT_HEADERS_MAX    64 /* header lines kept of a response */
 #define HTTP_CLIENT_HEAD_BYTES_MAX 65536
+#define HTTP_READ_BYTES_MAX        65536 /* of a body, read at a time */
 
 typedef struct HttpClient HttpClient;
 typedef struct HttpTransfer HttpTransfer;
@@ -90,8 +91,9 @@ void http_client_free(HttpClient *client); /* cancels what is left, without call
 HttpTransfer *http_start(HttpClient *client, const HttpRequest *request,
                          const HttpCallbacks *callbacks, void *arg);
 void http_transfer_cancel(HttpTransfer *transfer); /* no callback comes any more */
-void http_transfer_pause(
-    HttpTransfer *transfer); /* back-pressure: at most curl's own buffer still comes */
+/* Back-pressure.  What was read in one go with the bytes that led to it still comes: at most
+ * HTTP_READ_BYTES_MAX, to be counted by whoever counts. */
+void http_transfer_pause(HttpTransfer *transfer);
 void http_transfer_resume(HttpTransfer *transfer); /* on_body may be called from inside this call */
 
 /* Percent-encode everything but RFC 3986 unreserved characters and those in `keep` (e.g. "/"). */

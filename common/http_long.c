@@ -15,8 +15,7 @@
 #include "common/mem.h"
 #include "common/parse.h"
 
-#define LONG_BUFFER_BYTES 65536
-#define LONG_READS_MAX    (HTTP_TURN_BYTES_MAX / LONG_BUFFER_BYTES) /* in a turn of the loop */
+#define LONG_READS_MAX (HTTP_TURN_BYTES_MAX / HTTP_READ_BYTES_MAX) /* in a turn of the loop */
 
 typedef enum BodyVerdict { BODY_MORE, BODY_DONE, BODY_BAD, BODY_CANCELLED } BodyVerdict;
 
@@ -125,7 +124,7 @@ static bool
 long_read(HttpTransfer *transfer)
 {
     char *buffer = transfer->client->long_buffer;
-    ssize_t count = recv(transfer->read.fd, buffer, LONG_BUFFER_BYTES, MSG_DONTWAIT);
+    ssize_t count = recv(transfer->read.fd, buffer, HTTP_READ_BYTES_MAX, MSG_DONTWAIT);
 
     if (count < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -144,7 +143,7 @@ long_read(HttpTransfer *transfer)
     transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
     switch (body_feed(transfer, str_n(buffer, (size_t)count))) {
     case BODY_MORE:
-        return count == LONG_BUFFER_BYTES && !transfer->paused;
+        return count == HTTP_READ_BYTES_MAX && !transfer->paused;
     case BODY_DONE:
         http_transfer_finish(transfer, CURLE_OK);
         return false;
@@ -197,7 +196,7 @@ on_adopt(void *arg)
         return;
     }
     if (client->long_buffer == NULL) {
-        client->long_buffer = mem_alloc(LONG_BUFFER_BYTES);
+        client->long_buffer = mem_alloc(HTTP_READ_BYTES_MAX);
     }
     transfer->curl_paused = false;
     transfer->read.fd = client->kept_fd;

@@ -117,6 +117,7 @@ session_stop_reading(Session *session)
 {
     source_close(session->source);
     budget_forget(session->shared->budget, &session->budget);
+    budget_go_on(session->shared->budget);
     session_stop_timer(session);
     session->events &= ~(EVENT_BIT_PROBED | EVENT_BIT_END | EVENT_BIT_TIMER);
 }
@@ -151,7 +152,15 @@ source_on_unit(void *arg, Unit *unit)
     }
     writer_push(session->writer, &session->lane, unit);
     session_account(session);
-    if (budget_must_pause(session->shared->budget, &session->budget)) {
+}
+
+static void
+source_on_read(void *arg)
+{
+    Session *session = arg;
+
+    if (budget_must_pause(session->shared->budget, &session->budget,
+                          source_is_behind(session->source))) {
         source_pause(session->source);
     }
 }
@@ -166,6 +175,8 @@ source_on_end(void *arg, const SourceEnd *end)
     }
     *session->end = *end;
     session_raise(session, EVENT_BIT_END);
+    budget_forget(session->shared->budget, &session->budget);
+    budget_go_on(session->shared->budget);
 }
 
 static void
@@ -571,8 +582,10 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
                                                  .on_trouble = lane_on_trouble,
                                                  .on_down = lane_on_down,
                                                  .on_released = lane_on_released};
-    static const SourceCallbacks source_callbacks = {
-        .on_probe = source_on_probe, .on_unit = source_on_unit, .on_end = source_on_end};
+    static const SourceCallbacks source_callbacks = {.on_probe = source_on_probe,
+                                                     .on_unit = source_on_unit,
+                                                     .on_read = source_on_read,
+                                                     .on_end = source_on_end};
     const SyncdConfig *config = shared->config;
     Session *session = mem_zalloc(sizeof(*session));
 

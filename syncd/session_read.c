@@ -32,10 +32,8 @@ session_open(Session *session)
     if (session->parking.hold) {
         parking_touch(&session->parking, clock_mono_ms());
     }
+    budget_forget(session->shared->budget, &session->budget);
     source_open(session->source);
-    if (budget_must_pause(session->shared->budget, &session->budget)) {
-        source_pause(session->source);
-    }
 }
 
 /* What its route says about a stream that is another one than before. */

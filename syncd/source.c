@@ -119,6 +119,22 @@ source_is_up_to_date(const Source *source)
     return source->up_to_date;
 }
 
+bool
+source_is_behind(const Source *source)
+{
+    return (source->mode == SOURCE_SSE || source->mode == SOURCE_POLL) &&
+           (!source->up_to_date || source->unit != NULL ||
+            (source->mode == SOURCE_SSE && sse_is_partial(source->sse)));
+}
+
+void
+source_tell_read(Source *source)
+{
+    if (source->mode == SOURCE_SSE || source->mode == SOURCE_POLL) {
+        source->callbacks->on_read(source->arg);
+    }
+}
+
 const Position *
 source_position(const Source *source)
 {
@@ -242,6 +258,7 @@ source_head_judge(Source *source, const HttpHead *head)
     gate_leave(source->config.gate, &source->opening);
     if (head->status == 200 || (head->status == 204 && source->mode == SOURCE_POLL)) {
         source->answered = true;
+        source_tell_read(source);
         return true;
     }
     source->failure = mem_zalloc(sizeof(*source->failure));

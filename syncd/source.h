@@ -58,6 +58,7 @@ typedef struct SourceProbe {
 typedef struct SourceCallbacks {
     void (*on_probe)(void *arg, const SourceProbe *probe); /* HEAD was answered with 200 */
     void (*on_unit)(void *arg, Unit *unit);                /* the unit is the callee's */
+    void (*on_read)(void *arg); /* an answer to GET began, or a piece of it came: time to pause */
     /* Once per source_probe or source_open, unless on_probe came or it was closed; nothing runs
      * then. */
     void (*on_end)(void *arg, const SourceEnd *end);
@@ -80,4 +81,5 @@ void source_pause(Source *source); /* back-pressure; what is under way may still
 void source_resume(Source *source);
 
 bool source_is_up_to_date(const Source *source);
+bool source_is_behind(const Source *source); /* it reads, and more is known to come */
 const Position *source_position(const Source *source);

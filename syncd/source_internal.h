@@ -56,6 +56,7 @@ struct Source {
 };
 
 /* source.c */
+void source_tell_read(Source *source); /* unless the read is over */
 /* Ends this read with an error of the server's doing; from inside a callback of the transfer. */
 void source_fail(Source *source, SourceEndKind kind, const Error *err);
 void source_finish(Source *source,

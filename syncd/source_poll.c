@@ -64,6 +64,7 @@ poll_on_body(void *arg, Str bytes)
     if (unit->data.len >= UNIT_CHUNK_BYTES_MAX) {
         source_poll_deliver_piece(source, unit);
     }
+    source_tell_read(source);
 }
 
 void

@@ -104,6 +104,7 @@ sse_on_body(void *arg, Str bytes)
             buf_reset(&source->decoded);
             buf_shrink(&source->decoded, 0);
         }
+        source_tell_read(source);
         return;
     }
     switch (err.code) {

@@ -65,6 +65,7 @@ struct Supervisor {
     size_t session_room;
     bool started;
     LoopTimer *stop_timer;
+    LoopTimer *loan_timer; /* of the budget */
     LoopFn on_stopped;
     void *on_stopped_arg;
     void (*on_refused)(void *arg, const Error *err);
@@ -486,6 +487,14 @@ supervisor_make_lease(Supervisor *supervisor)
                                   &callbacks, supervisor);
 }
 
+static void
+supervisor_end_loans(void *arg)
+{
+    Supervisor *supervisor = arg;
+
+    budget_end_loans(&supervisor->budget);
+}
+
 Supervisor *
 supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
 {
@@ -506,6 +515,8 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
                 (size_t)config->limits.stream_queue_bytes, session_resume);
     (void)snprintf(name, sizeof(name), "syncd/%s", config->instance);
     supervisor->application_name = mem_strdup(name);
+    supervisor->loan_timer = timer_new(loop, supervisor_end_loans, supervisor);
+    timer_repeat(supervisor->loan_timer, BUDGET_LOOK_MS);
     supervisor->stop_timer = timer_new(loop, supervisor_out_of_time, supervisor);
     supervisor->shared = (SessionShared){
         .loop = loop,
@@ -535,6 +546,7 @@ supervisor_free(Supervisor *supervisor)
     if (supervisor == NULL) {
         return;
     }
+    budget_close(&supervisor->budget); /* there is nobody to bring anything to */
     for (size_t i = 0; i < supervisor->writer_count; i++) {
         writer_free(supervisor->writers[i]);
     }
@@ -547,6 +559,7 @@ supervisor_free(Supervisor *supervisor)
     }
     control_link_free(supervisor->link); /* sessions ask it */
     timer_free(supervisor->stop_timer);
+    timer_free(supervisor->loan_timer);
     servers_free(supervisor->servers);
     free(supervisor->application_name);
     buf_done(&supervisor->server_names);

@@ -219,3 +219,24 @@ def test_a_route_that_has_no_more_to_do_with_a_stream_does_not_hold_it(change, d
     syncd.wait_for(trimmed, "to trim it")
     syncd.wait_for(lambda: all(stream["held"] == "" for stream in syncd.status()["streams"]), "to say so")
     assert syncd.stop() == 0
+
+
+def test_a_backlog_of_many_streams_is_read_within_the_budget(database, server, start_syncd):
+    names = [f"deep/{number}" for number in range(100)]
+    backlog = [{"n": number, "text": "x" * 200} for number in range(1500)]
+    for name in names:
+        server.create(name)
+        server.append(name, backlog)
+    cursor = database[1].cursor()
+    most = 0
+
+    def loaded():
+        nonlocal most
+        most = max(most, sum(stream["queue_bytes"] for stream in syncd.status()["streams"]))
+        cursor.execute("SELECT coalesce(sum(next_seq), 0) FROM ds_sync.stream_offset")
+        return cursor.fetchone()[0] == len(names) * len(backlog)
+    syncd = start_syncd(names, SYNCD_QUEUE_BYTES_MAX="4MiB")
+    syncd.wait_for(loaded, "to load all")
+    # Eight may read at a time, and each may bring half a MiB more than it was lent.
+    assert 0 < most <= 8 << 20, "it took what all of them had at once"
+    assert syncd.stop() == 0

@@ -41,6 +41,11 @@ on_unit(void *arg, Unit *unit)
 }
 
 static void
+on_read(void *arg DS_UNUSED)
+{
+}
+
+static void
 on_end(void *arg, const SourceEnd *end DS_UNUSED)
 {
     Bench *bench = arg;
@@ -81,7 +86,8 @@ bench_init(Bench *bench, PeerFn handler)
 static Source *
 bench_source(Bench *bench, const char *content_type)
 {
-    static const SourceCallbacks callbacks = {.on_unit = on_unit, .on_end = on_end};
+    static const SourceCallbacks callbacks = {
+        .on_unit = on_unit, .on_read = on_read, .on_end = on_end};
     Source *source =
         source_new(&(SourceConfig){.url = bench->url,
                                    .client = bench->client,
