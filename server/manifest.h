@@ -48,7 +48,8 @@ typedef struct DataDir {
 
 /* Makes the directory (0700) if there is none, locks it, reads or makes the manifest and marks it
  * as in use.  shards 0: as many as it has, and for a new one what suits the cores; the manifest
- * says how many that are.  ERR_CONFIG: refused, as above, or no permission.  ERR_PROTOCOL: MANIFEST is damaged.
+ * says how many that are.  ERR_CONFIG: refused, as above, or no permission.  ERR_PROTOCOL: MANIFEST
+ * is damaged.
  */
 DS_MUST_CHECK bool data_dir_open(const char *path, const char *mode, uint64_t shards, DataDir *out,
                                  Error *err);

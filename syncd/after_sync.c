@@ -220,8 +220,7 @@ after_sync_hold(AfterSync *after, const AfterSyncObstacle *obstacle)
         return;
     }
     buf_init(&text, HELD_BYTES_MAX);
-    bool built =
-        buf_printf(&text, &err, "%.*s: %s", STR_ARG(obstacle->route), obstacle->why);
+    bool built = buf_printf(&text, &err, "%.*s: %s", STR_ARG(obstacle->route), obstacle->why);
     DS_ASSERT(built); /* the name of a route is short */
     free(after->held);
     after->held = buf_take(&text);

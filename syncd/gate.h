@@ -3,10 +3,10 @@
  * syncd/gate.h -- how many requests a stream server has before it that it has not begun to answer.
  *
  * After a start, a take-over or a restart of the server thousands of streams are opened at one
- * moment.  The gate has a number of places; who finds none waits in line, and they come in the order
- * they asked.  A place is given back when the head of the answer is there.  Who has not left after
- * held_ms_max loses it, and nothing else: a server that is slow about some streams must not keep
- * the others from being read.
+ * moment.  The gate has a number of places; who finds none waits in line, and they come in the
+ * order they asked.  A place is given back when the head of the answer is there.  Who has not left
+ * after held_ms_max loses it, and nothing else: a server that is slow about some streams must not
+ * keep the others from being read.
  */
 #pragma once
 

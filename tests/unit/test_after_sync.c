@@ -78,10 +78,12 @@ Test(after_sync, the_route_that_is_in_the_way_is_named)
 
 Test(after_sync, another_life_of_the_stream_is_never_touched)
 {
-    RouteProgress other = {.known = true, .spec = STR(TAKES), .offset = STR("0000000000000008_0000000000000009")};
+    RouteProgress other = {
+        .known = true, .spec = STR(TAKES), .offset = STR("0000000000000008_0000000000000009")};
     RouteProgress start = {.known = true, .spec = STR(TAKES), .offset = STR("-1")};
     RouteProgress opaque = {.known = true, .spec = STR(TAKES), .offset = STR("o00007")};
-    RouteProgress no_era = {.known = true, .spec = STR(TAKES), .offset = STR("0000000000000000_0000000000000009")};
+    RouteProgress no_era = {
+        .known = true, .spec = STR(TAKES), .offset = STR("0000000000000000_0000000000000009")};
 
     cr_expect_not(may(&other, 1, AT_3, false));
     cr_expect_not(may(&start, 1, AT_3, false));

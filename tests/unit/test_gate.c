@@ -46,9 +46,8 @@ bench_init(Bench *bench, int64_t held_ms_max)
     for (int i = 0; i < USERS; i++) {
         Visitor *visitor = &bench->visitors[i];
 
-        *visitor = (Visitor){.bench = bench,
-                             .user = {.on_turn = on_turn, .arg = visitor},
-                             .turn = NEVER_COMES};
+        *visitor = (Visitor){
+            .bench = bench, .user = {.on_turn = on_turn, .arg = visitor}, .turn = NEVER_COMES};
         cr_expect_eq(gate_enter(bench->gate, &visitor->user), i < PLACES, "%d", i);
     }
 }
