@@ -129,6 +129,8 @@ lane_clear(Lane *lane)
         lane_pop(lane);
     }
     lane->head_items = 0;
+    lane->sieve = 0;
+    lane->run = 0;
     lane_forget_faults(lane, INT64_MAX);
 }
 
@@ -214,6 +216,12 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
     if (lane->narrow > 0) {
         own.rows_max = DS_MIN(own.rows_max, lane->narrow);
     }
+    if (lane->sieve > 0) {
+        own.rows_max = DS_MIN(own.rows_max, DS_MIN(lane->sieve, (size_t)LANE_SIEVE_MAX));
+    }
+    if (lane->run > 0) {
+        own.rows_max = DS_MIN(own.rows_max, lane->run);
+    }
     UnitKind kind = STAILQ_FIRST(&lane->units)->kind;
     STAILQ_FOREACH (unit, &lane->units, link) {
         if (unit->kind != kind) {
@@ -251,6 +259,8 @@ part_committed(const Part *part)
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
     lane->narrow = lane->narrow < LANE_NARROW_MAX ? lane->narrow * 2 : 0;
+    lane->sieve -= DS_MIN(lane->sieve, part->items);
+    lane->run = 0;
     lane->sift = false;
     lane->alone = lane->alone && lane->narrow > 0;
     lane->clashes = 0;

@@ -81,6 +81,8 @@ typedef struct Lane {
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
     PoisonTally tally;                      /* as of the last commit */
     size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
+    size_t sieve;  /* so many of the next items are tried one by one, since the table refuses some */
+    size_t run;    /* of those, up to where marks begin or end; 0: not known, or as many as fit */
     bool sift;     /* the table refuses rows of its snapshot: they are tried one by one */
     bool alone;    /* it took too long: it shares no transaction until one of it is committed */
     int64_t stalled_ms; /* how long that took */
@@ -105,6 +107,7 @@ void lane_push(Lane *lane, Unit *unit, bool has_to_wait);
 void lane_clear(Lane *lane); /* drops the queue; not while in flight */
 bool lane_is_empty(const Lane *lane);
 
+#define LANE_SIEVE_MAX  1000 /* items that are tried one by one in a transaction */
 #define LANE_NARROW_MAX 4096 /* wider than that is any number */
 
 typedef struct PartLimits {

@@ -53,6 +53,8 @@ typedef enum SinkStateSql {
     SINK_STATE_REMOVE,
     SINK_STATE_MOVE,
     SINK_STATE_SIFT,
+    SINK_STATE_FILL, /* sink_sieve_fill.sql */
+    SINK_STATE_SIEVE,
     SINK_STATE_CLEAR,
     SINK_STATE_APPLY,
     SINK_STATE_COUNT

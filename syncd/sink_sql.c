@@ -117,12 +117,19 @@ append_values(const Sink *sink, Buf *out, Error *err)
     return true;
 }
 
+/* The first of the sieve's settings that is of a value. */
+static size_t
+first_setting(const Sink *sink)
+{
+    return sink->kind == ROUTE_STATE ? STATE_FIRST_PARAM : SIEVE_FIRST;
+}
+
 static bool
 append_stored(const Sink *sink, Buf *out, Error *err)
 {
     for (size_t i = 0; i < sink->value_count; i++) {
         if (!buf_printf(out, err, ", current_setting('ds_sync.sieve_%zu')::text[]",
-                        SIEVE_FIRST + i)) {
+                        first_setting(sink) + i)) {
             return false;
         }
     }
@@ -133,7 +140,7 @@ append_stored(const Sink *sink, Buf *out, Error *err)
 static bool
 append_settings(const Sink *sink, Buf *out, Error *err)
 {
-    for (size_t i = 1; i < SIEVE_FIRST + sink->value_count; i++) {
+    for (size_t i = 1; i < first_setting(sink) + sink->value_count; i++) {
         if (!buf_printf(out, err,
                         "%soctet_length(set_config('ds_sync.sieve_%zu', $%zu::text, true))",
                         i == 1 ? "" : ", ", i, i)) {
@@ -359,6 +366,8 @@ make_state_statements(Sink *sink, Error *err)
            make(sink, sql_sink_state_remove, &sink->state_sql[SINK_STATE_REMOVE], err) &&
            make(sink, sql_sink_state_move, &sink->state_sql[SINK_STATE_MOVE], err) &&
            make(sink, sql_sink_state_sift, &sink->state_sql[SINK_STATE_SIFT], err) &&
+           make(sink, sql_sink_sieve_fill, &sink->state_sql[SINK_STATE_FILL], err) &&
+           make(sink, sql_sink_state_sieve, &sink->state_sql[SINK_STATE_SIEVE], err) &&
            make(sink, sql_sink_state_clear, &sink->state_sql[SINK_STATE_CLEAR], err) &&
            make(sink, sql_sink_state_apply, &sink->state_sql[SINK_STATE_APPLY], err);
 }

@@ -30,6 +30,7 @@ state_fold_reset(StateFold *fold)
     fold->entry_count = 1;
     fold->piece_count = 1;
     fold->rounds = 0;
+    fold->apart = false;
     fold->offset = STR_EMPTY;
     for (size_t i = 0; i < fold->bucket_count; i++) {
         fold->buckets[i] = 0;
@@ -280,7 +281,7 @@ add_change(StateFold *fold, StateStream *stream, const StateChange *change, Str 
     bool appends = change->op == STATE_APPEND_STRING || change->op == STATE_APPEND_ARRAY;
     Str type = decode(fold, change->type);
     Str key = decode(fold, change->key);
-    StateEntry *entry = find_entry(fold, round, type, key);
+    StateEntry *entry = fold->apart ? NULL : find_entry(fold, round, type, key);
 
     if (appends && entry != NULL && entry->op != STATE_DELETE) {
         if (!entry_append(fold, entry, change->value)) {
@@ -290,7 +291,7 @@ add_change(StateFold *fold, StateStream *stream, const StateChange *change, Str 
         entry->seq = seq;
         return true;
     }
-    bool known = entry != NULL || empty; /* then there is nothing to append to */
+    bool known = !fold->apart && (entry != NULL || empty); /* then nothing is there to append to */
     if (entry == NULL) {
         entry = new_entry(fold, round, type, key);
     }
@@ -302,7 +303,7 @@ add_change(StateFold *fold, StateStream *stream, const StateChange *change, Str 
     } else {
         entry_set(fold, entry, appends && known ? STATE_SET : change->op, change->value);
     }
-    if (appends && !known) {
+    if (appends && !known && !fold->apart) {
         entry->base = change->op;
         entry->base_seq = seq;
         entry->base_staged = staged || stream->swap;

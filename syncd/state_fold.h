@@ -75,6 +75,8 @@ typedef struct StateFold {
     uint32_t *buckets;
     size_t bucket_count; /* a power of two */
     uint32_t rounds;
+    bool apart; /* each change is an entry of its own, in their order; what an append goes to is not
+                   looked at; set by the caller behind the reset */
     Str offset;  /* of the messages that are added next; set by the caller */
     Arena names; /* types and keys that had escapes */
 } StateFold;

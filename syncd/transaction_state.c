@@ -72,7 +72,12 @@ fold_part(Transaction *transaction, Part *part, StateFold *fold)
         } else if (!read_change(transaction, message, &change, &err)) {
             mark_item(transaction, part, &at, &err);
             state_fold_end(fold);
-        } else if (!state_fold_add(fold, &change, message, at.seq, &back)) {
+        } else if (state_fold_add(fold, &change, message, at.seq, &back)) {
+            continue;
+        } else if (!state_op_is_mark(change.op)) {
+            part->lane->sieve = part->items; /* an append that does not fit what is before it */
+            return false;
+        } else {
             part->lane->narrow = part->items - at.left - back;
             DS_ASSERT(part->lane->narrow > 0);
             return false;
@@ -82,10 +87,45 @@ fold_part(Transaction *transaction, Part *part, StateFold *fold)
     return true;
 }
 
+static bool
+is_mark(const PartCursor *at)
+{
+    StateChange change;
+    Error ignored;
+
+    return at->unit->items[at->item].poison == POISON_NONE &&
+           state_change_parse(unit_item_text(at->unit, at->item), &change, &ignored) &&
+           state_op_is_mark(change.op);
+}
+
+/* What is tried one by one is tried without marks: a part of both ends where the other begins. */
+static bool
+fold_apart(Part *part, StateFold *fold)
+{
+    PartCursor at = part_cursor(part);
+    size_t run = 0;
+
+    if (part->lane->sieve == 0 || !part_cursor_valid(&at)) {
+        return true;
+    }
+    fold->apart = !is_mark(&at);
+    for (; part_cursor_valid(&at) && is_mark(&at) != fold->apart; part_cursor_next(&at)) {
+        run++;
+    }
+    if (run < part->items) {
+        part->lane->run = run;
+        return false;
+    }
+    return true;
+}
+
 bool
 transaction_fold(Transaction *transaction, const StateSets *sets, StateFold *fold)
 {
     state_fold_reset(fold);
+    if (!fold_apart(&transaction->parts[0], fold)) {
+        return false;
+    }
     for (size_t i = 0; i < transaction->part_count; i++) {
         Part *part = &transaction->parts[i];
         const Checkpoint *at = &part->lane->checkpoint;
@@ -99,6 +139,19 @@ transaction_fold(Transaction *transaction, const StateSets *sets, StateFold *fol
     return true;
 }
 
+/* False: there is no such message. */
+static bool
+mark_seq(Transaction *transaction, Part *part, int64_t seq, const Error *why)
+{
+    for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+        if (at.seq == seq) {
+            mark_item(transaction, part, &at, why);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool
 transaction_mark_append(Transaction *transaction, int64_t stream_id, int64_t seq, Str kind,
                         Str found)
@@ -106,19 +159,35 @@ transaction_mark_append(Transaction *transaction, int64_t stream_id, int64_t seq
     Part *part = transaction_find(transaction, stream_id);
     Error why = {0};
 
-    if (part == NULL) {
-        return false;
-    }
     (void)error_set(&why, ERR_INPUT, "the value that is there is of kind %.*s: no %.*s fits it",
                     STR_ARG(str_head(found, 16)), STR_ARG(str_head(kind, 16)));
     (void)strlcpy(why.sqlstate, STATE_FAULT_SQLSTATE, sizeof(why.sqlstate));
-    for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
-        if (at.seq == seq) {
-            mark_item(transaction, part, &at, &why);
-            return true;
-        }
+    return part != NULL && mark_seq(transaction, part, seq, &why);
+}
+
+bool
+transaction_mark_entry(Transaction *transaction, const StateFold *fold, uint64_t number,
+                       const Error *why)
+{
+    DS_ASSERT(fold->apart);
+    if (number == 0 || number >= fold->entry_count) {
+        return false;
     }
-    return false;
+    const StateEntry *entry = &fold->entries[number];
+    return mark_seq(transaction, &transaction->parts[entry->stream], entry->seq, why);
+}
+
+bool
+transaction_sieve(Transaction *transaction)
+{
+    const Part *part = &transaction->parts[0];
+
+    DS_ASSERT(transaction->part_count == 1);
+    if (part->items <= 1 || part->lane->sieve > 0) {
+        return false;
+    }
+    part->lane->sieve = part->items;
+    return true;
 }
 
 bool

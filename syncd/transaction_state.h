@@ -32,12 +32,20 @@ typedef struct StatePage {
 } StatePage;
 
 /* sets[i] is of parts[i].  Messages that are no changes, or lack a required column, are marked.
- * False: not all of it can be in one transaction; the lane's next part is shorter. */
+ * False: not all of it can be in one transaction; the lane's next part is shorter, or tried one by
+ * one. */
 DS_MUST_CHECK bool transaction_fold(Transaction *transaction, const StateSets *sets,
                                     StateFold *fold);
 /* The append of that seq does not fit what is there; false: there is no such message. */
 DS_MUST_CHECK bool transaction_mark_append(Transaction *transaction, int64_t stream_id, int64_t seq,
                                            Str kind, Str found);
+/* The table refuses what is entry `number` of a fold whose changes are apart, from 1 on; false:
+ * there is no such entry. */
+DS_MUST_CHECK bool transaction_mark_entry(Transaction *transaction, const StateFold *fold,
+                                          uint64_t number, const Error *why);
+/* Something of a part that is alone in its transaction is at fault: its messages are tried one by
+ * one from now on.  False: they are already, or there is only one. */
+DS_MUST_CHECK bool transaction_sieve(Transaction *transaction);
 /* Postgres refused a part that is alone in its transaction: marks its only message, or makes the
  * next part shorter.  False: it holds a mark only, and that cannot be left out. */
 DS_MUST_CHECK bool transaction_narrow(Transaction *transaction, const Error *why);

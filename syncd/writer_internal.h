@@ -155,7 +155,8 @@ void writer_rows_reply(Writer *writer, const PgReply *reply);
 bool writer_starts_page(const Writer *writer); /* the arrays are of the first page of a set */
 void writer_send_changes(Writer *writer);
 void writer_changes_reply(Writer *writer, const PgReply *reply);
-/* A change was refused, also when the transaction ended: finds it by shorter transactions. */
+/* A change was refused, also when the transaction ended: finds it by the sieve, or by shorter
+ * transactions. */
 void writer_changes_refused(Writer *writer, const PgReply *reply);
 
 /* writer_settle.c */

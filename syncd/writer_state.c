@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The changes of a table of state, behind the guard: how the sets stand, what appends need, then
- * the folded changes, each kind by one statement.  A change that Postgres refuses is found by
- * transactions that grow shorter.  What concerns whole sets goes in pages, each a statement, so
+ * the folded changes, each kind by one statement.  Where Postgres refuses one of them, or an append
+ * does not fit, each is tried alone by one statement (the sieve), so that any number of bad ones
+ * costs the same few; what that cannot find is found by transactions that grow shorter.  What concerns whole sets goes in pages, each a statement, so
  * that no statement takes longer than another however large the sets are.
  */
 #include "syncd/writer_internal.h"
+
+#include <bsd/string.h>
 
 #include "common/fault.h"
 #include "common/log.h"
@@ -52,6 +55,24 @@ encode_page(Writer *writer, bool *out_needed, Error *err)
                                                          sifts(writer), err);
 }
 
+/* Changes, all at once or as the sieve takes them. */
+static bool
+encode_rows(Writer *writer, bool staged, const char **out_sql, bool *out_needed, Error *err)
+{
+    Transaction *transaction = &writer->transaction;
+    const StateFold *fold = &writer->fold;
+    char *const *sql = transaction->sink->state_sql;
+    size_t at = 0;
+
+    if (fold->apart && state_fold_next(fold, staged, &at) != NULL) {
+        *out_sql = sql[SINK_STATE_FILL];
+    } else {
+        *out_sql = staged ? sql[SINK_STATE_STAGE]
+                          : mutant_state_statement(sql[SINK_STATE_APPLY], &writer->scratch);
+    }
+    return transaction_encode_state_rows(transaction, fold, staged, out_needed, err);
+}
+
 static bool
 encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
 {
@@ -70,8 +91,7 @@ encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
         *out_sql = sql_state_drop;
         return encode_page(writer, out_needed, err);
     case STATE_STEP_STAGE:
-        *out_sql = sql[SINK_STATE_STAGE];
-        return transaction_encode_state_rows(transaction, &writer->fold, true, out_needed, err);
+        return encode_rows(writer, true, out_sql, out_needed, err);
     case STATE_STEP_REMOVE:
         *out_sql = sql[SINK_STATE_REMOVE];
         return encode_page(writer, out_needed, err);
@@ -85,8 +105,7 @@ encode_step(Writer *writer, const char **out_sql, bool *out_needed, Error *err)
         *out_sql = sql[SINK_STATE_CLEAR];
         return encode_page(writer, out_needed, err);
     case STATE_STEP_APPLY:
-        *out_sql = mutant_state_statement(sql[SINK_STATE_APPLY], &writer->scratch);
-        return transaction_encode_state_rows(transaction, &writer->fold, false, out_needed, err);
+        return encode_rows(writer, false, out_sql, out_needed, err);
     case STATE_STEP_MARK:
         *out_sql = sql_state_mark;
         return transaction_encode_state_mark(transaction, writer->state_sets, &writer->fold,
@@ -124,7 +143,9 @@ send_step(Writer *writer)
             return;
         }
         if (needed) {
-            writer_send_arrays(writer, WRITER_CHANGES, sql);
+            bool fills = sql == writer->transaction.sink->state_sql[SINK_STATE_FILL];
+
+            writer_send_arrays(writer, fills ? WRITER_SIEVE_FILL : WRITER_CHANGES, sql);
             return;
         }
     }
@@ -187,10 +208,16 @@ opened(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
-/* Appends that do not fit are marked, and the rest is folded without them. */
+/* Appends that do not fit are found by the sieve, which knows what those before them leave.  Among
+ * several streams they are marked, and the rest is folded without them. */
 static void
 checked(Writer *writer, const PgReply *reply)
 {
+    if (reply->rows > 0 && writer->transaction.part_count == 1 &&
+        transaction_sieve(&writer->transaction)) {
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+        return;
+    }
     for (int row = 0; row < reply->rows; row++) {
         int64_t stream_id;
         int64_t seq;
@@ -306,6 +333,59 @@ marked(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
+/* One row of the sieve's answer: rows left alone, rows changed, and a bad one (or NULL) with its
+ * cause. */
+static bool
+read_fault(const PgReply *reply, int row, int64_t *out_left_alone, int64_t *out_changed,
+           int64_t *out_number, Error *out_why)
+{
+    *out_number = 0;
+    if (!read_number(reply, row, 0, out_left_alone) || !read_number(reply, row, 1, out_changed)) {
+        return false;
+    }
+    if (pg_is_null(reply, row, 2)) {
+        return true;
+    }
+    (void)error_set(out_why, ERR_INPUT, "%.*s", STR_ARG(str_head(pg_get(reply, row, 4), 512)));
+    (void)strlcpy(out_why->sqlstate, pg_get(reply, row, 3).ptr, sizeof(out_why->sqlstate));
+    return read_number(reply, row, 2, out_number) && *out_number > 0;
+}
+
+/* The changes that were bad are marked; all others are carried out. */
+static void
+sieved(Writer *writer, const PgReply *reply)
+{
+    Transaction *transaction = &writer->transaction;
+    int64_t left_alone = 0;
+    int64_t rows = 0;
+    size_t faults = 0;
+
+    for (int row = 0; row < reply->rows; row++) {
+        int64_t number;
+        Error why = {0};
+
+        if (!read_fault(reply, row, &left_alone, &rows, &number, &why) ||
+            (number > 0 &&
+             !transaction_mark_entry(transaction, &writer->fold, (uint64_t)number, &why))) {
+            answer_is_wrong(writer);
+            return;
+        }
+        faults += number > 0;
+    }
+    if (left_alone != 0) {
+        writer->clashed = true;
+        writer_give_up(writer, WRITER_AFTER_SETTLE);
+        return;
+    }
+    writer->rows_sent += (size_t)rows;
+    if (faults > 0 && !transaction_allows_letters(transaction)) {
+        writer_give_up(writer, WRITER_AFTER_RETRY);
+        return;
+    }
+    writer->state_step++;
+    send_step(writer);
+}
+
 /* The rows of a snapshot that it refuses at the end came with earlier transactions. */
 static bool
 may_sift(const Writer *writer)
@@ -325,7 +405,8 @@ writer_changes_refused(Writer *writer, const PgReply *reply)
     if (transaction->part_count > 1) {
         writer->solo = transaction->part_count;
         writer_give_up(writer, WRITER_AFTER_RETRY);
-    } else if (!(at_end && may_sift(writer)) && transaction_narrow(transaction, &reply->err)) {
+    } else if (!(at_end && may_sift(writer)) &&
+               (transaction_sieve(transaction) || transaction_narrow(transaction, &reply->err))) {
         writer_give_up(writer, WRITER_AFTER_RETRY);
     } else if (may_sift(writer)) {
         transaction->parts[0].lane->sift = true;
@@ -344,6 +425,14 @@ writer_changes_reply(Writer *writer, const PgReply *reply)
     }
     if (!reply->ok) {
         writer_write_failed(writer, reply);
+        return;
+    }
+    if (writer->state == WRITER_SIEVE_FILL) {
+        writer_send(writer, WRITER_SIEVE, writer->transaction.sink->state_sql[SINK_STATE_SIEVE]);
+        return;
+    }
+    if (writer->state == WRITER_SIEVE) {
+        sieved(writer, reply);
         return;
     }
     switch (writer->state_step) {

@@ -36,7 +36,7 @@ writer_limits(const Writer *writer)
 static bool
 lane_goes_alone(const Lane *lane)
 {
-    return lane->alone || lane->sift;
+    return lane->alone || lane->sift || lane->sieve > 0;
 }
 
 bool
@@ -643,7 +643,11 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_ROWS:
     case WRITER_SIEVE_FILL:
     case WRITER_SIEVE:
-        writer_rows_reply(writer, reply);
+        if (writer->transaction.sink->kind == ROUTE_STATE) {
+            writer_changes_reply(writer, reply);
+        } else {
+            writer_rows_reply(writer, reply);
+        }
         break;
     case WRITER_CHANGES:
         writer_changes_reply(writer, reply);

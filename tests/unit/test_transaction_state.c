@@ -200,22 +200,91 @@ Test(transaction_state, mapped_columns_come_from_the_message_that_sets)
 
 Test(transaction_state, what_cannot_be_in_one_transaction_makes_the_next_part_shorter)
 {
+    static const StateSets open[] = {{2, 5, 5}};
     Lane lane;
 
     plain_sink();
     begin();
     make_lane(&lane, "a", 9,
-              "[" CHANGE("k", "set", "1") "," CHANGE("j", "set", "1") "," CHANGE("k", "append",
-                                                                                 "\"x\"") "]");
+              "[" CHANGE("k", "set", "1") "," MARK("snapshot-end") "," MARK("snapshot-start") "]");
     cr_assert(add(&lane, 100));
-    cr_assert(!transaction_fold(&transaction, sets, &fold));
+    cr_assert(!transaction_fold(&transaction, open, &fold));
     cr_expect_eq(lane.narrow, 2);
     transaction_reset(&transaction);
     cr_assert(add(&lane, 100));
     cr_expect_eq(transaction.items, 2);
-    cr_assert(transaction_fold(&transaction, sets, &fold));
+    cr_assert(transaction_fold(&transaction, open, &fold));
     part_committed(&transaction.parts[0]);
     cr_expect_eq(lane.narrow, 4, "it grows again");
+    end(&lane);
+}
+
+/* What the sieve gets of the next part, and that it ends where it should. */
+static void
+expect_sieve(Lane *lane, size_t items, const char *keys, const char *ops)
+{
+    bool needed;
+    Error err;
+
+    transaction_reset(&transaction);
+    cr_assert(add(lane, 100));
+    if (!transaction_fold(&transaction, sets, &fold)) {
+        transaction_reset(&transaction);
+        cr_assert(add(lane, 100));
+        cr_assert(transaction_fold(&transaction, sets, &fold), "it is short enough now");
+    }
+    cr_assert_eq(transaction.items, items, "%zu", transaction.items);
+    cr_expect_eq(fold.apart, *keys != '\0');
+    if (fold.apart) {
+        cr_assert(transaction_encode_state_rows(&transaction, &fold, false, &needed, &err));
+        expect_array(3, keys);
+        expect_array(5, ops);
+    }
+}
+
+Test(transaction_state, an_append_that_does_not_fit_has_its_neighbours_tried_one_by_one)
+{
+    Lane lane;
+
+    plain_sink();
+    begin();
+    make_lane(&lane, "a", 9,
+              "[" CHANGE("k", "set", "1") "," CHANGE("j", "set", "1") "," CHANGE(
+                  "k", "append", "\"x\"") "," MARK("reset") "," MARK("snapshot-start") "," MARK(
+                  "snapshot-end") "," CHANGE("k", "remove", "0") "," CHANGE("k", "append",
+                                                                            "[1]") "]");
+    cr_assert(add(&lane, 100));
+    cr_assert(!transaction_fold(&transaction, sets, &fold));
+    cr_expect_eq(lane.sieve, 8);
+    expect_sieve(&lane, 3, "{\"k\",\"j\",\"k\"}", "{\"s\",\"s\",\"a\"}");
+    part_committed(&transaction.parts[0]);
+    expect_sieve(&lane, 3, "", "");
+    part_committed(&transaction.parts[0]);
+    expect_sieve(&lane, 2, "{\"k\",\"k\"}", "{\"d\",\"a\"}");
+    part_committed(&transaction.parts[0]);
+    cr_expect_eq(lane.sieve, 0, "what comes now is folded again");
+    end(&lane);
+}
+
+Test(transaction_state, what_the_sieve_refuses_is_marked_by_its_number)
+{
+    Lane lane;
+    Error why = {0};
+
+    plain_sink();
+    begin();
+    make_lane(&lane, "a", 9,
+              "[" CHANGE("k", "set", "1") ",{\"n\":1}," CHANGE("k", "set", "2") "]");
+    (void)error_set(&why, ERR_INPUT, "no");
+    cr_assert(add(&lane, 100));
+    cr_assert(transaction_sieve(&transaction));
+    cr_expect(!transaction_sieve(&transaction), "it is tried one by one already");
+    cr_assert(transaction_fold(&transaction, sets, &fold));
+    cr_assert(transaction_mark_entry(&transaction, &fold, 2, &why));
+    cr_expect(!transaction_mark_entry(&transaction, &fold, 0, &why));
+    cr_expect(!transaction_mark_entry(&transaction, &fold, 3, &why));
+    cr_expect_eq(transaction.letters, 2);
+    cr_expect_str_eq(lane_find_fault(&lane, 12)->message, "no");
     end(&lane);
 }
 
