@@ -377,6 +377,9 @@ sieved(Writer *writer, const PgReply *reply)
         writer_give_up(writer, WRITER_AFTER_SETTLE);
         return;
     }
+    if (FAULT("writer.state_sieved")) {
+        log_debug(&scope, LOG_FIELDS(), "fault point passed");
+    }
     writer->rows_sent += (size_t)rows;
     if (faults > 0 && !transaction_allows_letters(transaction)) {
         writer_give_up(writer, WRITER_AFTER_RETRY);

@@ -5,6 +5,7 @@ import json
 import ds
 import pytest
 from fake_server import FakeServer
+from syncd_work import FAULT_BINARY, need_fault_build, was_hit
 from test_state_sink import STREAM, change, declare, letters, look, mark, replay, wait_seq
 from test_syncd_poison import STATEMENT, wait_position
 from test_syncd_source_faults import state_of
@@ -212,7 +213,7 @@ BAD_AMONG_5000 = {
     "a run of 2500": range(1000, 3500),
     "three of four": [number for number in range(5000) if number % 4],
 }
-STATEMENTS_MAX = 60
+STATEMENTS_MAX = 100
 
 
 def refuse_bad(database):
@@ -374,6 +375,33 @@ def test_the_first_changes_of_a_generation_are_tried_without_the_rows_of_the_old
     cursor = database[1].cursor()
     cursor.execute("SELECT count(*) FROM ds_sync.state_staged")
     assert cursor.fetchone() == (0,)
+
+
+def test_kills_while_changes_are_tried_one_by_one_change_nothing(database, folder, server, start_syncd):
+    need_fault_build()
+    environment = declare(database, folder, server, on_error="dead_letter")
+    refuse_bad(database)
+    server.create(STREAM)
+    batch = [change(f"k{number % 900}", "set", {"n": number, **({"bad": 1} if number % 3 else {})})
+             for number in range(3000)]
+    server.append(STREAM, batch)
+    log = folder / "faults"
+    for number in (1, 2, 3):
+        syncd = ds.Syncd(folder, server.url, database[0], [], binary=FAULT_BINARY, name="syncd-faulty", environment={
+            **environment, "DS_FAULT": f"writer.state_sieved:kill:{1 if number == 1 else 2}", "DS_FAULT_LOG": str(log)})
+        try:
+            ds.wait_until(lambda: not syncd.alive() or look(database)[0] == 3000,
+                          what=f"syncd to die; log:\n{syncd.log_end(20)}")
+        finally:
+            syncd.kill()
+        next_seq = look(database)[0]
+        assert was_hit(log, "writer.state_sieved") and next_seq == (number - 1) * 1000
+        log.unlink()
+        assert [seq for seq, *_ in letters(database)] == [seq for seq in range(next_seq) if seq % 3]
+    syncd = start_syncd([], **environment)
+    wait_seq(database, 3000, syncd)
+    assert [seq for seq, *_ in letters(database)] == [seq for seq in range(3000) if seq % 3]
+    assert look(database)[1] == {("t", batch[seq]["key"]): (seq, batch[seq]["value"]) for seq in range(0, 3000, 3)}
 
 
 def test_a_deletion_behind_a_bad_change_is_remembered(database, folder, server, fake, start_syncd):

@@ -408,6 +408,17 @@ def test_the_rights_of_the_writer_are_enough(database, folder, server, start_syn
             wait_seq(database, sum(map(len, batches[:len(seen) + 1])), syncd)
             seen.append({key: value for (_, key), (_, value) in look(database)[1].items()})
         assert seen == [{"a": "x"}, {"a": "xy"}, {"a": "xy"}, {"a": "xy"}, {"c": [1, 2, 3], "e": 1}, {}, {"f": 1}]
+        cursor.execute("ALTER TABLE public.state ADD CONSTRAINT no_bad CHECK (value::text <> '\"bad\"')")
+        batch = [change("f", "append", "x"), change("f", "append", [2]), change("g", "set", "bad"), change("f", "remove"),
+                 change("h", "append", "y")]
+        server.append(STREAM, batch)
+        wait_seq(database, sum(map(len, batches)) + len(batch), syncd)
+        assert {key: value for (_, key), (_, value) in look(database)[1].items()} == {"h": "y"}
+        server.append(STREAM, [mark("snapshot-start"), change("h", "append", "y"), change("h", "append", [2]),
+                               change("h", "append", "z")])
+        server.append(STREAM, [mark("snapshot-end")])
+        wait_seq(database, sum(map(len, batches)) + len(batch) + 5, syncd)
+        assert {key: value for (_, key), (_, value) in look(database)[1].items()} == {"h": "yz"}
     finally:
         syncd.stop()
         cursor.execute(f"DROP ROLE {role}")
