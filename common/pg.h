@@ -37,6 +37,9 @@ PgErrorClass pg_sqlstate_class(const char *sqlstate);
 /* The rules behind it, for docs: the longest prefix that fits decides, and what none fits is
  * PG_ERROR_ROW.  False past the last one. */
 bool pg_sqlstate_rule(size_t index, const char **out_prefix, PgErrorClass *out_class);
+/* A regular expression of the SQLSTATEs that are no row's fault, for functions in Postgres; nothing
+ * in it needs a quote. */
+DS_MUST_CHECK bool pg_no_row_fault_pattern(Buf *out, Error *err);
 
 typedef struct PgReply {
     bool ok;

@@ -117,6 +117,21 @@ pg_sqlstate_rule(size_t index, const char **out_prefix, PgErrorClass *out_class)
     return true;
 }
 
+bool
+pg_no_row_fault_pattern(Buf *out, Error *err)
+{
+    bool first = true;
+    bool ok = buf_append(out, STR("^("), err);
+
+    for (size_t i = 0; ok && i < DS_COUNT(sqlstate_rules); i++) {
+        if (sqlstate_rules[i].class != PG_ERROR_ROW) {
+            ok = buf_printf(out, err, "%s%s", first ? "" : "|", sqlstate_rules[i].prefix);
+            first = false;
+        }
+    }
+    return ok && buf_append_char(out, ')', err);
+}
+
 ErrorCode
 pg_error_code(PgErrorClass class, const char *sqlstate)
 {

@@ -80,6 +80,9 @@ const char *call_rows_get(const CallRows *rows, int row, int column);
 
 DS_MUST_CHECK bool call_pg(Call *call, const char *sql, const PgParam *params, size_t count,
                            CallRows *out, Error *err);
+/* For statements whose answer says nothing. */
+DS_MUST_CHECK bool call_pg_run(Call *call, const char *sql, const PgParam *params, size_t count,
+                               Error *err);
 /* Ends a transaction whose statement failed; that error stays the one that decides the status. */
 void call_pg_rollback(Call *call);
 /* The report is complete also when this fails because of what it says; on_applied hears of each

@@ -138,6 +138,16 @@ call_pg(Call *call, const char *sql, const PgParam *params, size_t count, CallRo
     return true;
 }
 
+bool
+call_pg_run(Call *call, const char *sql, const PgParam *params, size_t count, Error *err)
+{
+    CallRows rows = {0};
+    bool ok = call_pg(call, sql, params, count, &rows, err);
+
+    call_rows_done(&rows);
+    return ok;
+}
+
 void
 call_pg_rollback(Call *call)
 {

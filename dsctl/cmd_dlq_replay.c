@@ -6,9 +6,11 @@
 #include "dsctl/rows.h"
 #include "sql/queries.h"
 
-#define NUMBER_BYTES 24
+#define NUMBER_BYTES      24
+#define PATTERN_BYTES_MAX 1024
 
 static const char *arg_route;
+static const char *arg_source;
 static int64_t arg_generation;
 static int64_t arg_limit = 10000;
 static bool arg_all;
@@ -17,6 +19,7 @@ static bool arg_dry_run;
 const Option dlq_replay_options[] = {
     OPT_STRING('r', "route", &arg_route, "NAME", "only those of this route"),
     OPT_INT('g', "generation", &arg_generation, "N", 1, INT32_MAX, "only those of this generation"),
+    OPT_STRING(0, "source", &arg_source, "NAME", "only those of this server, as syncd calls it"),
     OPT_FLAG(0, "all", &arg_all, "those of every stream"),
     OPT_INT('n', "limit", &arg_limit, "COUNT", 1, 1000000, "at most so many (10000)"),
     OPT_FLAG(0, "dry-run", &arg_dry_run, "say what would become of each, and change nothing"),
@@ -55,26 +58,18 @@ static const OutputColumn replay_columns[] = {
     {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
-static bool
-run_statement(Call *call, const char *sql, Error *err)
-{
-    CallRows rows = {0};
-    bool ok = call_pg(call, sql, NULL, 0, &rows, err);
-
-    call_rows_done(&rows);
-    return ok;
-}
-
 /* A dry run does it, too, and takes it back. */
 static bool
-replay_letter(Call *call, const CallRows *page, int row, json_t **out, Error *err)
+replay_letter(Call *call, const CallRows *page, int row, const char *no_row_fault, json_t **out,
+              Error *err)
 {
     PgParam params[] = {{.value = call_rows_get(page, row, LETTER_STREAM_ID)},
                         {.value = call_rows_get(page, row, LETTER_GENERATION)},
-                        {.value = call_rows_get(page, row, LETTER_SEQ)}};
+                        {.value = call_rows_get(page, row, LETTER_SEQ)},
+                        {.value = no_row_fault}};
     CallRows rows = {0};
 
-    if (arg_dry_run && !run_statement(call, "BEGIN", err)) {
+    if (arg_dry_run && !call_pg_run(call, "BEGIN", NULL, 0, err)) {
         return false;
     }
     bool ok = call_pg(call, sql_dlq_replay, params, DS_COUNT(params), &rows, err) &&
@@ -107,12 +102,13 @@ add_letter(const CallRows *page, int row, json_t *letter, Error *err)
 
 /* Once for each of the letters; *stuck counts those that stay. */
 static bool
-replay_page(Call *call, const CallRows *page, json_t *out, int64_t *stuck, Error *err)
+replay_letters(Call *call, const CallRows *page, const char *no_row_fault, json_t *out,
+               int64_t *stuck, Error *err)
 {
     for (int row = 0; row < page->rows; row++) {
         json_t *letter = NULL;
 
-        if (!replay_letter(call, page, row, &letter, err)) {
+        if (!replay_letter(call, page, row, no_row_fault, &letter, err)) {
             return false;
         }
         const char *result = json_string_value(json_object_get(letter, "result"));
@@ -123,6 +119,19 @@ replay_page(Call *call, const CallRows *page, json_t *out, int64_t *stuck, Error
         }
     }
     return true;
+}
+
+static bool
+replay_page(Call *call, const CallRows *page, json_t *out, int64_t *stuck, Error *err)
+{
+    bool ok;
+    Buf pattern;
+
+    buf_init(&pattern, PATTERN_BYTES_MAX);
+    ok = pg_no_row_fault_pattern(&pattern, err) &&
+         replay_letters(call, page, buf_cstr(&pattern), out, stuck, err);
+    buf_done(&pattern);
+    return ok;
 }
 
 static bool
@@ -141,6 +150,7 @@ run_replay(Call *call, const CliCall *cli, Error *err)
     LettersWanted wanted = {.stream = cli->count > 0 ? cli->args[0] : NULL,
                             .seq = cli->count > 1 ? cli->args[1] : NULL,
                             .route = arg_route,
+                            .source = arg_source,
                             .generation = arg_generation > 0 ? generation : NULL};
     json_t *out = json_array();
     CallRows page = {0};

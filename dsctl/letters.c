@@ -24,6 +24,7 @@ letters_next(Call *call, const LettersWanted *wanted, int64_t room, CallRows *pa
         {.value = last < 0 ? "0" : call_rows_get(page, last, LETTER_GENERATION)},
         {.value = last < 0 ? "-1" : call_rows_get(page, last, LETTER_SEQ)},
         {.value = limit},
+        {.value = wanted->source},
     };
     bool ok = call_pg(call, sql_dlq_pick, params, DS_COUNT(params), &next, err);
 

@@ -13,6 +13,7 @@
 typedef struct LettersWanted {
     const char *stream;
     const char *route;
+    const char *source;
     const char *generation;
     const char *seq;
     const char *before; /* a time, as Postgres writes it */

@@ -237,23 +237,12 @@ append_table_literal(const Sink *sink, Buf *out, Error *err)
     return sql_literal(out, str_c(sink->table), err);
 }
 
-/* A regular expression of the SQLSTATEs that are no row's fault. */
 static bool
 append_no_row_fault(const Sink *sink, Buf *out, Error *err)
 {
-    const char *prefix;
-    PgErrorClass class;
-
     (void)sink;
-    if (!buf_append(out, STR("'^("), err)) {
-        return false;
-    }
-    for (size_t i = 0; pg_sqlstate_rule(i, &prefix, &class); i++) {
-        if (class != PG_ERROR_ROW && !buf_printf(out, err, "%s%s", i == 0 ? "" : "|", prefix)) {
-            return false;
-        }
-    }
-    return buf_append(out, STR(")'"), err);
+    return buf_append_char(out, '\'', err) && pg_no_row_fault_pattern(out, err) &&
+           buf_append_char(out, '\'', err);
 }
 
 static bool

@@ -125,7 +125,8 @@ REVOKE ALL ON FUNCTION ds_sync.event_replay(bigint, integer, bigint) FROM PUBLIC
 --   failed     the message is refused again; the letter stays, with what is wrong now
 --   no_route   its route is not declared (any more); the letter stays
 --   gone       somebody else was faster
-CREATE FUNCTION ds_sync.letter_replay(p_stream_id bigint, p_generation integer, p_seq bigint,
+-- p_no_row_fault: a regular expression of the SQLSTATEs that are no row's fault, as for those who load it.
+CREATE FUNCTION ds_sync.letter_replay(p_stream_id bigint, p_generation integer, p_seq bigint, p_no_row_fault text,
                                       OUT result text, OUT code text, OUT message text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
@@ -150,8 +151,10 @@ BEGIN
             result := ds_sync.event_replay(p_stream_id, p_generation, p_seq);
         END IF;
     EXCEPTION
-        WHEN data_exception OR integrity_constraint_violation OR raise_exception OR program_limit_exceeded
-            OR statement_too_complex THEN
+        WHEN others OR assert_failure THEN
+            IF SQLSTATE ~ p_no_row_fault THEN
+                RAISE;
+            END IF;
             result := 'failed';
             code := SQLSTATE;
             message := SQLERRM;
@@ -160,6 +163,6 @@ BEGIN
     END;
 END
 $body$;
-REVOKE ALL ON FUNCTION ds_sync.letter_replay(bigint, integer, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ds_sync.letter_replay(bigint, integer, bigint, text) FROM PUBLIC;
 
 INSERT INTO ds_sync.schema_version (version, min_compatible, name) VALUES (5, 2, 'operator');

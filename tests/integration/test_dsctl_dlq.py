@@ -5,6 +5,7 @@ import json
 import ds
 import pytest
 from test_dsctl import AUTH, Dsctl, NOT_FOUND, OK, PARTIAL, USAGE
+from test_dsctl_sync import writer  # noqa: F401  (a fixture)
 from test_routes import login  # noqa: F401  (a fixture)
 
 STREAM = "letters/one"
@@ -31,11 +32,12 @@ def apply(db):
     return route
 
 
-def put(cursor, name, letters, route="default", content_type="application/json", generation=1, days=0):
+def put(cursor, name, letters, route="default", content_type="application/json", generation=1, days=0,
+        source="default"):
     """letters: {seq: payload}, of a stream that is loaded past them."""
-    cursor.execute("INSERT INTO ds_sync.stream (source, name, route, content_type) VALUES ('default', %s, %s, %s) "
+    cursor.execute("INSERT INTO ds_sync.stream (source, name, route, content_type) VALUES (%s, %s, %s, %s) "
                    "ON CONFLICT (source, name, route) DO UPDATE SET name = excluded.name RETURNING stream_id",
-                   (name, route, content_type))
+                   (source, name, route, content_type))
     stream_id, = cursor.fetchone()
     cursor.execute("INSERT INTO ds_sync.stream_offset (stream_id, next_seq) VALUES (%s, 1000) ON CONFLICT DO NOTHING",
                    (stream_id,))
@@ -153,6 +155,29 @@ def test_what_is_refused_again_stays_with_its_new_reason_and_holds_up_nothing(db
     assert "6 of 6 stay" in db.run("dlq", "replay", STREAM)[2]
 
 
+@pytest.mark.parametrize("kind", ["events", "state"])
+def test_what_a_trigger_raises_holds_up_no_other_letter(db, apply, cursor, kind):
+    """Whatever syncd makes a letter of, replaying leaves one of."""
+    apply(**{"as": kind})
+    codes = ["APP01", "P0002", "44000", "P0004", "54000", "P0001"]
+    value = "value" if kind == "state" else "payload"
+    cursor.execute(f"CREATE FUNCTION raise_code() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE code text := "
+                   f"to_jsonb(NEW)->'{value}'#>>'{{{'' if kind == 'state' else 'value'}}}'; "
+                   "BEGIN IF code <> 'good' THEN RAISE EXCEPTION 'no %', code USING ERRCODE = code; END IF; "
+                   "RETURN NEW; END $$; CREATE TRIGGER raises BEFORE INSERT ON public.letters "
+                   "FOR EACH ROW EXECUTE FUNCTION raise_code()")
+    put(cursor, STREAM, {seq: json.dumps({"type": "t", "key": str(seq), "operation": "set", "value": code}).encode()
+                         for seq, code in enumerate([*codes, "good", "42501"])}, route="letters")
+    status, stdout, stderr = db.run("dlq", "replay", STREAM, "-o", "ndjson")
+    assert status == AUTH and f"{STREAM} 7: no 42501" in stderr, "that is no fault of the message"
+    assert [(row["result"], row["sqlstate"]) for row in map(json.loads, stdout.splitlines())] == \
+        [("failed", code) for code in codes] + [("replayed", None)]
+    assert letters(cursor) == [(STREAM, seq, "row_fault", code) for seq, code in enumerate(codes)] + \
+        [(STREAM, 7, "size", None)]
+    cursor.execute("SELECT seq FROM public.letters")
+    assert cursor.fetchall() == [(6,)]
+
+
 def test_a_row_of_that_number_is_never_overwritten(db, apply, cursor):
     apply()
     put(cursor, STREAM, {0: b'{"n":1}'}, route="letters")
@@ -252,6 +277,93 @@ def test_old_letters_are_purged_in_batches(db, cursor):
     cursor.execute("SELECT sum((details->>'letters')::int), max((details->>'letters')::int) FROM ds_sync.audit")
     total, largest = cursor.fetchone()
     assert total == 1100 and largest <= 500
+
+
+def test_what_a_letter_that_comes_meanwhile_needs_is_kept(db, cursor, writer):  # noqa: F811
+    """A transaction of syncd puts aside an older change of a key, and one that deletes the key."""
+    stream_id = put(cursor, "a", {3: b"1"})
+    cursor.execute("INSERT INTO ds_sync.state_tombstone VALUES (%s, 't', 'k', 5)", (stream_id,))
+    writer.cursor.execute("UPDATE ds_sync.stream_offset SET next_seq = 2000")
+    writer.cursor.execute("UPDATE ds_sync.state_tombstone SET seq = 11")
+    writer.cursor.execute("INSERT INTO ds_sync.dead_letter (stream_id, stream_name, generation, seq, ds_offset, reason, "
+                          "message, payload) VALUES (%s, 'a', 1, 10, 'o', 'size', 'was too large', '1')", (stream_id,))
+    status, stderr = writer(db.start("dlq", "rm", "a", "3", "--execute"))
+    assert status == OK, stderr
+    assert [row[:2] for row in letters(cursor)] == [("a", 10)]
+    cursor.execute("SELECT key, seq FROM ds_sync.state_tombstone")
+    assert cursor.fetchall() == [("k", 11)]
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def test_dropping_a_page_reads_the_other_letters_once_at_most(db, cursor):
+    stream_id = put(cursor, "a", {})
+    other = put(cursor, "b", {0: b"1"})
+    cursor.execute("INSERT INTO ds_sync.dead_letter (stream_id, stream_name, generation, seq, ds_offset, reason, message, "
+                   "payload) SELECT %s, 'a', 1, n, 'o', 'size', 'was too large', '1' FROM generate_series(1, 20000) AS n",
+                   (stream_id,))
+    cursor.execute("INSERT INTO ds_sync.state_tombstone SELECT s, 't', 'k' || n, n FROM generate_series(1, 2000) AS n, "
+                   "unnest(%s::bigint[]) AS s", ([stream_id, other],))
+    cursor.execute("ANALYZE ds_sync.dead_letter, ds_sync.state_tombstone")
+    arrays = "'{%s}', '{%s}', '{%s}'" % (",".join([str(stream_id)] * 500), ",".join(["1"] * 500),
+                                        ",".join(map(str, range(1, 501))))
+    for name, values, most in (("delete", arrays, 20001), ("tidy", arrays.partition(", ")[0], 1)):
+        query = ds.ROOT / f"sql/queries/dlq_{name}.sql"
+        cursor.execute(f"PREPARE {name} AS {query.read_text()}")
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {name} ({values})")
+        plan = cursor.fetchone()[0][0]["Plan"]
+        read = sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+                   for node in nodes(plan) if node.get("Relation Name") == "dead_letter" and "Scan" in node["Node Type"])
+        assert 0 < read <= most, (name, plan)
+
+
+def test_the_letter_of_one_of_several_streams_is_named(db, cursor):
+    put(cursor, "a", {0: b"1", 1: b"1"})
+    put(cursor, "a", {0: b"1"}, route="other")
+    put(cursor, "b", {0: b"1"})
+    put(cursor, "b", {0: b"1"}, source="eu")
+    before = letters(cursor)
+    assert "--route default or --route other" in db.error("dlq", "rm", "a", "1", "0", "--execute", status=USAGE)
+    assert "--source default or --source eu" in db.error("dlq", "rm", "b", "0", status=USAGE)
+    assert letters(cursor) == before, "not even those that are clear"
+    db("dlq", "rm", "a", "1", "--execute")
+    db("dlq", "rm", "a", "0", "--route", "other", "--execute")
+    db("dlq", "rm", "b", "0", "--source", "eu", "--execute")
+    cursor.execute("SELECT name, route, source FROM ds_sync.dead_letter JOIN ds_sync.stream USING (stream_id) "
+                   "ORDER BY name")
+    assert cursor.fetchall() == [("a", "default", "default"), ("b", "default", "default")]
+
+
+def test_letters_of_one_server_are_replayed_and_purged(db, cursor):
+    put(cursor, "a", {0: b"1"}, days=40)
+    put(cursor, "a", {5: b"1"}, source="eu", days=40)
+    put(cursor, "b", {5: b"1"}, source="eu", days=40)
+    assert replay(db, "a", "--source", "eu") == [("a", 5, "replayed")]
+    db("dlq", "purge", "--before", "30d", "--source", "eu", "--execute")
+    assert [row[:2] for row in letters(cursor)] == [("a", 0)]
+
+
+def test_a_number_that_is_given_twice_counts_once(db, cursor):
+    put(cursor, "a", {0: b"1", 1: b"2"})
+    for words, result in (((), "would be dropped"), (("--execute",), "dropped")):
+        row, = db.json("dlq", "rm", "a", "0", "1", "0", *words)["streams"]
+        assert (row["letters"], row["result"]) == (2, result)
+
+
+def test_what_was_dropped_before_a_failure_is_said(db, cursor):
+    put(cursor, "a", {seq: b"1" for seq in range(1100)}, days=40)
+    cursor.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS "
+                   "$$ BEGIN RAISE EXCEPTION 'this one stays'; END $$; CREATE TRIGGER keeps BEFORE DELETE "
+                   "ON ds_sync.dead_letter FOR EACH ROW WHEN (old.seq = 1050) EXECUTE FUNCTION keep()")
+    status, stdout, stderr = db.run("dlq", "purge", "--before", "30d", "--execute", "-o", "ndjson")
+    assert status != OK and "this one stays" in stderr
+    row, = map(json.loads, stdout.splitlines())
+    assert (row["stream"], row["letters"], row["result"]) == ("a", 1000, "dropped")
+    assert len(letters(cursor)) == 100
 
 
 def test_the_owner_may_and_the_writer_may_not(db, cursor, login):  # noqa: F811
