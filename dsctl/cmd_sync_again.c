@@ -20,16 +20,21 @@ static bool arg_execute;
 
 const Option sync_retry_options[] = {
     OPT_WHICH,
-    OPT_FLAG(0, "all", &arg_all, "all that are stopped or failed"),
+    OPT_FLAG(0, "all", &arg_all, "all that are stopped or failed, but for those that were gone"),
     OPT_END(),
 };
 
 const char sync_retry_details[] =
     "For streams that are stopped or failed, once what failed them is mended: syncd loads their "
     "positions and\n"
-    "tries again within seconds, without a restart.  No position moves, so it is harmless on any "
-    "stream.  STATE\n"
-    "and REASON are those of before; sync status says how it went.";
+    "tries again within seconds, without a restart.  No position moves.  STATE and REASON are "
+    "those "
+    "of before;\n"
+    "sync status says how it went.  A stream that was gone from its server, or another one there, "
+    "may be read on\n"
+    "from the old position once it is named: that says that it is the same stream.  --all leaves "
+    "such ones alone\n"
+    "(RESULT gone); sync reset reads a new stream of that name from its start.";
 
 static const OutputColumn retry_columns[] = {
     {"stream", "STREAM", COLUMN_TEXT, NULL}, {"result", "RESULT", COLUMN_TEXT, NULL},
@@ -39,7 +44,7 @@ static const OutputColumn retry_columns[] = {
 };
 
 static bool
-retry_ids(const CallRows *found, Buf *ids, json_t *out, Error *err)
+retry_ids(const CallRows *found, Buf *ids, Error *err)
 {
     bool ok = buf_append_char(ids, '{', err);
 
@@ -48,14 +53,48 @@ retry_ids(const CallRows *found, Buf *ids, json_t *out, Error *err)
 
         ok = sync_stream(found, i, &stream, err) &&
              pg_array_append(ids, str_c(stream.id), i == 0, err);
-        if (ok) {
-            json_array_append_new(out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "stream",
-                                                 stream.name, "source", stream.source, "route",
-                                                 stream.route, "result", "asked", "state",
-                                                 stream.state, "reason", stream.reason));
-        }
     }
     return ok && buf_append_char(ids, '}', err);
+}
+
+/* asked: a row for each of found; *left counts those that were left alone. */
+static bool
+retry_results(const CallRows *found, const CallRows *asked, json_t *out, int *left, Error *err)
+{
+    for (int i = 0; i < found->rows; i++) {
+        bool was_asked = strcmp(call_rows_get(asked, i, 0), "t") == 0;
+        SyncStream stream;
+
+        if (!sync_stream(found, i, &stream, err)) {
+            return false;
+        }
+        *left += !was_asked;
+        json_array_append_new(out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "stream",
+                                             stream.name, "source", stream.source, "route",
+                                             stream.route, "result", was_asked ? "asked" : "gone",
+                                             "state", stream.state, "reason", stream.reason));
+    }
+    return true;
+}
+
+static bool
+ask_again(Call *call, const CallRows *found, Buf *ids, json_t *out, Error *err)
+{
+    PgParam params[] = {{.value = buf_cstr(ids)}, {.value = arg_all ? "f" : "t"}};
+    CallRows asked = {0};
+    int left = 0;
+    bool ok = call_pg(call, sql_sync_retry, params, DS_COUNT(params), &asked, err) &&
+              retry_results(found, &asked, out, &left, err) &&
+              output_rows("streams", retry_columns, out, err);
+
+    if (ok && left > 0) {
+        call_note("%d were left alone: they were gone from their server, or are others there; "
+                  "dsctl sync retry NAME says that it is the same stream, dsctl sync reset NAME "
+                  "reads it from its start",
+                  left);
+    }
+    call_rows_done(&asked);
+    return ok;
 }
 
 static bool
@@ -65,18 +104,15 @@ run_retry(Call *call, const CliCall *cli, Error *err)
         .names = cli->args, .count = cli->count, .route = arg_route, .source = arg_source};
     json_t *out = json_array();
     CallRows found = {0};
-    CallRows asked = {0};
     bool ok = false;
     Buf ids;
 
     buf_init(&ids, IDS_BYTES_MAX);
     if (arg_all != (cli->count == 0)) {
         error_set(err, ERR_CONFIG, "name streams, or say --all");
-    } else if (sync_find(call, &wanted, &found, err) && retry_ids(&found, &ids, out, err)) {
-        PgParam param = {.value = buf_cstr(&ids)};
-
-        ok = call_pg(call, sql_sync_retry, &param, 1, &asked, err) &&
-             output_rows("streams", retry_columns, out, err);
+    } else {
+        ok = sync_find(call, &wanted, &found, err) && retry_ids(&found, &ids, err) &&
+             ask_again(call, &found, &ids, out, err);
     }
     if (ok && found.rows == 0) {
         call_note("no stream is stopped or failed");
@@ -85,7 +121,6 @@ run_retry(Call *call, const CliCall *cli, Error *err)
     }
     json_decref(out);
     call_rows_done(&found);
-    call_rows_done(&asked);
     buf_done(&ids);
     return ok;
 }

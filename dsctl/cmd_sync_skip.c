@@ -10,7 +10,9 @@
 #include "dsctl/options.h"
 #include "dsctl/sync_place.h"
 
-#define SHOWN_BYTES_MAX 60
+#define SHOWN_BYTES_MAX  60
+#define WANTED_BYTES_MAX 80
+#define SQLSTATE_LEN     5
 
 static const char *arg_to;
 static const char *arg_route;
@@ -31,11 +33,13 @@ const Option sync_skip_options[] = {
 const char sync_skip_details[] =
     "What lies between is not loaded, and with --to it is nowhere but on the stream server.  "
     "--past-poison is for\n"
-    "a failed stream of JSON messages whose route says \"on_error\": \"stop\": the next message is "
-    "read from the\n"
-    "server and put into ds_sync.dead_letter, from where dsctl dlq replay can load it.  Never "
-    "backwards: that is\n"
-    "sync reset.  --server must be the one that the stream is of.";
+    "a stream of JSON messages that failed at its next one, as its reason says, on a route with "
+    "\"on_error\":\n"
+    "\"stop\": the message is read from the server and put into ds_sync.dead_letter, from where "
+    "dsctl dlq replay\n"
+    "can load it.  Controls of state are not left out.  Never backwards: that is sync reset.  "
+    "--server must be the\n"
+    "one that the stream is of.";
 
 /* ---- --to ---- */
 
@@ -164,6 +168,23 @@ read_next(Call *call, const SyncStream *stream, Buf *out, Error *err)
     return ok;
 }
 
+/* As lane_blocked says it; behind a SQLSTATE when Postgres refused the message. */
+static bool
+is_message_fault(const SyncStream *stream)
+{
+    Str reason = str_c(stream->reason == NULL ? "" : stream->reason);
+    char wanted[WANTED_BYTES_MAX];
+
+    (void)snprintf(wanted, sizeof(wanted), "the message of seq %lld cannot be loaded",
+                   (long long)stream->place.next_seq);
+    if (reason.len > SQLSTATE_LEN + 2 && memcmp(reason.ptr + SQLSTATE_LEN, ": ", 2) == 0) {
+        Str rest = str_n(reason.ptr + SQLSTATE_LEN + 2, reason.len - SQLSTATE_LEN - 2);
+
+        reason = str_starts(rest, str_c(wanted)) ? rest : reason;
+    }
+    return str_starts(reason, str_c(wanted));
+}
+
 static bool
 check_poison(const SyncStream *stream, Error *err)
 {
@@ -172,9 +193,43 @@ check_poison(const SyncStream *stream, Error *err)
                          "%s is %s, not failed: there is no message that failed it", stream->name,
                          stream->state);
     }
-    return (stream->content_type != NULL && emit_is_json(str_c(stream->content_type))) ||
-           error_set(err, ERR_CONFLICT, "%s is no stream of JSON messages: give --to an offset",
-                     stream->name);
+    if (stream->content_type == NULL || !emit_is_json(str_c(stream->content_type))) {
+        return error_set(err, ERR_CONFLICT, "%s is no stream of JSON messages: give --to an offset",
+                         stream->name);
+    }
+    return is_message_fault(stream) ||
+           error_set(err, ERR_CONFLICT,
+                     "%s did not fail at its next message, seq %lld, but: %.300s; mend that, then "
+                     "dsctl sync retry %s",
+                     stream->name, (long long)stream->place.next_seq,
+                     stream->reason == NULL ? "no reason is stored" : stream->reason, stream->name);
+}
+
+/* Without one of these, all that belongs to its set would go wrong. */
+static bool
+check_control(const SyncStream *stream, Str message, Error *err)
+{
+    static const Str controls[] = {
+        {"\"snapshot-start\"", 16}, {"\"snapshot-end\"", 14}, {"\"reset\"", 7}};
+    JsonValue headers;
+    JsonValue control;
+
+    if (stream->as == NULL || strcmp(stream->as, "state") != 0 ||
+        !json_member(message, STR("headers"), &headers) ||
+        !json_member(headers.text, STR("control"), &control)) {
+        return true;
+    }
+    for (size_t i = 0; i < DS_COUNT(controls); i++) {
+        if (str_eq(control.text, controls[i])) {
+            return error_set(err, ERR_CONFLICT,
+                             "seq %lld of %s is a control of its state, %.*s, which cannot be left "
+                             "out: mend what the reason says, then dsctl sync retry %s; or dsctl "
+                             "sync reset %s reads all of it again",
+                             (long long)stream->place.next_seq, stream->name, STR_ARG(control.text),
+                             stream->name, stream->name);
+        }
+    }
+    return true;
 }
 
 /* ---- both ---- */
@@ -222,7 +277,8 @@ skip_poison(Call *call, const SyncStream *stream, json_t *out, Error *err)
     Buf message;
 
     buf_init(&message, CALL_BODY_BYTES_MAX);
-    ok = check_poison(stream, err) && read_next(call, stream, &message, err);
+    ok = check_poison(stream, err) && read_next(call, stream, &message, err) &&
+         check_control(stream, buf_str(&message), err);
     if (ok) {
         SyncLetter letter = {.payload = buf_str(&message),
                              .why = stream->reason == NULL ? "skipped" : stream->reason};

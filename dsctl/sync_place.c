@@ -22,6 +22,7 @@ enum {
     FOUND_OFFSET,
     FOUND_SKIP,
     FOUND_NEXT_SEQ,
+    FOUND_AS,
 };
 
 const OutputColumn sync_move_columns[] = {
@@ -101,6 +102,7 @@ sync_stream(const CallRows *rows, int row, SyncStream *out, Error *err)
         .state = call_rows_get(rows, row, FOUND_STATE),
         .reason = call_rows_get(rows, row, FOUND_REASON),
         .content_type = call_rows_get(rows, row, FOUND_TYPE),
+        .as = call_rows_get(rows, row, FOUND_AS),
         .place.offset = call_rows_get(rows, row, FOUND_OFFSET),
     };
     return (parse_i64(str_c(call_rows_get(rows, row, FOUND_GENERATION)), &out->place.generation) &&
@@ -128,25 +130,15 @@ sync_find_one(Call *call, const SyncWanted *wanted, CallRows *rows, SyncStream *
     return true;
 }
 
-static bool
-run(Call *call, const char *sql, const PgParam *params, size_t count, Error *err)
-{
-    CallRows rows = {0};
-    bool ok = call_pg(call, sql, params, count, &rows, err);
-
-    call_rows_done(&rows);
-    return ok;
-}
-
 bool
 sync_hold(Call *call, const SyncWanted *wanted, CallRows *rows, SyncStream *stream, Error *err)
 {
     PgParam id = {.value = stream->id};
 
-    if (!run(call, "BEGIN", NULL, 0, err)) {
+    if (!call_pg_run(call, "BEGIN", NULL, 0, err)) {
         return false;
     }
-    if (run(call, sql_sync_lock, &id, 1, err)) {
+    if (call_pg_run(call, sql_sync_lock, &id, 1, err)) {
         call_rows_done(rows);
         if (sync_find_one(call, wanted, rows, stream, err)) {
             return true;
@@ -160,7 +152,7 @@ bool
 sync_release(Call *call, bool ok, Error *err)
 {
     if (ok) {
-        return run(call, "COMMIT", NULL, 0, err);
+        return call_pg_run(call, "COMMIT", NULL, 0, err);
     }
     call_pg_rollback(call);
     return false;

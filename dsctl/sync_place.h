@@ -27,6 +27,7 @@ typedef struct SyncStream {
     const char *state;
     const char *reason;       /* may be NULL */
     const char *content_type; /* may be NULL */
+    const char *as;           /* what its route makes of it; NULL: of no route that is known */
     SyncPlace place;
 } SyncStream;
 

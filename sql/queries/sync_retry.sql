@@ -1,7 +1,8 @@
--- $1 stream_ids: begun again from where they stand, by whoever has them.
+-- $1 stream_ids: begun again from where they stand, by whoever has them; $2 whether somebody said that those that
+-- were gone are the same streams, which are left alone else.  A row for each of $1, in order: whether it was asked.
 WITH asked AS (
-    SELECT stream_id, name, source, route, state, reason FROM ds_sync.stream
-    WHERE stream_id = ANY ($1::bigint[])
+    SELECT stream_id, name, source, route, state, reason, gone FROM ds_sync.stream
+    WHERE stream_id = ANY ($1::bigint[]) AND ($2::boolean OR NOT gone)
     ORDER BY stream_id FOR UPDATE
 ), bumped AS (
     UPDATE ds_sync.control SET version = version + 1
@@ -15,7 +16,9 @@ WITH asked AS (
 ), noted AS (
     INSERT INTO ds_sync.audit (action, target, details)
     SELECT 'sync.retry', name,
-           jsonb_build_object('source', source, 'route', route, 'state', state, 'reason', reason)
+           jsonb_build_object('source', source, 'route', route, 'state', state, 'reason', reason, 'gone', gone)
     FROM asked
 )
-SELECT stream_id FROM told
+SELECT told.stream_id IS NOT NULL
+FROM unnest($1::bigint[]) WITH ORDINALITY AS w (stream_id, number) LEFT JOIN told USING (stream_id)
+ORDER BY w.number

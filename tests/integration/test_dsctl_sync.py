@@ -121,10 +121,32 @@ def test_retry_names_what_it_cannot_find_and_says_when_nobody_runs(db, cursor):
     assert cursor.fetchall() == [("a", "new"), ("b", "running"), ("c", "new")]
 
 
+def test_all_says_of_no_stream_that_was_gone_that_it_is_the_same(db, cursor):
+    """Where offsets carry no life, a stream that was made anew would be read on from the offset of the old one."""
+    put(cursor, "a", state="failed")
+    put(cursor, "b", state="stopped", gone=True)
+    status, stdout, stderr = db.run("sync", "retry", "--all", "-o", "ndjson")
+    assert status == 0 and "1 were left alone" in stderr and "sync reset" in stderr
+    assert [(row["stream"], row["result"]) for row in map(json.loads, stdout.splitlines())] == \
+        [("a", "asked"), ("b", "gone")]
+    cursor.execute("SELECT name, state, gone, asked_version IS NULL FROM ds_sync.stream ORDER BY name")
+    assert cursor.fetchall() == [("a", "new", False, False), ("b", "stopped", True, True)]
+    db("sync", "retry", "b")
+    cursor.execute("SELECT state, gone FROM ds_sync.stream WHERE name = 'b'")
+    assert cursor.fetchone() == ("new", False)
+    cursor.execute("SELECT target, details->>'gone' FROM ds_sync.audit ORDER BY audit_id")
+    assert cursor.fetchall() == [("a", "false"), ("b", "true")]
+
+
+def cannot_load(seq):
+    return f"23514: the message of seq {seq} cannot be loaded, and the route's on_error is stop: no"
+
+
 def put(cursor, name, state="running", route="default", source="default", ds_offset="-1", skip=0, next_seq=0,
-        content_type="application/json"):
-    cursor.execute("INSERT INTO ds_sync.stream (source, name, route, state, content_type) VALUES (%s, %s, %s, %s, %s) "
-                   "RETURNING stream_id", (source, name, route, state, content_type))
+        content_type="application/json", reason=None, gone=False):
+    cursor.execute("INSERT INTO ds_sync.stream (source, name, route, state, content_type, reason, gone) "
+                   "VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING stream_id",
+                   (source, name, route, state, content_type, reason, gone))
     cursor.execute("INSERT INTO ds_sync.stream_offset (stream_id, ds_offset, skip, next_seq) VALUES (%s, %s, %s, %s)",
                    (cursor.fetchone()[0], ds_offset, skip, next_seq))
 
@@ -206,16 +228,19 @@ def test_one_of_several_is_named(db, cursor):
 
 @pytest.fixture
 def writer(database, cursor, postgres_server):
-    """A transaction that moves the stream; writer(dsctl) waits until that waits for it, and commits."""
+    """A transaction that moves the stream; writer(dsctl) waits until that waits for it, does what is to be done then,
+    and commits."""
     other = postgres_server.connect(database[0].rpartition("/")[2])
     other.autocommit = False
 
-    def commit(process):
+    def commit(process, then=None):
         def waits():
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dsctl' "
                            "AND datname = current_database() AND wait_event_type = 'Lock'")
             return cursor.fetchone() == (1,)
         ds.wait_until(waits, what="dsctl to wait for the writer")
+        if then is not None:
+            other.cursor().execute(then)
         other.commit()
         _, stderr = process.communicate(timeout=ds.HANG_SECONDS)
         return process.returncode, stderr.decode()
@@ -231,9 +256,18 @@ def test_a_reset_waits_for_what_is_being_committed_and_counts_on_behind_it(db, c
     assert place(cursor)[:4] == (2, "-1", 0, 5)
 
 
+def test_a_reset_and_a_syncd_that_loads_the_stream_do_not_wait_for_each_other(db, cursor, writer):
+    put(cursor, STREAM)
+    writer.cursor.execute("UPDATE ds_sync.stream SET from_start = from_start")
+    status, stderr = writer(db.start("sync", "reset", STREAM, "--execute"),
+                            then="UPDATE ds_sync.stream_offset SET epoch = epoch + 1")
+    assert status == 0, stderr
+    assert place(cursor)[:1] == (2,)
+
+
 def test_a_message_that_was_loaded_meanwhile_is_not_put_aside(db, cursor, server, writer):
     server.create(STREAM, body=b'[{"n":0},{"n":1}]')
-    put(cursor, STREAM, state="failed")
+    put(cursor, STREAM, state="failed", reason=cannot_load(0))
     writer.cursor.execute("UPDATE ds_sync.stream_offset SET next_seq = 1, skip = 1")
     status, stderr = writer(db.start("sync", "skip", STREAM, "--past-poison", "--execute"))
     assert status == CONFLICT and "moved on meanwhile" in stderr
@@ -319,11 +353,43 @@ def test_skip_goes_neither_back_nor_to_places_that_are_none(db, server, cursor):
     db.error("sync", "skip", "a", status=USAGE)
     db.error("sync", "skip", "a", "--to", "now", "--past-poison", status=USAGE)
     assert "not failed" in db.error("sync", "skip", "a", "--past-poison", status=CONFLICT)
-    cursor.execute("UPDATE ds_sync.stream SET state = 'failed'")
+    cursor.execute("UPDATE ds_sync.stream SET state = 'failed', reason = %s", (cannot_load(2),))
     cursor.execute("UPDATE ds_sync.stream_offset SET ds_offset = %s", (tail,))
     assert "no message behind" in db.error("sync", "skip", "a", "--past-poison", "--execute", status=CONFLICT)
     put(cursor, "gone")
     db.error("sync", "skip", "gone", "--to", "now", status=NOT_FOUND)
-    put(cursor, "bytes", state="failed", content_type="text/plain")
+    put(cursor, "bytes", state="failed", content_type="text/plain", reason=cannot_load(0))
     assert "no stream of JSON" in db.error("sync", "skip", "bytes", "--past-poison", status=CONFLICT)
     assert actions(cursor) == []
+
+
+@pytest.mark.parametrize("reason", [
+    None, "42501: permission denied for table mended", cannot_load(3), cannot_load(10),
+    "there are 3000 dead letters more than 3 for each row; nothing from seq 1 on is loaded, which was refused, too: "
+    "the message of seq 1 cannot be loaded"])
+def test_a_message_that_is_not_what_failed_the_stream_is_not_put_aside(db, server, cursor, reason):
+    server.create(STREAM, body=b'[{"n":0},{"n":1}]')
+    put(cursor, STREAM, state="failed", skip=1, next_seq=1, reason=reason)
+    before = place(cursor)
+    said = db.error("sync", "skip", STREAM, "--past-poison", "--execute", status=CONFLICT)
+    assert "did not fail at its next message, seq 1" in said and f"dsctl sync retry {STREAM}" in said
+    assert place(cursor) == before and actions(cursor) == []
+    cursor.execute("UPDATE ds_sync.stream SET reason = %s", (cannot_load(1).partition(": ")[2],))
+    db("sync", "skip", STREAM, "--past-poison", "--execute")
+
+
+@pytest.mark.parametrize("control", ["snapshot-start", "snapshot-end", "reset"])
+def test_a_control_of_state_is_not_put_aside(db, apply, server, cursor, control):
+    apply(**{"as": "state"})
+    server.create(STREAM, body=json.dumps([{"headers": {"control": control}}, {"headers": {"control": "odd"}}]).encode())
+    put(cursor, STREAM, state="failed", route="mend", reason=cannot_load(0))
+    before = place(cursor)
+    said = db.error("sync", "skip", STREAM, "--past-poison", "--execute", status=CONFLICT)
+    assert f'a control of its state, "{control}"' in said and f"dsctl sync reset {STREAM}" in said
+    assert place(cursor) == before
+    cursor.execute("UPDATE ds_sync.stream SET reason = %s", (cannot_load(1),))
+    cursor.execute("UPDATE ds_sync.stream_offset SET skip = 1, next_seq = 1")
+    db("sync", "skip", STREAM, "--past-poison", "--execute")
+    # For a route of events it is a message like any other.
+    put(cursor, STREAM, state="failed", route="events", reason=cannot_load(0))
+    db("sync", "skip", STREAM, "--route", "events", "--past-poison", "--execute")
