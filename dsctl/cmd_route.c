@@ -38,11 +38,14 @@ static const Option ls_options[] = {
 };
 
 static const char ls_details[] =
-    "STATE is running or failed (with the REASON) as an instance of syncd said of this version; on "
-    "while none has\n"
-    "taken it up, or none lives; paused, or removed.  STOPPED counts streams that are stopped or "
-    "failed.  JSON\n"
-    "output also says which instance said it (instance), when (seen_at) and of which version "
+    "STATE is running or failed (with the REASON) as an instance of syncd said of this version; "
+    "stopped (likewise),\n"
+    "when its table takes hardly anything, until route resume or another version; on while no "
+    "instance has taken\n"
+    "it up, or none lives; paused, or removed.  STOPPED counts streams that are stopped or failed. "
+    " "
+    "JSON output\n"
+    "also says which instance said it (instance), when (seen_at) and of which version "
     "(seen_version).";
 
 static const OutputColumn ls_columns[] = {
@@ -153,14 +156,19 @@ note_state(const json_t *row)
               reason == NULL ? "" : reason);
 }
 
-/* As it may stand in a file for apply, with its members in order. */
+/* As it may stand in a file for apply, with its members in order; of the built-in route there is
+ * none. */
 static bool
-print_spec(Str stored, Error *err)
+print_spec(const json_t *row, Str stored, Error *err)
 {
     RouteSpec spec = {0};
     bool ok = false;
     Buf text;
 
+    if (strcmp(json_string_value(json_object_get(row, "name")), "default") == 0) {
+        call_note("it is built in: SYNCD_STREAMS names its streams");
+        return true;
+    }
     buf_init(&text, ROUTE_SPEC_BYTES_MAX);
     if (route_spec_parse(&spec, stored, err) && route_spec_print(&spec, &text, err)) {
         json_t *document = json_pack("{s:[o]}", "routes", json_loadb(text.data, text.len, 0, NULL));
@@ -188,7 +196,7 @@ run_show(Call *call, const CliCall *cli, Error *err)
     if (ok && route_object(&rows, 0, &row, err)) {
         note_state(row);
         ok = options_output() == OUTPUT_TABLE
-                 ? print_spec(str_c(call_rows_get(&rows, 0, SPEC_FIELD)), err)
+                 ? print_spec(row, str_c(call_rows_get(&rows, 0, SPEC_FIELD)), err)
                  : output_record(ls_columns, row, err);
     } else {
         ok = false;
@@ -206,6 +214,23 @@ cmd_show(const CliCall *cli)
 
 /* ---- pause and resume ---- */
 
+static const char resume_details[] =
+    "Also one that is stopped, which then goes on behind its dead letters (default for what "
+    "SYNCD_STREAMS names),\n"
+    "and one that failed, which is looked at again at once instead of within 10 s.  Mend the table "
+    "or the route\n"
+    "before; the reason is in route ls.";
+
+static void
+note_unchanged(const char *name, bool paused, bool failed)
+{
+    if (failed) {
+        call_note("%s failed; it is looked at again", name);
+    } else {
+        call_note("%s %s", name, paused ? "is paused already" : "is neither paused nor stopped");
+    }
+}
+
 static bool
 set_paused(Call *call, const CliCall *cli, bool paused, Error *err)
 {
@@ -218,12 +243,13 @@ set_paused(Call *call, const CliCall *cli, bool paused, Error *err)
         }
         bool found = rows.rows == 1;
         bool changed = found && (strcmp(call_rows_get(&rows, 0, 0), "t") == 0) != paused;
+        bool failed = found && !paused && strcmp(call_rows_get(&rows, 0, 1), "t") == 0;
         call_rows_done(&rows);
         if (!found) {
             return error_set(err, ERR_NOT_FOUND, "there is no route %s", cli->args[i]);
         }
         if (!changed) {
-            call_note("%s %s", cli->args[i], paused ? "is paused already" : "is not paused");
+            note_unchanged(cli->args[i], paused, failed);
         }
     }
     return true;
@@ -361,7 +387,8 @@ const Command route_commands[] = {
      .args_min = 1,
      .args_max = 64,
      .run = cmd_resume,
-     .help = "go on where a route was paused"},
+     .help = "go on with a route that is paused, stopped or failed",
+     .details = resume_details},
     {.name = "rm",
      .args = "ROUTE...",
      .args_min = 1,

@@ -14,7 +14,7 @@ FROM (
     SELECT name, spec, 0, false, true, removed_at FROM ds_sync.route_removed
     UNION ALL
     SELECT b.name, '{"as": "events", "table": "ds_sync.session_events"}', 0, false, false, b.changed_at
-    FROM ds_sync.route_state b WHERE b.name = 'default' AND b.state = 'stopped' AND $1::text IS NULL
+    FROM ds_sync.route_state b WHERE b.name = 'default' AND b.state = 'stopped' AND ($1::text IS NULL OR $1::text = 'default')
 ) AS r
 LEFT JOIN ds_sync.route_state t ON t.name = r.name AND NOT r.removed AND (t.state = 'stopped' OR EXISTS (
     SELECT FROM ds_sync.instance i

@@ -1,5 +1,6 @@
 -- $1 name, $2 whether it shall rest.  No row: there is no such route.  The answer is how it was: paused, or
--- stopped by an instance, which ends with it unless it shall rest.  The update makes instances look again.
+-- stopped by an instance, which ends with it unless it shall rest; and whether it failed.  The update makes
+-- instances look again, whatever it changes.
 WITH declared AS (
     SELECT name, paused FROM ds_sync.route WHERE name = $1::text FOR UPDATE
 ), found AS (
@@ -20,4 +21,7 @@ WITH declared AS (
     SELECT CASE WHEN $2::boolean THEN 'route.pause' ELSE 'route.resume' END, name
     FROM (SELECT name FROM changed UNION SELECT name FROM cleared) AS either
 )
-SELECT found.paused OR cleared.name IS NOT NULL FROM found LEFT JOIN cleared USING (name)
+SELECT found.paused OR cleared.name IS NOT NULL,
+       EXISTS (SELECT FROM ds_sync.route_state s JOIN ds_sync.route r USING (name, version)
+               WHERE s.name = found.name AND s.state = 'failed')
+FROM found LEFT JOIN cleared USING (name)

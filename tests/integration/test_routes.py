@@ -473,6 +473,29 @@ def test_what_was_said_of_another_version_is_of_the_past(db, cursor):
     assert (row["state"], row["seen_state"], row["seen_version"]) == ("on", "failed", version)
 
 
+def test_resume_says_of_a_failed_route_that_it_is_looked_at_again(db, cursor):
+    apply(db, route("a"))
+    assert "neither paused nor stopped" in db.run("route", "resume", "a")[2]
+    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+                   "SELECT 'a', version, 'failed', 'no', 'one' FROM ds_sync.route")
+    version = one(cursor, "SELECT version FROM ds_sync.control")
+    said = db.run("route", "resume", "a")[2]
+    assert "a failed; it is looked at again" in said and "neither" not in said
+    assert one(cursor, "SELECT version FROM ds_sync.control") > version, "which instances notice"
+    assert "stopped" in db("route", "ls", "--help").partition("STATE is")[2].partition("STOPPED counts")[0]
+    assert "stopped" in db("route", "resume", "--help")
+
+
+def test_the_built_in_route_is_shown_while_it_is_listed(db, cursor):
+    db.error("route", "show", "default", status=NOT_FOUND)
+    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+                   "VALUES ('default', 0, 'stopped', 'no', 'one')")
+    assert [row["name"] for row in db.json("route", "ls")["routes"]] == ["default"]
+    assert db.json("route", "show", "default")["state"] == "stopped"
+    status, stdout, stderr = db.run("route", "show", "default")
+    assert (status, stdout) == (0, b"") and "stopped, says one: no" in stderr and "SYNCD_STREAMS" in stderr
+
+
 def test_a_server_that_no_instance_has_is_refused_with_those_that_there_are(db, cursor, start_syncd):
     apply(db, route("eu", server="eu", streams=["e/*"]))         # nobody lives who could know
     db("route", "rm", "eu")
