@@ -68,10 +68,7 @@ BEGIN
                 AND NOT a.attisdropped
             WHERE NOT coalesce(v_spec->'columns', '{}') ? w.name
             UNION ALL
-            SELECT m.key, v_message #>> (
-                       SELECT array_agg(replace(replace(part, '~1', '/'), '~0', '~') ORDER BY at)
-                       FROM regexp_split_to_table(substr(m.value->>'pointer', 2), '/') WITH ORDINALITY AS p (part, at)),
-                   3 + m.number
+            SELECT m.key, ds_sync.json_at(v_message, m.value->>'pointer'), 3 + m.number -- made in 008
             FROM jsonb_each(coalesce(v_spec->'columns', '{}')) WITH ORDINALITY AS m (key, value, number)
         ) AS c;
         IF EXISTS (

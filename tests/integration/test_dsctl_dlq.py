@@ -69,7 +69,10 @@ def audit(cursor):
 def test_what_the_table_takes_now_becomes_the_row_that_it_would_have_been(db, apply, cursor, server, start_syncd):
     """Against syncd itself: the same messages on a route that never refused them give the same rows."""
     columns = {"n": {"pointer": "/value/n", "type": "integer"}, "a~/b": {"pointer": "/a~0~1b", "type": "text"},
-               "at": {"pointer": "/list/1", "type": "jsonb"}, "short": {"pointer": "/s", "type": "varchar(3)"}}
+               "at": {"pointer": "/list/1", "type": "jsonb"}, "short": {"pointer": "/s", "type": "varchar(3)"},
+               # These lead nowhere in RFC 6901, though Postgres' own paths take them.
+               "last": {"pointer": "/list/-1", "type": "text"}, "zero": {"pointer": "/list/01", "type": "text"},
+               "blank": {"pointer": "/list/ 1", "type": "text"}, "empty": {"pointer": "/", "type": "text"}}
     apply(columns=columns)
     db("route", "apply", "-f", "-", stdin=json.dumps({"routes": [
         {"name": "wanted", "streams": ["letters/*"], "table": "public.wanted", "columns": columns}]}).encode())
@@ -77,7 +80,7 @@ def test_what_the_table_takes_now_becomes_the_row_that_it_would_have_been(db, ap
         cursor.execute(f"ALTER TABLE public.{table} ADD COLUMN IF NOT EXISTS event_key text, "
                        "ADD COLUMN IF NOT EXISTS event_type text, ADD COLUMN IF NOT EXISTS operation text")
     cursor.execute("ALTER TABLE public.letters ADD CONSTRAINT shut CHECK (seq = 3)")
-    messages = [{"key": "k", "type": "t", "operation": "set", "value": {"n": 7}, "a~/b": "x\u00e9", "s": "abc"},
+    messages = [{"key": "k", "type": "t", "operation": "set", "value": {"n": 7}, "a~/b": "x\u00e9", "s": "abc", "": 9},
                 {"key": 5, "headers": {"operation": "insert"}, "list": [1, {"a": [None, 1.50]}]},
                 [1, 2], {"n": 3}, "text", None, {"type": None, "operation": 1, "headers": {"operation": "delete"}}]
     server.create(STREAM)
@@ -93,7 +96,8 @@ def test_what_the_table_takes_now_becomes_the_row_that_it_would_have_been(db, ap
     assert replay(db, STREAM, "--dry-run") == [(STREAM, seq, "replayed") for seq in (0, 1, 2, 4, 5, 6)]
     assert count("public.letters") == 1 and len(letters(cursor)) == 6
     assert replay(db, STREAM) == [(STREAM, seq, "replayed") for seq in (0, 1, 2, 4, 5, 6)]
-    names = 'stream_name, generation, seq, ds_offset, event_key, event_type, operation, n, "a~/b", at, short, payload'
+    names = 'stream_name, generation, seq, ds_offset, event_key, event_type, operation, n, "a~/b", at, short, ' \
+        'last, zero, blank, "empty", payload'
     cursor.execute(f"SELECT {names} FROM public.wanted ORDER BY seq")
     wanted = cursor.fetchall()
     cursor.execute(f"SELECT {names} FROM public.letters ORDER BY seq")
