@@ -5,7 +5,6 @@
 
 #include "common/mem.h"
 #include "syncd/again.h"
-#include "syncd/route_catalog.h"
 
 struct Discovery {
     Supervisor *supervisor;
@@ -117,4 +116,10 @@ const Directory *
 discovery_directory(const Discovery *discovery)
 {
     return discovery->directory;
+}
+
+const RouteCatalog *
+discovery_catalog(const Discovery *discovery)
+{
+    return discovery->catalog;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "syncd/directory.h"
+#include "syncd/route_catalog.h"
 #include "syncd/supervisor.h"
 
 typedef struct Discovery Discovery;
@@ -17,3 +18,4 @@ void discovery_free(Discovery *discovery); /* accepts NULL; what is wanted stays
 void discovery_start(Discovery *discovery);
 
 const Directory *discovery_directory(const Discovery *discovery);
+const RouteCatalog *discovery_catalog(const Discovery *discovery);

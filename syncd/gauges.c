@@ -11,12 +11,14 @@ typedef struct RouteGauges {
     Metric *behind;
     Metric *dead;
     Metric *held;
+    Metric *down;
     Metric *queue_bytes;
     /* while counting */
     int64_t streams_now;
     int64_t behind_now;
     int64_t dead_now;
     int64_t held_now;
+    int64_t down_now;
     int64_t queue_bytes_now;
 } RouteGauges;
 
@@ -110,6 +112,8 @@ route_add(Gauges *gauges, Str name)
         .held = metrics_gauge(metrics, "syncd_route_streams_held", buf_cstr(&labels),
                               "Of those, the ones that after_sync does not let go of, since "
                               "another route is behind."),
+        .down = metrics_gauge(metrics, "syncd_route_down", buf_cstr(&labels),
+                              "1 while the route as a whole is stopped or failed."),
         .queue_bytes = metrics_gauge(metrics, "syncd_route_queue_bytes", buf_cstr(&labels),
                                      "Read for a route and not yet committed."),
     };
@@ -165,6 +169,16 @@ session_count(Gauges *gauges, const SessionView *view)
 }
 
 static void
+routes_count(Gauges *gauges, const RouteCatalog *catalog)
+{
+    for (size_t i = 0; i < route_catalog_count(catalog); i++) {
+        RouteView view = route_catalog_view(catalog, i);
+
+        route_get(gauges, str_c(view.name))->down_now = view.is_down;
+    }
+}
+
+static void
 sums_set(Gauges *gauges)
 {
     for (size_t i = 0; i < gauges->route_count; i++) {
@@ -174,9 +188,10 @@ sums_set(Gauges *gauges)
         metric_set(route->behind, route->behind_now);
         metric_set(route->dead, route->dead_now);
         metric_set(route->held, route->held_now);
+        metric_set(route->down, route->down_now);
         metric_set(route->queue_bytes, route->queue_bytes_now);
         route->streams_now = route->behind_now = route->dead_now = 0;
-        route->held_now = route->queue_bytes_now = 0;
+        route->held_now = route->down_now = route->queue_bytes_now = 0;
     }
     for (size_t i = 0; i < gauges->partition_count; i++) {
         PartitionGauge *partition = &gauges->partitions[i];
@@ -251,6 +266,9 @@ gauges_count(Gauges *gauges, const Supervisor *supervisor, const Discovery *disc
     }
     for (size_t i = 0; i < SESSION_STATE_COUNT; i++) {
         metric_set(gauges->states[i], counts[i]);
+    }
+    if (discovery != NULL) {
+        routes_count(gauges, discovery_catalog(discovery));
     }
     sums_set(gauges);
     if (discovery != NULL) {

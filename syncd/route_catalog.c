@@ -669,3 +669,21 @@ route_catalog_start(RouteCatalog *catalog)
 {
     catalog_on_timer(catalog);
 }
+
+size_t
+route_catalog_count(const RouteCatalog *catalog)
+{
+    return catalog->told ? catalog->row_count + (catalog->built_in.name != NULL) : 0;
+}
+
+RouteView
+route_catalog_view(const RouteCatalog *catalog, size_t number)
+{
+    const CatalogRow *row =
+        number < catalog->row_count ? &catalog->rows[number] : &catalog->built_in;
+
+    return (RouteView){.name = row->name,
+                       .state = row_state(row),
+                       .reason = row->reason,
+                       .is_down = row->route == NULL && !row->paused};
+}

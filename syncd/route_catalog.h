@@ -32,5 +32,17 @@ typedef void (*RoutesFn)(void *arg, Route *const *routes, size_t count);
 RouteCatalog *route_catalog_new(Loop *loop, const RouteCatalogConfig *config, RoutesFn fn,
                                 void *arg);
 void route_catalog_free(RouteCatalog *catalog); /* accepts NULL; before the link */
+/* What became of a route here; borrowed until the loop turns. */
+typedef struct RouteView {
+    const char *name;
+    const char *state;  /* running, paused, stopped or failed */
+    const char *reason; /* of stopped and failed, else empty */
+    bool is_down;       /* stopped or failed */
+} RouteView;
+
+/* Routes, the built-in one among them; none before Postgres told them. */
+size_t route_catalog_count(const RouteCatalog *catalog);
+RouteView route_catalog_view(const RouteCatalog *catalog, size_t number);
+
 /* The schema is there.  fn comes when the routes were read, then whenever they change. */
 void route_catalog_start(RouteCatalog *catalog);

@@ -52,6 +52,22 @@ stream_json(const SessionView *view, Buf *out, Error *err)
            buf_append_char(out, '}', err);
 }
 
+static bool
+routes_json(const RouteCatalog *catalog, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < route_catalog_count(catalog); i++) {
+        RouteView view = route_catalog_view(catalog, i);
+
+        if (!buf_printf(out, err, "%s{\"name\":", i == 0 ? "" : ",") ||
+            !json_escape(str_c(view.name), out, err) ||
+            !text_member(out, "state", view.state, err) ||
+            !text_member(out, "reason", view.reason, err) || !buf_append_char(out, '}', err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* How the streams of each server are found. */
 static bool
 directory_json(const Directory *directory, Buf *out, Error *err)
@@ -89,6 +105,8 @@ status_json(const Supervisor *supervisor, const Discovery *discovery, const char
                     ",\"directory\":[",
                     fleet.instances, fleet.held, fleet.wanted) ||
         (discovery != NULL && !directory_json(discovery_directory(discovery), out, err)) ||
+        !buf_append(out, STR("],\"routes\":["), err) ||
+        (discovery != NULL && !routes_json(discovery_catalog(discovery), out, err)) ||
         !buf_append(out, STR("],\"streams\":["), err)) {
         return false;
     }

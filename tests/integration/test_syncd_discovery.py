@@ -3,6 +3,7 @@
 import ds
 import pytest
 import routes
+from test_syncd_service import metric
 from test_syncd_source_faults import FAST, messages
 
 TABLE = "public.found"
@@ -167,10 +168,14 @@ def test_a_bad_route_is_reported_and_stops_no_other(connection, server, start):
         state, reason = routes.state(connection, name)
         assert state == "failed" and word in reason
         syncd.wait_log(f"route={name}")
+        assert {"name": name, "state": state, "reason": reason} in syncd.status()["routes"]
+    assert metric(syncd, "syncd_route_down") == {
+        'route="no_table"': 1, 'route="no_server"': 1, 'route="no_sense"': 1, 'route="good"': 0, 'route="default"': 0}
     assert routes.state(connection, "good") == ("running", None)
     routes.make_table(connection, "public.missing")
     wait_found(connection, "chat/1", messages(0, 2), syncd, "public.missing")
     syncd.wait_for(lambda: routes.state(connection, "no_table") == ("running", None), "to say so")
+    assert metric(syncd, "syncd_route_down")['route="no_table"'] == 0
     assert syncd.stop() == 0
 
 
