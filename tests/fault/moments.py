@@ -5,7 +5,7 @@ import threading
 import ds
 from syncd_work import Missed
 
-HIT_SECONDS = 20               # hang guard: work must be in flight within
+HIT_SECONDS = 60               # hang guard: work must be in flight within
 
 
 def until(condition, what, seconds=HIT_SECONDS):

@@ -272,9 +272,12 @@ def test_streams_beyond_the_limit_are_taken_in_once_there_is_room(connection, fo
     routes.declare(connection, "here", ["life/*"], TABLE)
     wait_found(connection, "life/1", [{"n": 1}], syncd)
     syncd.wait_log("event=directory.full")
-    assert syncd.status()["fleet"]["streams_wanted"] == 3
-    assert [(found["server"], found["streams"], found["refused"]) for found in
-            syncd.status()["directory"]] == [("default", 1, 2), ("eu", 2, 0)]
+
+    def found():
+        status = syncd.status()
+        return status["fleet"]["streams_wanted"], [(each["server"], each["streams"], each["refused"])
+                                                   for each in status["directory"]]
+    syncd.wait_for(lambda: found() == (3, [("default", 1, 2), ("eu", 2, 0)]), "to refuse two")
     assert metric(syncd, 'syncd_directory_streams_refused{server="default"} 2')
     routes.remove(connection, "there")
     for number in (1, 2, 3):
@@ -301,9 +304,9 @@ def test_the_status_says_how_streams_are_found(connection, folder, server, start
     assert [(name, each["how"]) for name, each in found().items()] == [
         ("default", "listing"), ("eu", "subscription"), ("us", "listing")]
     for name in ("default", "eu"):
-        assert found()[name]["looked_at"] is not None and found()[name]["reason"] == ""
-        assert metric(syncd, f'syncd_directory_ok{{server="{name}"}} 1')
-        assert metric(syncd, f'syncd_directory_streams{{server="{name}"}} 1')
+        syncd.wait_for(lambda: found()[name]["looked_at"] is not None and found()[name]["reason"] == "", "to look")
+        syncd.wait_for(lambda: metric(syncd, f'syncd_directory_ok{{server="{name}"}} 1'), "to count")
+        syncd.wait_for(lambda: metric(syncd, f'syncd_directory_streams{{server="{name}"}} 1'), "to count")
     assert found()["us"]["looked_at"] is None
     assert metric(syncd, 'syncd_directory_ok{server="us"} 0')
     assert metric(syncd, 'syncd_directory_looked_at_seconds{server="us"} 0')

@@ -102,7 +102,7 @@ def test_a_table_that_refuses_everything_stops_its_route_however_many_streams_it
     syncd = start()
     server.append("other/1", messages(3, 3))
     syncd.wait_for(lambda: count(connection, "public.other") == 6, "to load the other route")
-    assert len(lines_of(syncd, "route.stopped")) == 1
+    syncd.wait_for(lambda: len(lines_of(syncd, "route.stopped")) == 1, "to say that one is stopped")
     assert (count(connection, "ds_sync.dead_letter"), count(connection, TABLE)) == (letters, 0)
     # Mended, it goes on behind the letters.
     take_again(connection, TABLE)

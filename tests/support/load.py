@@ -21,7 +21,7 @@ JSON, BYTES, TEXT = "application/json", "application/octet-stream", "text/plain;
 POISON = ('{"poison":true,"n":%d,"text":"nul \\u0000 inside"}',
           '{"poison":true,"n":%d,"text":"half a pair \\ud83d"}',
           '{"poison":true,"n":%d,"number":1e999999}')
-POISON_SHARE = 0.003           # 1 % would be too many: syncd stops such a stream
+POISON_SHARE = 0.003           # rare: a stream of little else would be stopped
 AHEAD_MAX = 20_000             # messages or KiB by which a producer may be ahead of the table
 UNICODE = "äöü ☃ 😀 \\ \" \n \t é"
 NUMBER = re.compile(r'"n": ?(\d+)')
