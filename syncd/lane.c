@@ -150,16 +150,14 @@ lane_sink(const Lane *lane)
 static void
 unit_position(const Unit *unit, size_t items, Position *out)
 {
-    int64_t skip = unit->start.skip;
-
     if (items == unit->count) {
         *out = unit->end;
         return;
     }
+    unit_resume_start(unit, out);
     for (size_t i = 0; i < items; i++) {
-        skip += unit_item_step(unit, i);
+        out->skip += unit_item_step(unit, i);
     }
-    position_set(out, str_c(unit->start.offset), skip);
 }
 
 /* The next message of a part is a dead letter; false: it may not be. */
@@ -262,7 +260,8 @@ part_committed(const Part *part)
     lane->sieve -= DS_MIN(lane->sieve, part->items);
     lane->run = 0;
     lane->sift = false;
-    lane->alone = lane->alone && lane->narrow > 0;
+    lane->stalled = lane->stalled && lane->narrow > 0;
+    lane->alone = lane->stalled;
     lane->clashes = 0;
     lane->failures = 0;
     lane_forget_faults(lane, lane->checkpoint.next_seq);

@@ -81,10 +81,11 @@ typedef struct Lane {
     TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
     PoisonTally tally;                      /* as of the last commit */
     size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
-    size_t sieve;  /* so many of the next items are tried one by one, since the table refuses some */
-    size_t run;    /* of those, up to where marks begin or end; 0: not known, or as many as fit */
-    bool sift;     /* the table refuses rows of its snapshot: they are tried one by one */
-    bool alone;    /* it took too long: it shares no transaction until one of it is committed */
+    size_t sieve; /* so many of the next items are tried one by one, since the table refuses some */
+    size_t run;   /* of those, up to where marks begin or end; 0: not known, or as many as fit */
+    bool sift;    /* the table refuses rows of its snapshot: they are tried one by one */
+    bool alone;   /* after trouble: it shares no transaction until one of it is committed */
+    bool stalled; /* the trouble is that it takes too long */
     int64_t stalled_ms; /* how long that took */
     unsigned clashes;   /* rows that were there already, since the last commit */
     unsigned failures;  /* unknown errors since the last commit */

@@ -34,6 +34,21 @@ offset_names_life(Str offset)
     return offset_parse(offset, &own) && own.era >= ERA_MIN;
 }
 
+void
+position_name_start(Position *position, Str end, int64_t steps)
+{
+    Offset start;
+    char text[OFFSET_OWN_BYTES + 1];
+
+    if (strcmp(position->offset, DS_OFFSET_START) != 0 || !offset_names_life(end) ||
+        !offset_parse(end, &start) || steps < 0 || (uint64_t)steps > start.position) {
+        return;
+    }
+    start.position -= (uint64_t)steps;
+    offset_format(start, text);
+    position_set(position, str_c(text), position->skip);
+}
+
 static bool
 is_digit_or_letter(char c)
 {

@@ -25,6 +25,10 @@ bool position_at_start(const Position *position); /* "-1" and nothing of it done
  * look alike, with a number of messages where ours have an era, which comes from the clock. */
 bool offset_names_life(Str offset);
 
+/* "-1" becomes the offset that lies so many messages, or bytes, before `end`; not where that names
+ * no life.  skip stays. */
+void position_name_start(Position *position, Str end, int64_t steps);
+
 /* Both offsets look as if one scheme had made them, and `theirs` is before `ours` (protocol 8:
  * offsets of a stream are bytewise ordered): the stream lost its end or is another one. */
 bool offset_went_back(Str ours, Str theirs);

@@ -411,7 +411,8 @@ session_probed(Session *session)
         session_tell(session, STR("closed"), "");
         return;
     }
-    if (session->lane.gone && !session_is_untouched(session) && !probe_has_life(probe)) {
+    if (session->lane.gone && !session_is_untouched(session) &&
+        !(probe_has_life(probe) && offset_names_life(str_c(ours)))) {
         (void)error_set(&err, ERR_GONE,
                         "the stream was gone, or another one, and is there again; the server's "
                         "offsets do not say whether it is the one that was loaded");

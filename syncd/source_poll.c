@@ -6,6 +6,21 @@
 #include "syncd/source_internal.h"
 
 #include "common/ds_proto.h"
+#include "common/parse.h"
+
+/* Pieces of a long reply to "-1" are positions within it, of this life of the stream only. */
+static void
+poll_name_start(Source *source, const HttpHead *head)
+{
+    Str value;
+    uint64_t length;
+
+    if (http_head_get(head, "Content-Length", &value) &&
+        !http_head_get(head, "Content-Encoding", &(Str){0}) &&
+        parse_u64(value, INT64_MAX, &length) && length > UNIT_CHUNK_BYTES_MAX) {
+        position_name_start(&source->position, str_c(source->next_offset), (int64_t)length);
+    }
+}
 
 static void
 poll_on_head(void *arg, const HttpHead *head)
@@ -25,6 +40,8 @@ poll_on_head(void *arg, const HttpHead *head)
         (void)error_set(&err, ERR_GONE, "the offset went back from %s to %s",
                         source->position.offset, source->next_offset);
         source_fail(source, SOURCE_END_WENT_BACK, &err);
+    } else {
+        poll_name_start(source, head);
     }
 }
 

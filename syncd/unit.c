@@ -208,6 +208,15 @@ begun_character(const Unit *unit, size_t at)
     return 0;
 }
 
+void
+unit_resume_start(const Unit *unit, Position *out)
+{
+    *out = unit->start;
+    if (unit->end.skip == 0) {
+        position_name_start(out, str_c(unit->end.offset), unit->start.skip + unit_steps(unit));
+    }
+}
+
 size_t
 unit_take_tail(Unit *unit, char out[3])
 {

@@ -71,6 +71,11 @@ DS_MUST_CHECK bool unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *e
 
 void unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed);
 
+/* The start, to resume from within the unit.  "-1" is the start of whatever stream has the name
+ * then: it is said by the offset that this stream begins at, where offsets name lives of streams,
+ * so that what is done of this one never counts as done of a later one. */
+void unit_resume_start(const Unit *unit, Position *out);
+
 /* Takes the bytes of a character that has only begun off the end, and copies them out: 3 at most.
  * Not once unit_end was called. */
 size_t unit_take_tail(Unit *unit, char out[3]);

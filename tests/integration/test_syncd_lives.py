@@ -62,6 +62,47 @@ def close(server, stream):
     ds.http("POST", server.stream_url(stream), headers={"Stream-Closed": "true"})
 
 
+# --- what is done of a stream's first event ---
+
+@pytest.mark.parametrize("content", ["application/json", "text/plain"])
+def test_what_is_done_of_the_first_event_is_not_passed_over_in_a_stream_that_is_made_anew(
+        content, connection, folder, server, start):
+    """The place within it is one of this life, though it was read from "-1"."""
+    chunks = content != "application/json"
+    syncd = start()
+    if chunks:
+        table = "public.pieces"
+        connection.cursor().execute(
+            f"CREATE TABLE {table} (stream_name text COLLATE \"C\", generation integer, seq bigint, ds_offset text,"
+            " payload text, CONSTRAINT few CHECK (seq = 0), PRIMARY KEY (stream_name, seq))")
+        routes.declare(connection, "r", [STREAM], table, on_error="stop", **{"as": "chunks"},
+                       payload={"column": "payload", "type": "text"})
+    else:
+        table = TABLE
+        connection.cursor().execute(f"ALTER TABLE {TABLE} ADD CONSTRAINT few CHECK (seq < 2)")
+        routes.declare(connection, "r", [STREAM], TABLE, on_error="stop")
+
+    def make(letter):
+        server.create(STREAM, content_type=content)
+        server.append(STREAM, (letter * 2_500_000).encode() if chunks else [{letter: n} for n in range(5)], content)
+
+    def loaded():
+        cursor = connection.cursor()
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        return cursor.fetchone()[0]
+    make("a")
+    syncd.wait_for(lambda: told(connection)[0] == "failed", "to meet what is refused")
+    before = loaded()
+    assert before == (1 if chunks else 2)
+    syncd.stop()
+    assert ds.http("DELETE", server.stream_url(STREAM))[0] in (200, 204)
+    make("b")
+    connection.cursor().execute(f"ALTER TABLE {table} DROP CONSTRAINT few")
+    syncd.start()
+    syncd.wait_for(lambda: told(connection)[0] == "stopped", "to find another stream")
+    assert loaded() == before
+
+
 # --- closed streams that are made anew ---
 
 @pytest.mark.parametrize("admin", [True, False], ids=["admin", "head"])

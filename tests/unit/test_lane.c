@@ -92,6 +92,34 @@ Test(lane, a_unit_larger_than_a_batch_is_committed_in_parts_by_skip)
     lane_done(&lane);
 }
 
+Test(lane, a_part_of_the_first_unit_is_not_done_of_whatever_stream_has_the_name_later)
+{
+    static const char *const ends[][2] = {
+        {"01a209d641a602ab_000000000000000a", "01a209d641a602ab_0000000000000003"}, /* trimmed */
+        {"01a209d641a602ab_0000000000000007", "01a209d641a602ab_0000000000000000"},
+        {"01a209d641a602ab_0000000000000006", "-1"}, /* cannot be */
+        {"0000000000000007_0000000000000007", "-1"}, /* of no life */
+        {"o7", "-1"},
+    };
+    PartLimits limits = {.rows_max = 3, .bytes_max = 1u << 20};
+
+    for (size_t i = 0; i < DS_COUNT(ends); i++) {
+        Lane lane;
+        Part part;
+
+        make_lane(&lane);
+        push(&lane, "-1", "[0,1,2,3,4,5,6]", ends[i][0]);
+        for (int64_t done = 3; done <= 6; done += 3) {
+            cr_assert(part_compose(&lane, &limits, &part));
+            cr_expect_str_eq(part.end.offset, ends[i][1]);
+            cr_expect_eq(part.end.skip, done);
+            part_committed(&part);
+        }
+        lane_clear(&lane);
+        lane_done(&lane);
+    }
+}
+
 Test(lane, a_part_that_failed_is_composed_again_with_what_came_meanwhile)
 {
     Lane lane;
