@@ -114,10 +114,12 @@ Test(http_file, what_is_not_in_memory_is_not_sent_before_it_is_brought_there)
 
     make_pair(fds);
     forget(file);
-    if (http_file_send(file, offset, 1000, fds[0], &n) == HTTP_FILE_SENT) {
+    /* Once: being asked makes the kernel bring it. */
+    HttpFileResult result = http_file_send(file, offset, 1000, fds[0], &n);
+    if (result == HTTP_FILE_SENT) {
         cr_skip_test("this file system keeps everything in memory");
     }
-    cr_expect_eq(http_file_send(file, offset, 1000, fds[0], &n), HTTP_FILE_COLD);
+    cr_expect_eq(result, HTTP_FILE_COLD);
     cr_assert(http_file_warm(file, offset, FILE_BYTES - offset));
     cr_assert_eq(http_file_send(file, offset, HTTP_FILE_WINDOW_BYTES, fds[0], &n), HTTP_FILE_SENT);
     cr_expect_gt(n, 0);
