@@ -89,7 +89,6 @@ struct Writer {
 
     /* How the next transactions are made, after trouble. */
     size_t admitted;     /* letters of this one that its route has counted as under way */
-    size_t solo;         /* so many transactions hold one lane only, to see whose fault it is */
     bool force_long;     /* no small statement: COPY says which line is bad */
     unsigned line_tries; /* rows marked bad since the last commit */
     bool clashed;        /* rows were there already: settle knows why it was called */
@@ -137,6 +136,7 @@ bool writer_split_stalled(Writer *writer);
 void writer_idle(Writer *writer);
 void writer_drop_if(Writer *writer, bool fault); /* a fault point drops the connection */
 void writer_give_up(Writer *writer, WriterAfter after);
+void writer_try_each_alone(Writer *writer); /* each lane of the transaction, in its next one */
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
 void writer_count_settled(Writer *writer); /* before parts go: no letter is under way any more */

@@ -56,7 +56,7 @@ settle_old(Writer *writer, const Part *part, bool clashed)
     }
     lane->clashes++;
     if (lane->clashes < WRITER_CLASHES_MAX) {
-        writer->solo = DS_MAX(writer->solo, (size_t)TRANSACTION_PARTS_MAX);
+        lane->alone = true;
         return;
     }
     (void)error_set(

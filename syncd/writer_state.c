@@ -406,7 +406,7 @@ writer_changes_refused(Writer *writer, const PgReply *reply)
     bool at_end = writer->state == WRITER_CHANGES && writer->state_step == STATE_STEP_MOVE;
 
     if (transaction->part_count > 1) {
-        writer->solo = transaction->part_count;
+        writer_try_each_alone(writer);
         writer_give_up(writer, WRITER_AFTER_RETRY);
     } else if (!(at_end && may_sift(writer)) &&
                (transaction_sieve(transaction) || transaction_narrow(transaction, &reply->err))) {

@@ -32,7 +32,7 @@ writer_limits(const Writer *writer)
     return limits;
 }
 
-/* Whose trouble must not become that of others. */
+/* Whose trouble must not become that of others, or may be theirs. */
 static bool
 lane_goes_alone(const Lane *lane)
 {
@@ -47,7 +47,7 @@ writer_compose(Writer *writer)
     Lane *lane = TAILQ_FIRST(&writer->ready);
 
     transaction_reset(transaction);
-    while (lane != NULL && (writer->solo == 0 || transaction->part_count == 0)) {
+    while (lane != NULL) {
         Lane *next = TAILQ_NEXT(lane, ready_link);
         bool blocked;
 
@@ -77,9 +77,6 @@ writer_compose(Writer *writer)
             }
         }
         lane = next;
-    }
-    if (writer->solo > 0) {
-        writer->solo--;
     }
     transaction_sort(transaction);
     return transaction->part_count > 0;
@@ -242,12 +239,21 @@ writer_give_up(Writer *writer, WriterAfter after)
     }
 }
 
+/* To see whose fault it is.  Each lane remembers it: whoever waits meanwhile goes before them. */
+void
+writer_try_each_alone(Writer *writer)
+{
+    for (size_t i = 0; i < writer->transaction.part_count; i++) {
+        writer->transaction.parts[i].lane->alone = true;
+    }
+}
+
 /* One lane is at fault; among several, each is tried alone first. */
 void
 writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err)
 {
     if (lane == NULL && writer->transaction.part_count > 1) {
-        writer->solo = writer->transaction.part_count;
+        writer_try_each_alone(writer);
         writer_give_up(writer, WRITER_AFTER_RETRY);
         return;
     }
@@ -365,7 +371,7 @@ narrow_stalled(Writer *writer, const Part *part)
 {
     Lane *lane = part->lane;
 
-    if (!lane->alone) {
+    if (!lane->stalled) {
         log_warn(
             &scope, EVENT_STREAM_STALLED,
             LOG_FIELDS(log_str("stream", lane->name), log_u64("messages", part->items)),
@@ -374,6 +380,7 @@ narrow_stalled(Writer *writer, const Part *part)
             (long long)writer->config.statement_ms);
     }
     lane->alone = true;
+    lane->stalled = true;
     lane->stalled_ms = (clock_mono_ns() - writer->begun_ns) / 1000000;
     if (part->items <= 1 || lane->narrow == 1) {
         return false;
@@ -396,7 +403,7 @@ writer_split_stalled(Writer *writer)
         writer->force_long = true; /* there our own timeout counts, and nobody else's */
     }
     if (transaction->part_count > 1) {
-        writer->solo = transaction->part_count;
+        writer_try_each_alone(writer);
         return true;
     }
     return narrow_stalled(writer, &transaction->parts[0]);

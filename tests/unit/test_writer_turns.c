@@ -162,7 +162,9 @@ Test(writer_turns, a_stream_that_took_too_long_shares_no_transaction_with_others
     cr_assert(writer_compose(writer));
     cr_expect_eq(transaction->part_count, 3);
     cr_expect(writer_split_stalled(writer));
-    cr_expect_eq(writer->solo, 3, "each is tried alone");
+    for (size_t i = 0; i < 3; i++) {
+        cr_expect(transaction->parts[i].lane->alone, "each is tried alone");
+    }
     for (size_t i = 0; i < 3; i++) {
         writer_release(writer, &transaction->parts[i]);
     }
@@ -172,13 +174,11 @@ Test(writer_turns, a_stream_that_took_too_long_shares_no_transaction_with_others
     for (size_t items = 8; items > 1; items = transaction->items) {
         cr_expect(writer_split_stalled(writer), "%zu", items);
         writer_release(writer, &transaction->parts[0]);
-        writer->solo = 0;
         do {
             cr_assert(writer_compose(writer));
             if (transaction->parts[0].lane != slow) {
-                cr_expect_eq(transaction->part_count, 2, "the others go on together");
+                cr_expect_eq(transaction->part_count, 1, "whose fault it is, is not known yet");
                 writer_release(writer, &transaction->parts[0]);
-                writer_release(writer, &transaction->parts[1]);
             }
         } while (transaction->parts[0].lane != slow);
         cr_expect_eq(transaction->part_count, 1);
@@ -194,5 +194,43 @@ Test(writer_turns, a_stream_that_took_too_long_shares_no_transaction_with_others
         } while (transaction->parts[0].lane != slow);
     }
     cr_expect_eq(slow->narrow, 0, "it is back among the others once it is as fast as they");
+    stage_done(stage);
+}
+
+Test(writer_turns, streams_that_failed_together_are_tried_alone_whoever_came_before_them)
+{
+    Stage *stage = mem_zalloc(sizeof(*stage));
+    Transaction *transaction;
+
+    stage_init(stage);
+    transaction = &stage->writer->transaction;
+    for (size_t i = 0; i < 5; i++) {
+        push_rows(stage, i, 1);
+    }
+    cr_assert(writer_compose(stage->writer));
+    cr_assert_eq(transaction->part_count, 5);
+    for (size_t i = 5; i < QUIET; i++) {
+        push_rows(stage, i, 1); /* while those were under way */
+    }
+    cr_assert(writer_split_stalled(stage->writer));
+    for (size_t i = 0; i < 5; i++) {
+        writer_release(stage->writer, &transaction->parts[i]);
+    }
+    for (size_t done = 0; done < 5;) {
+        cr_assert(writer_compose(stage->writer));
+        size_t parts = transaction->part_count;
+        for (size_t i = 0; i < parts; i++) {
+            if (transaction->parts[i].lane < &stage->lanes[5]) {
+                cr_expect_eq(parts, 1, "it is not known yet whose fault it was");
+                done++;
+            }
+            part_committed(&transaction->parts[i]);
+            writer_release(stage->writer, &transaction->parts[i]);
+        }
+        transaction->part_count = 0;
+    }
+    for (size_t i = 0; i < 5; i++) {
+        cr_expect_not(stage->lanes[i].alone, "it was not its fault");
+    }
     stage_done(stage);
 }
