@@ -374,14 +374,11 @@ renew_answered(Lease *lease, const PgReply *reply)
     }
 }
 
+/* What was yielded since it was asked is for the next time. */
 static void
 release_answered(Lease *lease)
 {
-    for (unsigned i = 0; i < lease->table.count; i++) {
-        if (lease->table.slots[i].state == LEASE_SLOT_YIELDED) {
-            lease_table_set(&lease->table, i, LEASE_SLOT_NONE, 0);
-        }
-    }
+    lease_table_move(&lease->table, LEASE_SLOT_RELEASING, LEASE_SLOT_NONE);
 }
 
 /* Whether others would have to wait for something of ours to end by itself. */
@@ -389,13 +386,15 @@ static bool
 lease_owes(const Lease *lease)
 {
     return lease->table.in_state[LEASE_SLOT_HELD] + lease->table.in_state[LEASE_SLOT_YIELDING] +
-               lease->table.in_state[LEASE_SLOT_YIELDED] >
+               lease->table.in_state[LEASE_SLOT_YIELDED] +
+               lease->table.in_state[LEASE_SLOT_RELEASING] >
            0;
 }
 
 static void
 lease_failed(Lease *lease, LeaseAsked asked, const PgReply *reply)
 {
+    lease_table_move(&lease->table, LEASE_SLOT_RELEASING, LEASE_SLOT_YIELDED);
     if (lease->leaving && !lease_owes(lease)) {
         lease_left(lease);
         return;
@@ -537,7 +536,8 @@ ask_release(Lease *lease)
     Buf partitions;
     Buf epochs;
 
-    list_slots(lease, DS_BIT(LEASE_SLOT_YIELDED), &partitions, &epochs);
+    lease_table_move(&lease->table, LEASE_SLOT_YIELDED, LEASE_SLOT_RELEASING);
+    list_slots(lease, DS_BIT(LEASE_SLOT_RELEASING), &partitions, &epochs);
     const char *params[] = {lease->config.instance, buf_cstr(&partitions), buf_cstr(&epochs)};
     lease_ask(lease, ASKED_RELEASE, sql_lease_release, params, DS_COUNT(params));
     buf_done(&partitions);

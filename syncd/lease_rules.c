@@ -29,6 +29,16 @@ lease_table_set(LeaseTable *table, unsigned partition, LeaseSlotState state, int
     *slot = (LeaseSlot){.state = state, .epoch = epoch};
 }
 
+void
+lease_table_move(LeaseTable *table, LeaseSlotState from, LeaseSlotState to)
+{
+    for (unsigned i = 0; i < table->count; i++) {
+        if (table->slots[i].state == from) {
+            lease_table_set(table, i, to, to == LEASE_SLOT_NONE ? 0 : table->slots[i].epoch);
+        }
+    }
+}
+
 unsigned
 lease_table_working(const LeaseTable *table)
 {

@@ -17,10 +17,11 @@
 #define LEASE_MS_MAX         300000 /* well below the 10 minutes of lease_look.sql */
 
 typedef enum LeaseSlotState {
-    LEASE_SLOT_NONE,     /* not ours, as far as we know */
-    LEASE_SLOT_HELD,     /* ours */
-    LEASE_SLOT_YIELDING, /* still ours, and renewed, until what works on it has ended */
-    LEASE_SLOT_YIELDED,  /* nothing works on it any more: to be released in Postgres */
+    LEASE_SLOT_NONE,      /* not ours, as far as we know */
+    LEASE_SLOT_HELD,      /* ours */
+    LEASE_SLOT_YIELDING,  /* still ours, and renewed, until what works on it has ended */
+    LEASE_SLOT_YIELDED,   /* nothing works on it any more: to be released in Postgres */
+    LEASE_SLOT_RELEASING, /* Postgres is asked to */
 } LeaseSlotState;
 
 typedef struct LeaseSlot {
@@ -31,13 +32,15 @@ typedef struct LeaseSlot {
 typedef struct LeaseTable {
     LeaseSlot *slots;
     unsigned count;
-    unsigned in_state[LEASE_SLOT_YIELDED + 1];
+    unsigned in_state[LEASE_SLOT_RELEASING + 1];
     int64_t deadline_ms; /* of all that is held or yielding; means nothing when there is none */
 } LeaseTable;
 
 void lease_table_init(LeaseTable *table, unsigned count);
 void lease_table_done(LeaseTable *table);
 void lease_table_set(LeaseTable *table, unsigned partition, LeaseSlotState state, int64_t epoch);
+/* All that are in a state. */
+void lease_table_move(LeaseTable *table, LeaseSlotState from, LeaseSlotState to);
 unsigned lease_table_working(const LeaseTable *table); /* held or yielding */
 
 /* Rounded up, so that the shares of all cover every partition; living counts ourselves. */

@@ -4,6 +4,7 @@ import os
 import signal
 
 import ds
+import psycopg2
 import pytest
 from checker import StreamChecker
 from fleet import Fleet, partition, take_over_seconds
@@ -126,6 +127,40 @@ def test_who_joins_takes_no_more_than_its_share_and_the_others_keep_the_rest(fle
     load.wait_loaded(database[1])
     assert "fenced" not in "".join(process.log_text() for process in fleet.started), \
         "a stream that moves in order is not fenced"
+
+
+def test_what_is_given_back_while_others_are_being_released_is_not_forgotten(fleet, load, database):
+    """Sessions that end while Postgres is at the release of those that ended before."""
+    giver = fleet.start("a", lease=LONG)
+    load.append()
+    load.wait_loaded(database[1])
+    gate, rows = (psycopg2.connect(database[0]) for _ in range(2))
+    gate.cursor().execute("SELECT pg_advisory_lock(42)")
+    database[1].cursor().execute("""
+        CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $body$
+        BEGIN
+            IF NEW.owner IS NULL THEN
+                PERFORM pg_advisory_xact_lock(42);
+            END IF;
+            RETURN NEW;
+        END $body$;
+        CREATE TRIGGER gate BEFORE UPDATE ON ds_sync.work_partition FOR EACH ROW EXECUTE FUNCTION public.gate()""")
+    rows.cursor().execute("SELECT FROM ds_sync.stream_offset FOR UPDATE")
+    load.append()
+    ds.wait_until(lambda: all(stream["queue_bytes"] > 0 for stream in giver.status()["streams"]),
+                  what="each stream to have something that cannot be written")
+    fleet.start("b", lease=LONG, wait=False)
+    ds.wait_until(lambda: fleet.query("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                                      " AND datname = current_database()"), what="the release to wait")
+    rows.rollback()
+    # A stream that ended shows no more; those that stay have nothing left to write.
+    ds.wait_until(lambda: len(giver.status()["streams"]) < len(STREAMS) and
+                  all(stream["queue_bytes"] == 0 for stream in giver.status()["streams"]), what="sessions to end")
+    gate.cursor().execute("SELECT pg_advisory_unlock(42)")
+    fleet.wait_held({"a": 32, "b": 32})
+    load.wait_loaded(database[1])
+    for connection in (gate, rows):
+        connection.close()
 
 
 def test_who_is_killed_is_taken_over_within_the_bound_and_no_row_is_lost_or_doubled(fleet, load, database):

@@ -200,6 +200,23 @@ Test(lease_rules, what_is_being_given_back_is_not_held_and_not_given_back_twice)
     lease_table_done(&table);
 }
 
+Test(lease_rules, what_is_yielded_while_others_are_released_is_not_forgotten)
+{
+    LeaseTable table;
+
+    lease_table_init(&table, 4);
+    lease_table_set(&table, 1, LEASE_SLOT_YIELDED, 7);
+    lease_table_move(&table, LEASE_SLOT_YIELDED, LEASE_SLOT_RELEASING);
+    cr_expect_eq(table.slots[1].epoch, 7);
+    lease_table_set(&table, 2, LEASE_SLOT_YIELDED, 8);
+    lease_table_move(&table, LEASE_SLOT_RELEASING, LEASE_SLOT_NONE);
+    cr_expect_eq(table.slots[1].state, LEASE_SLOT_NONE);
+    cr_expect_eq(table.slots[2].state, LEASE_SLOT_YIELDED);
+    cr_expect_eq(table.in_state[LEASE_SLOT_YIELDED], 1);
+    cr_expect_eq(table.in_state[LEASE_SLOT_RELEASING], 0);
+    lease_table_done(&table);
+}
+
 Test(lease_rules, a_lease_is_over_for_us_before_it_is_for_postgres)
 {
     LeaseTable table;
