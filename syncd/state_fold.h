@@ -77,7 +77,7 @@ typedef struct StateFold {
     uint32_t rounds;
     bool apart; /* each change is an entry of its own, in their order; what an append goes to is not
                    looked at; set by the caller behind the reset */
-    Str offset;  /* of the messages that are added next; set by the caller */
+    Str offset; /* of the messages that are added next; set by the caller */
     Arena names; /* types and keys that had escapes */
 } StateFold;
 

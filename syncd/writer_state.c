@@ -3,8 +3,9 @@
  * The changes of a table of state, behind the guard: how the sets stand, what appends need, then
  * the folded changes, each kind by one statement.  Where Postgres refuses one of them, or an append
  * does not fit, each is tried alone by one statement (the sieve), so that any number of bad ones
- * costs the same few; what that cannot find is found by transactions that grow shorter.  What concerns whole sets goes in pages, each a statement, so
- * that no statement takes longer than another however large the sets are.
+ * costs the same few; what that cannot find is found by transactions that grow shorter.  What
+ * concerns whole sets goes in pages, each a statement, so that no statement takes longer than
+ * another however large the sets are.
  */
 #include "syncd/writer_internal.h"
 

@@ -671,14 +671,7 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_ROLLBACK:
         rollback_reply(writer, reply);
         break;
-    case WRITER_OFF:
-    case WRITER_CONNECT:
-    case WRITER_WAIT:
-    case WRITER_IDLE:
-    case WRITER_JOB:
-    case WRITER_VERIFY:
-    case WRITER_STATE_COUNT:
+    default:
         DS_UNREACHABLE("an answer in a state that asks nothing");
-        break;
     }
 }

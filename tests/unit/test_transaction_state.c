@@ -248,11 +248,13 @@ Test(transaction_state, an_append_that_does_not_fit_has_its_neighbours_tried_one
 
     plain_sink();
     begin();
-    make_lane(&lane, "a", 9,
-              "[" CHANGE("k", "set", "1") "," CHANGE("j", "set", "1") "," CHANGE(
-                  "k", "append", "\"x\"") "," MARK("reset") "," MARK("snapshot-start") "," MARK(
-                  "snapshot-end") "," CHANGE("k", "remove", "0") "," CHANGE("k", "append",
-                                                                            "[1]") "]");
+    make_lane(
+        &lane, "a", 9,
+        "[" CHANGE("k", "set", "1") "," CHANGE("j", "set", "1") "," CHANGE("k", "append", "\"x\"") "," MARK(
+            "reset") "," MARK("snapshot-start") "," MARK("snapshot-end") "," CHANGE("k", "remove",
+                                                                                    "0") "," CHANGE("k",
+                                                                                                    "append",
+                                                                                                    "[1]") "]");
     cr_assert(add(&lane, 100));
     cr_assert(!transaction_fold(&transaction, sets, &fold));
     cr_expect_eq(lane.sieve, 8);
@@ -273,8 +275,7 @@ Test(transaction_state, what_the_sieve_refuses_is_marked_by_its_number)
 
     plain_sink();
     begin();
-    make_lane(&lane, "a", 9,
-              "[" CHANGE("k", "set", "1") ",{\"n\":1}," CHANGE("k", "set", "2") "]");
+    make_lane(&lane, "a", 9, "[" CHANGE("k", "set", "1") ",{\"n\":1}," CHANGE("k", "set", "2") "]");
     (void)error_set(&why, ERR_INPUT, "no");
     cr_assert(add(&lane, 100));
     cr_assert(transaction_sieve(&transaction));
