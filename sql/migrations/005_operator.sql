@@ -14,8 +14,10 @@ ALTER TABLE ds_sync.instance ADD COLUMN servers text[];
 -- its message has, unless there is a row of that number.
 --   replayed   it is done, and the letter is gone
 --   present    a row of that number is there; the letter stays, to be dropped by whoever is told
+-- Of the functions that write rows of routes none has a search_path of its own: triggers of the table see what
+-- they see when syncd writes.
 CREATE FUNCTION ds_sync.event_replay(p_stream_id bigint, p_generation integer, p_seq bigint) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql AS $body$
 DECLARE
     v_letter   ds_sync.dead_letter;
     v_row_name text;
@@ -125,7 +127,7 @@ REVOKE ALL ON FUNCTION ds_sync.event_replay(bigint, integer, bigint) FROM PUBLIC
 -- p_no_row_fault: a regular expression of the SQLSTATEs that are no row's fault, as for those who load it.
 CREATE FUNCTION ds_sync.letter_replay(p_stream_id bigint, p_generation integer, p_seq bigint, p_no_row_fault text,
                                       OUT result text, OUT code text, OUT message text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql AS $body$
 DECLARE
     v_kind text;
 BEGIN

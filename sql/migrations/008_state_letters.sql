@@ -59,7 +59,7 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     WHERE n.word IS NOT NULL AND (SELECT of->'control' FROM headers) IS NULL $$;
 
 CREATE OR REPLACE FUNCTION ds_sync.state_replay(p_stream_id bigint, p_generation integer, p_seq bigint) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql AS $body$
 DECLARE
     v_row_name text;
     v_spec     jsonb;
@@ -200,7 +200,7 @@ CREATE FUNCTION ds_sync.state_sift(p_row_name text, p_stream_id bigint, p_after_
                                    p_rows bigint, p_generation integer, p_stream_name text, p_table regclass,
                                    p_columns text[], p_no_row_fault text)
 RETURNS TABLE (left_alone bigint, changed bigint, looked bigint, last_type text, last_key text, letters bigint)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
+LANGUAGE plpgsql AS $body$
 DECLARE
     r         record;
     v_types   text[];

@@ -92,7 +92,13 @@ def test_what_the_table_takes_now_becomes_the_row_that_it_would_have_been(db, ap
         return cursor.fetchone()[0]
     syncd.wait_for(lambda: count("ds_sync.dead_letter") == 6 and count("public.wanted") == 7, "to load what it can")
     assert syncd.stop() == 0
-    cursor.execute("ALTER TABLE public.letters DROP CONSTRAINT shut")
+    cursor.execute("""
+        ALTER TABLE public.letters DROP CONSTRAINT shut;
+        -- As people write them: found by the search_path of whoever writes the row.
+        CREATE TABLE public.seen (seq bigint);
+        CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO seen VALUES (NEW.seq); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT ON public.letters FOR EACH ROW EXECUTE FUNCTION public.see()""")
     assert replay(db, STREAM, "--dry-run") == [(STREAM, seq, "replayed") for seq in (0, 1, 2, 4, 5, 6)]
     assert count("public.letters") == 1 and len(letters(cursor)) == 6
     assert replay(db, STREAM) == [(STREAM, seq, "replayed") for seq in (0, 1, 2, 4, 5, 6)]
@@ -102,7 +108,7 @@ def test_what_the_table_takes_now_becomes_the_row_that_it_would_have_been(db, ap
     wanted = cursor.fetchall()
     cursor.execute(f"SELECT {names} FROM public.letters ORDER BY seq")
     assert cursor.fetchall() == wanted and wanted[0][4:11] == ("k", "t", "set", 7, "x\u00e9", None, "abc")
-    assert letters(cursor) == []
+    assert letters(cursor) == [] and count("public.seen") == 6
     assert audit(cursor) == [("replay", STREAM)] * 6
 
 

@@ -102,7 +102,12 @@ def test_a_row_that_is_refused_only_when_its_snapshot_ends_becomes_a_letter(data
         CREATE FUNCTION public.raise() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN RAISE EXCEPTION ''not this one''; END';
         CREATE TRIGGER raise BEFORE INSERT ON public.state FOR EACH ROW WHEN (NEW.key = 'raised')
-            EXECUTE FUNCTION public.raise()""")
+            EXECUTE FUNCTION public.raise();
+        -- As people write them: found by the search_path of whoever writes the row.
+        CREATE TABLE public.seen (key text);
+        CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO seen VALUES (NEW.key); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT ON public.state FOR EACH ROW EXECUTE FUNCTION public.see()""")
     old = [change("long", "set", "old"), change("absent", "set", "old"), change("good", "set", "old")]
     done = stage(server, database, syncd, old)
     long = {**change("long", "set", {"x": [1, "\u00e9"]}), "name": "longer"}
@@ -126,6 +131,8 @@ def test_a_row_that_is_refused_only_when_its_snapshot_ends_becomes_a_letter(data
     assert look(database)[1][("t", "grown")] == (7, "ab")
     cursor.execute("SELECT name FROM public.state WHERE key = 'long'")
     assert cursor.fetchone() == ("longer",)
+    cursor.execute("SELECT DISTINCT key FROM public.seen ORDER BY 1")
+    assert [key for key, in cursor.fetchall()] == ["absent", "behind", "good", "grown", "long", "other"]
 
 
 def test_a_row_that_is_refused_only_at_the_commit_of_a_snapshot_becomes_a_letter(
