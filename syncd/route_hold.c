@@ -20,21 +20,22 @@ route_hold_release(RouteHold *hold)
 }
 
 bool
-route_hold_admit(RouteHold *hold, size_t letters, size_t rows)
+route_hold_admit(RouteHold *hold, size_t letters, size_t rows, size_t *out_pending)
 {
-    int64_t weight = hold->tally.weight + hold->pending + (int64_t)letters;
+    int64_t excess = (int64_t)letters - (int64_t)rows * POISON_ROW_REDEEMS;
 
-    if (weight > ROUTE_LETTERS_MAX + (int64_t)rows * POISON_ROW_REDEEMS) {
+    if (hold->tally.weight + hold->pending + excess > ROUTE_LETTERS_MAX) {
         return false;
     }
-    hold->pending += (int64_t)letters;
+    *out_pending = (size_t)DS_MAX(excess, INT64_C(0));
+    hold->pending += (int64_t)*out_pending;
     return true;
 }
 
 void
-route_hold_settled(RouteHold *hold, size_t letters)
+route_hold_settled(RouteHold *hold, size_t pending)
 {
-    hold->pending -= (int64_t)letters;
+    hold->pending -= (int64_t)pending;
 }
 
 void

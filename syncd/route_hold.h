@@ -26,7 +26,7 @@ typedef struct RouteHold {
     RouteHoldKind kind;
     Error why;
     PoisonTally tally;
-    int64_t pending; /* letters in transactions that are under way */
+    int64_t pending; /* letters in transactions under way that their own rows do not redeem */
     size_t streams;  /* lanes of it */
     size_t blocked;  /* those that may have no more letters */
 } RouteHold;
@@ -36,10 +36,11 @@ void route_hold(RouteHold *hold, RouteHoldKind kind, const Error *why);
 /* Begins anew; lanes that are left of before are still counted. */
 void route_hold_release(RouteHold *hold);
 
-/* Before a transaction writes its letters; route_hold_settled, with the same number, when it is
- * over.  False, then nothing is counted: they are too many. */
-DS_MUST_CHECK bool route_hold_admit(RouteHold *hold, size_t letters, size_t rows);
-void route_hold_settled(RouteHold *hold, size_t letters);
+/* Before a transaction writes its letters, beside so many rows; route_hold_settled, with what is
+ * pending of it, when it is over.  False, then nothing is counted: they are too many. */
+DS_MUST_CHECK bool route_hold_admit(RouteHold *hold, size_t letters, size_t rows,
+                                    size_t *out_pending);
+void route_hold_settled(RouteHold *hold, size_t pending);
 /* They were committed. */
 void route_hold_count(RouteHold *hold, size_t letters, size_t rows);
 /* For people: that they were too many. */

@@ -88,7 +88,7 @@ struct Writer {
     Buf scratch;
 
     /* How the next transactions are made, after trouble. */
-    size_t admitted;     /* letters of this one that its route has counted as under way */
+    size_t admitted;     /* what its route counts as under way because of this one */
     bool force_long;     /* no small statement: COPY says which line is bad */
     unsigned line_tries; /* rows marked bad since the last commit */
     bool clashed;        /* rows were there already: settle knows why it was called */

@@ -334,8 +334,8 @@ writer_admit_letters(Writer *writer)
     if (hold == NULL || transaction->letters == 0) {
         return true;
     }
-    if (route_hold_admit(hold, transaction->letters, transaction->items - transaction->letters)) {
-        writer->admitted = transaction->letters;
+    if (route_hold_admit(hold, transaction->letters, transaction->items - transaction->letters,
+                         &writer->admitted)) {
         return true;
     }
     transaction_first_letter(transaction, &refused);

@@ -6,9 +6,10 @@
 Test(route_hold, letters_of_many_transactions_at_once_are_no_more_than_the_limit)
 {
     RouteHold hold = {0};
+    size_t pending;
     size_t admitted = 0;
 
-    while (route_hold_admit(&hold, 300, 0)) {
+    while (route_hold_admit(&hold, 300, 0, &pending)) {
         admitted += 300;
     }
     cr_expect_leq(admitted, ROUTE_LETTERS_MAX);
@@ -17,15 +18,28 @@ Test(route_hold, letters_of_many_transactions_at_once_are_no_more_than_the_limit
         route_hold_settled(&hold, 300);
         route_hold_count(&hold, 300, 0);
     }
-    cr_expect_not(route_hold_admit(&hold, 300, 0));
+    cr_expect_not(route_hold_admit(&hold, 300, 0, &pending));
+}
+
+Test(route_hold, letters_under_way_are_redeemed_by_the_rows_under_way_with_them)
+{
+    RouteHold hold = {0};
+    size_t pending;
+
+    /* As many writers as there may be, each with a batch of which two in five are bad. */
+    for (int i = 0; i < 64; i++) {
+        cr_assert(route_hold_admit(&hold, 2000, 3000, &pending), "writer %d", i);
+        cr_expect_eq(pending, 0);
+    }
 }
 
 Test(route_hold, letters_that_were_not_committed_are_forgotten)
 {
     RouteHold hold = {0};
+    size_t pending;
 
     for (int i = 0; i < 100; i++) {
-        cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0));
+        cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0, &pending));
         route_hold_settled(&hold, ROUTE_LETTERS_MAX);
     }
 }
@@ -33,14 +47,15 @@ Test(route_hold, letters_that_were_not_committed_are_forgotten)
 Test(route_hold, rows_beside_the_letters_redeem_them)
 {
     RouteHold hold = {0};
+    size_t pending;
 
     for (int i = 0; i < 100; i++) {
-        cr_assert(route_hold_admit(&hold, 3000, 1000));
-        route_hold_settled(&hold, 3000);
+        cr_assert(route_hold_admit(&hold, 3000, 1000, &pending));
+        route_hold_settled(&hold, pending);
         route_hold_count(&hold, 3000, 1000);
     }
-    cr_expect_not(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 1, 0));
-    cr_expect(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 3, 1));
+    cr_expect_not(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 1, 0, &pending));
+    cr_expect(route_hold_admit(&hold, ROUTE_LETTERS_MAX + 3, 1, &pending));
 }
 
 Test(route_hold, the_first_reason_stays_until_it_is_released)
@@ -48,6 +63,7 @@ Test(route_hold, the_first_reason_stays_until_it_is_released)
     Error first;
     Error second;
     RouteHold hold = {0};
+    size_t pending;
 
     (void)error_set(&first, ERR_CONFIG, "first");
     (void)error_set(&second, ERR_CONFIG, "second");
@@ -55,12 +71,12 @@ Test(route_hold, the_first_reason_stays_until_it_is_released)
     route_hold(&hold, ROUTE_HOLD_STOP, &second);
     cr_expect_eq(hold.kind, ROUTE_HOLD_RETRY);
     cr_expect_str_eq(hold.why.text, "first");
-    cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0));
+    cr_assert(route_hold_admit(&hold, ROUTE_LETTERS_MAX, 0, &pending));
     route_hold_settled(&hold, ROUTE_LETTERS_MAX);
     route_hold_count(&hold, ROUTE_LETTERS_MAX, 0);
     route_hold_release(&hold);
     cr_expect_eq(hold.kind, ROUTE_HOLD_NONE);
-    cr_expect(route_hold_admit(&hold, 1, 0));
+    cr_expect(route_hold_admit(&hold, 1, 0, &pending));
 }
 
 Test(route_hold, the_reason_says_what_to_do_even_when_what_was_refused_is_long)
