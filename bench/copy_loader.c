@@ -12,6 +12,7 @@
  */
 #include <libpq-fe.h>
 
+#include "bench/loader.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/mem.h"
@@ -19,7 +20,6 @@
 
 #define ROWS_PER_TRANSACTION  5000
 #define BYTES_PER_TRANSACTION (8u << 20)
-#define FILE_BYTES_MAX        (1u << 30)
 #define COPY_BUFFER_BYTES     (BYTES_PER_TRANSACTION + (1u << 20))
 #define STREAMS_MAX           10000
 #define IDS_BYTES_MAX         (STREAMS_MAX * 24)
@@ -41,42 +41,13 @@ typedef struct Loader {
 } Loader;
 
 static void
-die(const char *what)
-{
-    (void)fprintf(stderr, "bench-copy-loader: %s\n", what);
-    exit(1);
-}
-
-static void
 expect(Loader *loader, PGresult *result, ExecStatusType status, const char *tag)
 {
     if (PQresultStatus(result) != status ||
         (tag != NULL && !str_eq(str_c(PQcmdStatus(result)), str_c(tag)))) {
-        die(PQerrorMessage(loader->conn));
+        loader_die(PQerrorMessage(loader->conn));
     }
     PQclear(result);
-}
-
-static void
-read_file(const char *path, Buf *out)
-{
-    FILE *file = fopen(path, "rb");
-    Error err;
-    char *room;
-    size_t got;
-
-    if (file == NULL) {
-        die("cannot read the file of messages");
-    }
-    buf_init(out, FILE_BYTES_MAX);
-    do {
-        if (!buf_reserve(out, 1u << 20, &room, &err)) {
-            die(err.text);
-        }
-        got = fread(room, 1, 1u << 20, file);
-        buf_commit(out, got);
-    } while (got > 0);
-    (void)fclose(file);
 }
 
 /* Takes lines from the front of *rest, `each` for each stream, or fewer at the end; the number of
@@ -98,7 +69,7 @@ gather(Loader *loader, uint64_t each, Str *rest, const char *offset)
                             offset) ||
                 !buf_append(&loader->rows, line, &err) ||
                 !buf_append_char(&loader->rows, '\n', &err)) {
-                die(err.text);
+                loader_die(err.text);
             }
             rows++;
         }
@@ -119,12 +90,12 @@ copy_rows(Loader *loader)
         size_t slice = DS_MIN(left.len, (size_t)65536);
 
         if (PQputCopyData(loader->conn, left.ptr, (int)slice) != 1) {
-            die(PQerrorMessage(loader->conn));
+            loader_die(PQerrorMessage(loader->conn));
         }
         left = str_skip(left, slice);
     }
     if (PQputCopyEnd(loader->conn, NULL) != 1) {
-        die(PQerrorMessage(loader->conn));
+        loader_die(PQerrorMessage(loader->conn));
     }
     expect(loader, PQgetResult(loader->conn), PGRES_COMMAND_OK, NULL);
     PQclear(PQgetResult(loader->conn));
@@ -174,10 +145,10 @@ make_streams(Loader *loader)
                      1, NULL, values, NULL, NULL, 0);
 
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
-        die(PQerrorMessage(loader->conn));
+        loader_die(PQerrorMessage(loader->conn));
     }
     if (!buf_append(&loader->ids, str_c(PQgetvalue(result, 0, 0)), &err)) {
-        die(err.text);
+        loader_die(err.text);
     }
     PQclear(result);
 }
@@ -194,12 +165,12 @@ main(int argc, char **argv)
         (void)fprintf(stderr, "usage: POSTGRES_URL=... bench-copy-loader STREAMS MESSAGES_FILE\n");
         return 2;
     }
-    read_file(argv[2], &file);
+    loader_read_file(argv[2], &file);
     buf_init(&loader.ids, IDS_BYTES_MAX);
     buf_init(&loader.rows, COPY_BUFFER_BYTES);
     loader.conn = PQconnectdb(url);
     if (PQstatus(loader.conn) != CONNECTION_OK) {
-        die(PQerrorMessage(loader.conn));
+        loader_die(PQerrorMessage(loader.conn));
     }
     make_streams(&loader);
     int64_t start_ns = clock_mono_ns();

@@ -11,10 +11,9 @@
  */
 #include <libpq-fe.h>
 
+#include "bench/loader.h"
 #include "common/buf.h"
 #include "common/parse.h"
-
-#define FILE_BYTES_MAX (1u << 30)
 
 static const char make_sql[] =
     "WITH made AS (INSERT INTO ds_sync.stream (source, name, content_type) "
@@ -33,44 +32,15 @@ static const char upsert_sql[] =
     "WHERE t.seq < excluded.seq";
 
 static void
-die(const char *what)
-{
-    (void)fprintf(stderr, "bench-upsert-loader: %s\n", what);
-    exit(1);
-}
-
-static void
 run(PGconn *conn, const char *sql, const char *const *values, int count, const char *tag)
 {
     PGresult *result = PQexecParams(conn, sql, count, NULL, values, NULL, NULL, 0);
 
     if (PQresultStatus(result) != PGRES_COMMAND_OK || strcmp(PQcmdStatus(result), tag) != 0) {
-        die(PQresultStatus(result) == PGRES_COMMAND_OK ? PQcmdStatus(result)
-                                                       : PQerrorMessage(conn));
+        loader_die(PQresultStatus(result) == PGRES_COMMAND_OK ? PQcmdStatus(result)
+                                                              : PQerrorMessage(conn));
     }
     PQclear(result);
-}
-
-static void
-read_file(const char *path, Buf *out)
-{
-    FILE *file = fopen(path, "rb");
-    Error err;
-    char *room;
-    size_t got;
-
-    if (file == NULL) {
-        die("cannot read the file of batches");
-    }
-    buf_init(out, FILE_BYTES_MAX);
-    do {
-        if (!buf_reserve(out, 1u << 20, &room, &err)) {
-            die(err.text);
-        }
-        got = fread(room, 1, 1u << 20, file);
-        buf_commit(out, got);
-    } while (got > 0);
-    (void)fclose(file);
 }
 
 /* The three fields of a line, each terminated in place. */
@@ -83,7 +53,7 @@ split(char *line, char *fields[3])
         if (line != NULL) {
             *line++ = '\0';
         } else if (i < 2) {
-            die("a line has fewer than three fields");
+            loader_die("a line has fewer than three fields");
         }
     }
 }
@@ -97,8 +67,8 @@ load(PGconn *conn, char *line, uint64_t seq)
     uint64_t rows;
 
     split(line, fields);
-    if (!parse_u64(str_c(fields[0]), FILE_BYTES_MAX, &rows)) {
-        die("a line does not begin with a number");
+    if (!parse_u64(str_c(fields[0]), LOADER_FILE_BYTES_MAX, &rows)) {
+        loader_die("a line does not begin with a number");
     }
     (void)snprintf(first, sizeof(first), "%llu", (unsigned long long)seq);
     (void)snprintf(tag, sizeof(tag), "INSERT 0 %llu", (unsigned long long)rows);
@@ -123,17 +93,17 @@ main(int argc, char **argv)
         (void)fprintf(stderr, "usage: POSTGRES_URL=... bench-upsert-loader BATCHES_FILE\n");
         return 2;
     }
-    read_file(argv[1], &file);
+    loader_read_file(argv[1], &file);
     PGconn *conn = PQconnectdb(url);
     if (PQstatus(conn) != CONNECTION_OK) {
-        die(PQerrorMessage(conn));
+        loader_die(PQerrorMessage(conn));
     }
     run(conn, make_sql, NULL, 0, "INSERT 0 1");
     for (char *line = file.data, *end = file.data + file.len; line < end;) {
         char *next = memchr(line, '\n', (size_t)(end - line));
 
         if (next == NULL) {
-            die("the last line does not end");
+            loader_die("the last line does not end");
         }
         *next = '\0';
         seq += load(conn, line, seq);
