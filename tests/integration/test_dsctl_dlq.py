@@ -5,23 +5,11 @@ import json
 import ds
 import pytest
 from test_dsctl import AUTH, Dsctl, NOT_FOUND, OK, PARTIAL, USAGE
-from test_dsctl_sync import writer  # noqa: F401  (a fixture)
+from test_dsctl_sync import cursor, db, writer  # noqa: F401  (fixtures)
 from test_routes import login  # noqa: F401  (a fixture)
 
 STREAM = "letters/one"
 TABLE = "public.letters"
-
-
-@pytest.fixture
-def cursor(database):
-    return database[1].cursor()
-
-
-@pytest.fixture
-def db(server, database):
-    dsctl = Dsctl(DSCTL_SERVER=server.url, POSTGRES_URL=database[0])
-    dsctl("db", "migrate")
-    return dsctl
 
 
 @pytest.fixture

@@ -448,10 +448,12 @@ def test_acks_extend_the_lease_and_move_cursors_all_or_none(start):
     status, reply = call(server, "POST", "subscriptions/p/ack", body, wake["token"])
     assert (status, reply["error"]["code"]) == (409, "INVALID_OFFSET")
     assert cursors(server, "p") == before
-    end = time.monotonic() + 3
-    while time.monotonic() < end:            # longer than the lease
+    end = time.monotonic() + 3               # longer than the lease
+
+    def renewed_long_enough():
         assert ack(server, "p", wake, tail_of(server, "in/a"), "in/a", finished=False)[0] == 200
-        time.sleep(0.3)
+        return time.monotonic() >= end
+    ds.wait_until(renewed_long_enough, what="the lease to have ended but for its renewals", pause=0.3)
     assert ack(server, "p", wake) == (200, {"ok": True, "next_wake": True})
     again = claim(server, "p")[1]
     assert [link["path"] for link in again["streams"] if link["has_pending"]] == ["in/b"]

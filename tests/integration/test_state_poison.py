@@ -5,9 +5,10 @@ import json
 import ds
 import pytest
 from fake_server import FakeServer
+from statement_log import StatementLog
 from syncd_work import FAULT_BINARY, need_fault_build, was_hit
 from test_state_sink import STREAM, change, declare, letters, look, mark, replay, wait_seq
-from test_syncd_poison import STATEMENT, wait_position
+from test_syncd_poison import wait_position
 from test_syncd_source_faults import state_of
 
 PAYLOADS = ["jsonb", "json", "text", "bytea"]
@@ -56,18 +57,7 @@ def fake():
 @pytest.fixture
 def statements(postgres_server, database):
     """statements() -> what those who write into tables of state asked of Postgres since the call before."""
-    name = database[0].rsplit("/", 1)[1]
-    database[1].cursor().execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
-    begin = len(postgres_server.process.log_text())
-
-    def since():
-        nonlocal begin
-        text = postgres_server.process.log_text()
-        found = STATEMENT.findall(text[begin:])
-        begin = len(text)
-        writers = {pid for pid, statement in found if statement.startswith("BEGIN")}
-        return [statement for pid, statement in found if pid in writers]
-    return since
+    return StatementLog(postgres_server, database, "BEGIN").since
 
 
 def message(value=b"1", key=b'"k"', kind=b'"t"', operation=b'"set"'):

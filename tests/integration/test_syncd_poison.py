@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Postgres cannot hold becomes a dead letter with its bytes, in the transaction of its offset."""
 import json
-import re
 
 import ds
 import pytest
 from fake_server import FakeServer
+from statement_log import StatementLog
 from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
 
 STREAM = "poison/stream"
 DEEP = "[" * 600 + "]" * 600
-
-
-STATEMENT = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]*): (.*)")
 
 
 @pytest.fixture
@@ -24,19 +21,8 @@ def fake():
 
 @pytest.fixture
 def statements(postgres_server, database):
-    """statements() -> what the writers asked of Postgres since the call before, one line for each."""
-    name = database[0].rsplit("/", 1)[1]
-    database[1].cursor().execute(f"ALTER DATABASE {name} SET log_statement = 'all'")
-    begin = len(postgres_server.process.log_text())
-
-    def since():
-        nonlocal begin
-        text = postgres_server.process.log_text()
-        found = STATEMENT.findall(text[begin:])
-        begin = len(text)
-        writers = {pid for pid, statement in found if statement.startswith("COPY")}
-        return [statement for pid, statement in found if pid in writers]
-    return since
+    """statements() -> what those who copy rows asked of Postgres since the call before."""
+    return StatementLog(postgres_server, database, "COPY").since
 
 
 def letters(connection):
