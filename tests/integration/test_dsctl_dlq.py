@@ -4,7 +4,7 @@ import json
 
 import ds
 import pytest
-from test_dsctl import AUTH, Dsctl, NOT_FOUND, OK, PARTIAL, USAGE
+from test_dsctl import AUTH, NOT_FOUND, OK, PARTIAL, USAGE
 from test_dsctl_sync import cursor, db, writer  # noqa: F401  (fixtures)
 from test_routes import login  # noqa: F401  (a fixture)
 
