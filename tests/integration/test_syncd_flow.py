@@ -10,7 +10,9 @@ import routes
 from test_syncd_source_faults import FAST, messages, rows, wait_rows
 
 STREAMS = 150                  # more than a connection carries
-CONNECTIONS_MAX = 8            # of all of them
+# Two carry them all; those that begin before the first has said how much it carries open some more,
+# up to a dozen on a busy machine.  A read each would be 150.
+CONNECTIONS_MAX = STREAMS // 4
 
 
 @pytest.fixture
