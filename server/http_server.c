@@ -104,13 +104,13 @@ turn_away(HttpServer *server, int fd, bool tls)
     char dropped[4096];
     int64_t now_ms = loop_now_ms(server->main);
 
+    metric_add(server->metrics.connections_refused, 1); /* before the client can know and ask */
     if (!tls) { /* else it could not be read */
         (void)send(fd, full_reply, sizeof(full_reply) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     (void)shutdown(fd, SHUT_WR);
     (void)recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT); /* unread bytes would reset it */
     (void)close(fd);
-    metric_add(server->metrics.connections_refused, 1);
     if (server->full_said_ms == 0 || now_ms - server->full_said_ms > FULL_QUIET_MS) {
         server->full_said_ms = now_ms;
         log_warn(&scope, EVENT_SERVER_CONNECTIONS_FULL,
