@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * syncd/route_catalog_internal.h -- what the files of the catalog share: its rows (_row), reading
+ * them (_read), telling Postgres what became of them (_report), and when all that happens
+ * (route_catalog.c).
+ */
+#pragma once
+
+#include "syncd/route_catalog.h"
+
+#define REASON_BYTES 512
+
+/* A row of ds_sync.route, and what was made of it. */
+typedef struct CatalogRow {
+    char *name;
+    int64_t version;
+    int64_t applied_ms;
+    bool paused;
+    bool stopped;   /* by an instance: until somebody acts */
+    bool stop_told; /* Postgres knows */
+    RouteSpec spec; /* until it became the route's */
+    Route *route;   /* NULL: paused, stopped or failed */
+    char reason[REASON_BYTES];
+} CatalogRow;
+
+struct RouteCatalog {
+    RouteCatalogConfig config;
+    RoutesFn fn;
+    void *arg;
+    Loop *loop;
+    LoopTimer *timer;
+    int64_t version;  /* of ds_sync.control when the rows were read; -1: never */
+    int64_t asked;    /* the one being read */
+    int64_t asked_ms; /* when the rows were asked for, wall */
+    int64_t recheck_ms;
+    CatalogRow built_in;   /* its route is the configuration's while it runs; no name: none */
+    int64_t built_in_ms;   /* held: tried again then */
+    bool built_in_stopped; /* as just read */
+    char built_in_why[REASON_BYTES];
+    bool told;       /* the routes, at least once */
+    bool unreported; /* what runs is not in ds_sync.route_state yet */
+    CatalogRow *rows;
+    size_t row_count;
+    CatalogRow *coming;
+    size_t coming_count;
+    size_t at; /* in coming: whose table is looked up */
+};
+
+/* --- rows (route_catalog_row.c) --- */
+
+void catalog_rows_free(CatalogRow *rows, size_t count);
+const CatalogRow *catalog_row_find(const CatalogRow *rows, size_t count, const char *name);
+const char *catalog_row_state(const CatalogRow *row);
+bool catalog_row_is_same(const CatalogRow *row, const CatalogRow *other); /* other may be NULL */
+void catalog_row_log(const CatalogRow *row);
+/* For people: may be cut. */
+void catalog_reason_set(char reason[REASON_BYTES], Str text);
+void catalog_row_fail(CatalogRow *row, const Error *err);
+/* It is not written any more; now it ends.  False: it is not held. */
+bool catalog_row_take_hold(CatalogRow *row);
+
+/* --- one thing at a time is asked of Postgres; whoever has no more to ask waits --- */
+
+void catalog_ask(RouteCatalog *catalog, const char *sql, const char *const *params, size_t count,
+                 PgReplyFn fn);
+void catalog_wait(RouteCatalog *catalog); /* later, from the beginning */
+
+void catalog_read(RouteCatalog *catalog);      /* the rows, and then catalog_complete */
+void catalog_complete(RouteCatalog *catalog);  /* all that is to be known of the rows is known */
+void catalog_report(RouteCatalog *catalog);    /* what runs */
+bool catalog_tell_stop(RouteCatalog *catalog); /* false: Postgres knows of all */
