@@ -39,6 +39,7 @@ lane_done(Lane *lane)
     }
     buf_done(&lane->reason);
     buf_done(&lane->content_type);
+    free(lane->sift);
     sink_unref(lane->sink);
     free(lane->row_name);
 }
@@ -51,10 +52,9 @@ lane_join(Lane *lane, RouteHold *hold)
 }
 
 void
-lane_block(Lane *lane)
+lane_block(Lane *lane, const Error *refused)
 {
     RouteHold *hold = lane->hold;
-    Error refused;
     Error why;
 
     if (hold == NULL || lane->sink->on_error != ROUTE_ERROR_DEAD_LETTER) {
@@ -63,11 +63,17 @@ lane_block(Lane *lane)
     hold->blocked += !lane->is_blocked;
     lane->is_blocked = true;
     if (hold->blocked == hold->streams) {
-        lane_letter_cause(lane, STAILQ_FIRST(&lane->units), lane->head_items,
-                          lane->checkpoint.next_seq, &refused);
-        route_hold_explain(&refused, &why);
+        route_hold_explain(refused, &why);
         route_hold(hold, ROUTE_HOLD_STOP, &why);
     }
+}
+
+void
+lane_sift(Lane *lane, const Error *refused)
+{
+    free(lane->sift);
+    lane->sift = mem_zalloc(sizeof(*lane->sift));
+    *lane->sift = *refused;
 }
 
 bool
@@ -160,12 +166,25 @@ unit_position(const Unit *unit, size_t items, Position *out)
     }
 }
 
-/* The next message of a part is a dead letter; false: it may not be. */
+/* The next item of a part; false: it is a dead letter, and may not be. */
 static bool
-part_allows_letter(const Part *part, PoisonTally *tally)
+part_count_item(Part *part, const UnitItem *item, PoisonTally *tally)
 {
-    return part->lane->sink->on_error == ROUTE_ERROR_DEAD_LETTER &&
-           poison_tally_letter(tally, POISON_LETTERS_MAX);
+    if (item->poison != POISON_NONE) {
+        return part->lane->sink->on_error == ROUTE_ERROR_DEAD_LETTER &&
+               poison_tally_letter(tally, POISON_LETTERS_MAX);
+    }
+    if (item->is_mark) {
+        part->returned += poison_tally_unstage(tally);
+        return true;
+    }
+    part->rows++;
+    if (item->staged) {
+        poison_tally_staged(tally, 1);
+    } else {
+        poison_tally_rows(tally, 1);
+    }
+    return true;
 }
 
 /* Takes items of one unit while there is room.  False when something stopped it before the end. */
@@ -181,15 +200,11 @@ part_take_unit(Part *part, const Unit *unit, size_t first, const PartLimits *lim
                         (part->items > 0 && part->bytes + len > limits->bytes_max))) {
             return false;
         }
-        if (unit->items[i].poison != POISON_NONE) {
-            if (!part_allows_letter(part, &part->tally)) {
-                part->blocked = true;
-                return false;
-            }
-            part->letters++;
-        } else {
-            poison_tally_rows(&part->tally, 1);
+        if (!part_count_item(part, &unit->items[i], &part->tally)) {
+            part->blocked = true;
+            return false;
         }
+        part->letters += unit->items[i].poison != POISON_NONE;
         part->items++;
         part->items_rest = i + 1;
         part->bytes += len;
@@ -259,7 +274,8 @@ part_committed(const Part *part)
     lane->narrow = lane->narrow < LANE_NARROW_MAX ? lane->narrow * 2 : 0;
     lane->sieve -= DS_MIN(lane->sieve, part->items);
     lane->run = 0;
-    lane->sift = false;
+    free(lane->sift);
+    lane->sift = NULL;
     lane->stalled = lane->stalled && lane->narrow > 0;
     lane->alone = lane->stalled;
     lane->clashes = 0;
@@ -297,15 +313,42 @@ part_recount(Part *part)
 {
     PoisonTally tally = part->lane->tally;
 
+    part->rows = 0;
+    part->returned = 0;
     for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
-        if (at.unit->items[at.item].poison == POISON_NONE) {
-            poison_tally_rows(&tally, 1);
-        } else if (!part_allows_letter(part, &tally)) {
+        if (!part_count_item(part, &at.unit->items[at.item], &tally)) {
             return false;
         }
     }
+    tally.weight += (int64_t)part->sifted;
+    poison_tally_rows(&tally, (int64_t)part->moved);
     part->tally = tally;
     return true;
+}
+
+/* What its messages redeemed before the end of the set is left out: the rows behind this one may
+ * redeem it. */
+bool
+part_add_sifted(Part *part, size_t letters, size_t rows)
+{
+    const PoisonTally *before = &part->lane->tally;
+
+    part->sifted += letters;
+    part->moved += rows;
+    return before->weight + (int64_t)part->sifted <=
+           POISON_LETTERS_MAX + (int64_t)part->moved * POISON_ROW_REDEEMS;
+}
+
+bool
+part_allows_sifted(const Part *part)
+{
+    return part->sifted == 0 || part->tally.weight <= POISON_LETTERS_MAX;
+}
+
+size_t
+part_weight(const Part *part)
+{
+    return part->letters + part->sifted + (size_t)part->returned;
 }
 
 void
@@ -320,12 +363,19 @@ lane_letter_cause(const Lane *lane, const Unit *unit, size_t item, int64_t seq, 
 }
 
 void
+lane_first_cause(const Lane *lane, Error *out)
+{
+    lane_letter_cause(lane, STAILQ_FIRST(&lane->units), lane->head_items, lane->checkpoint.next_seq,
+                      out);
+}
+
+void
 lane_blocked(const Lane *lane, Error *out)
 {
     int64_t seq = lane->checkpoint.next_seq;
     Error cause;
 
-    lane_letter_cause(lane, STAILQ_FIRST(&lane->units), lane->head_items, seq, &cause);
+    lane_first_cause(lane, &cause);
     if (lane->sink->on_error == ROUTE_ERROR_STOP) {
         (void)error_set(out, ERR_INPUT,
                         "the message of seq %lld cannot be loaded, and the route's on_error is "

@@ -83,7 +83,8 @@ typedef struct Lane {
     size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
     size_t sieve; /* so many of the next items are tried one by one, since the table refuses some */
     size_t run;   /* of those, up to where marks begin or end; 0: not known, or as many as fit */
-    bool sift;    /* the table refuses rows of its snapshot: they are tried one by one */
+    Error *sift;  /* why the table refuses rows of its snapshot, which are tried one by one; or
+                     NULL */
     bool alone;   /* after trouble: it shares no transaction until one of it is committed */
     bool stalled; /* the trouble is that it takes too long */
     int64_t stalled_ms; /* how long that took */
@@ -97,8 +98,11 @@ void lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink,
 void lane_done(Lane *lane);
 /* It shares what all streams of its route do; the hold outlives the lane. */
 void lane_join(Lane *lane, RouteHold *hold);
-/* Its first message may be no letter: its route is held, if that is true of all lanes of it. */
-void lane_block(Lane *lane);
+/* What was refused may be no letter: its route is held, if that is true of all lanes of it. */
+void lane_block(Lane *lane, const Error *refused);
+/* The table refuses rows of its snapshot; they are tried one by one until something is committed.
+ */
+void lane_sift(Lane *lane, const Error *refused);
 bool lane_is_held(const Lane *lane);
 
 /* Steals the unit, which must be of a kind that the sink takes, and marks what the sink cannot
@@ -128,7 +132,11 @@ typedef struct Part {
     size_t units_whole; /* units that are done with it */
     size_t items_rest;  /* of the unit behind those, items that are done */
     bool blocked;       /* cut before a message that may not become a dead letter */
-    PoisonTally tally;  /* with its items */
+    size_t rows;        /* items that are rows, or may yet become some */
+    size_t sifted;      /* rows of a set that became letters at its end */
+    size_t moved;       /* rows of a set that were written at its end */
+    int64_t returned;   /* weight of letters that messages of sets had redeemed before their end */
+    PoisonTally tally;  /* with its items, and the end of its set */
 } Part;
 
 /* False when there is nothing to write; then only blocked may be set, and lane_blocked says why. */
@@ -142,9 +150,17 @@ void part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Err
 /* Counts the letters of a part anew, after faults were marked.  False: it must be composed again,
  * since it now holds one that may not become a dead letter. */
 bool part_recount(Part *part);
+/* Of a set that ends, so many more rows were refused, and so many written.  False: hardly one is
+ * written, so that it is the table that is at fault. */
+bool part_add_sifted(Part *part, size_t letters, size_t rows);
+/* Letters of its set's end are not too many, now that all of it is counted. */
+bool part_allows_sifted(const Part *part);
+/* What it adds to the letters of its route, before its rows redeem any. */
+size_t part_weight(const Part *part);
 /* Why the item with that seq is a dead letter. */
 void lane_letter_cause(const Lane *lane, const Unit *unit, size_t item, int64_t seq, Error *out);
-/* Why its first message blocks the lane. */
+/* Why its first message was refused, and why that blocks the lane. */
+void lane_first_cause(const Lane *lane, Error *out);
 void lane_blocked(const Lane *lane, Error *out);
 const RowFault *lane_find_fault(const Lane *lane, int64_t seq); /* NULL when none */
 

@@ -72,6 +72,25 @@ poison_tally_rows(PoisonTally *tally, int64_t rows)
     tally->weight -= DS_MIN(rows * POISON_ROW_REDEEMS, tally->weight);
 }
 
+void
+poison_tally_staged(PoisonTally *tally, int64_t messages)
+{
+    int64_t before = tally->weight;
+
+    poison_tally_rows(tally, messages);
+    tally->lent += before - tally->weight;
+}
+
+int64_t
+poison_tally_unstage(PoisonTally *tally)
+{
+    int64_t lent = tally->lent;
+
+    tally->weight += lent;
+    tally->lent = 0;
+    return lent;
+}
+
 /* "COPY table, line N" with ',' or ':' or the end behind the number. */
 static bool
 copy_line_parse(Str line, uint64_t *out_line)

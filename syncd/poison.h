@@ -43,11 +43,16 @@ PoisonReason poison_judge(unsigned json_traits);
 /* Zeroed at first. */
 typedef struct PoisonTally {
     int64_t weight;
+    int64_t lent; /* taken away by messages that may yet become no rows */
 } PoisonTally;
 
 /* False when the letter is one too many; then it is not counted. */
 DS_MUST_CHECK bool poison_tally_letter(PoisonTally *tally, int64_t letters_max);
 void poison_tally_rows(PoisonTally *tally, int64_t rows);
+/* Messages of a set that has not ended count as rows for the present; when it ends or is given up,
+ * what they took away weighs again, and what became rows of them is counted then.  Returns it. */
+void poison_tally_staged(PoisonTally *tally, int64_t messages);
+int64_t poison_tally_unstage(PoisonTally *tally);
 
 /* The line that COPY was at, from an error's CONTEXT ("COPY t, line 3, column c: ..."), first = 1.
  * False when there is none, or it is in another language. */

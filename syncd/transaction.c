@@ -367,7 +367,11 @@ bool
 transaction_allows_letters(Transaction *transaction)
 {
     for (size_t i = 0; i < transaction->part_count && transaction->marked; i++) {
-        if (transaction->parts[i].letters > 0 && !part_recount(&transaction->parts[i])) {
+        Part *part = &transaction->parts[i];
+        bool matters = part->letters > 0 || part->lane->tally.weight > 0 ||
+                       part->lane->tally.lent > 0 || part->sifted > 0;
+
+        if (matters && !part_recount(part)) {
             return false;
         }
     }

@@ -35,7 +35,7 @@ typedef struct Transaction {
     const Sink *sink; /* of all parts */
     size_t items;
     size_t letters;
-    bool marked; /* some of the letters since the parts were added */
+    bool marked; /* what are letters, or rows, is known better than when the parts were added */
     size_t bytes;
     Buf arrays[TRANSACTION_ARRAYS_MAX]; /* array literals, the parameters of the statement encoded
                                            last */

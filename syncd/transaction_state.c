@@ -57,11 +57,42 @@ read_change(Transaction *transaction, Str message, StateChange *out, Error *err)
     return true;
 }
 
+/* What a set holds that began in this very part is written with its end. */
+static void
+unstage_items(const Part *part, int64_t behind, int64_t before)
+{
+    for (PartCursor at = part_cursor(part); part_cursor_valid(&at) && at.seq < before;
+         part_cursor_next(&at)) {
+        if (at.seq > behind) {
+            at.unit->items[at.item].staged = false;
+        }
+    }
+}
+
+/* The change was added: whether it is a row, may become one, or is none, so that letters are
+ * redeemed by rows only.  open_seq: of the set that was open before it. */
+static void
+note_item(const Part *part, const PartCursor *at, StateOp op, const StateStream *stream,
+          int64_t open_seq)
+{
+    UnitItem *item = &at->unit->items[at->item];
+
+    item->is_mark = state_op_is_mark(op);
+    item->staged = !item->is_mark && stream->snapshot_seq != STATE_SEQ_NONE;
+    if (op == STATE_SNAPSHOT_END && open_seq != STATE_SEQ_NONE && !stream->swap &&
+        stream->cleared_seq == open_seq) {
+        unstage_items(part, open_seq, at->seq);
+    }
+}
+
 static bool
 fold_part(Transaction *transaction, Part *part, StateFold *fold)
 {
+    const StateStream *stream = &fold->streams[fold->stream_count - 1];
+
     for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
         Str message = unit_item_text(at.unit, at.item);
+        int64_t open_seq = stream->snapshot_seq;
         StateChange change;
         size_t back;
         Error err = {0};
@@ -73,7 +104,7 @@ fold_part(Transaction *transaction, Part *part, StateFold *fold)
             mark_item(transaction, part, &at, &err);
             state_fold_end(fold);
         } else if (state_fold_add(fold, &change, message, at.seq, &back)) {
-            continue;
+            note_item(part, &at, change.op, stream, open_seq);
         } else if (!state_op_is_mark(change.op)) {
             part->lane->sieve = part->items; /* an append that does not fit what is before it */
             return false;
@@ -136,6 +167,7 @@ transaction_fold(Transaction *transaction, const StateSets *sets, StateFold *fol
             return false;
         }
     }
+    transaction->marked = true; /* which items are rows is known only now */
     return true;
 }
 

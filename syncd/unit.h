@@ -27,11 +27,13 @@ typedef struct UnitSpan {
 typedef struct UnitItem {
     uint32_t at; /* into data */
     uint32_t len;
-    uint32_t line_at;                     /* into lines */
-    uint8_t poison;                       /* PoisonReason */
-    uint8_t traits;                       /* JsonTrait bits, of a message */
-    bool pairs;                           /* no part ends between it and the next one */
-    bool has_columns;                     /* it was scanned whole */
+    uint32_t line_at;     /* into lines */
+    uint8_t poison;       /* PoisonReason */
+    uint8_t traits;       /* JsonTrait bits, of a message */
+    bool pairs : 1;       /* no part ends between it and the next one */
+    bool has_columns : 1; /* it was scanned whole */
+    bool staged : 1;      /* of state, as last folded: it waits for its set's end to be a row */
+    bool is_mark : 1;     /* likewise: it begins or ends a set, and is no row at all */
     UnitSpan columns[SINK_EVENT_COLUMNS]; /* len is 0 for NULL */
 } UnitItem;
 

@@ -107,8 +107,6 @@ struct Writer {
 
     StateStep state_step; /* WRITER_CHANGES */
     StatePage state_page; /* of a step in pages */
-    size_t sifted;        /* rows of a snapshot that became letters at its end */
-    size_t sift_looked;
     StateSets state_sets[TRANSACTION_PARTS_MAX];
     StateFold fold;
 };
@@ -139,6 +137,7 @@ void writer_give_up(Writer *writer, WriterAfter after);
 void writer_try_each_alone(Writer *writer); /* each lane of the transaction, in its next one */
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+void writer_refuse_set(Writer *writer);    /* the table refuses nearly all of one that ends */
 void writer_count_settled(Writer *writer); /* before parts go: no letter is under way any more */
 void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */

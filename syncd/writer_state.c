@@ -238,32 +238,12 @@ checked(Writer *writer, const PgReply *reply)
     send_step(writer);
 }
 
-/* What refuses nearly all rows of a snapshot is the table or the route, not the rows. */
-static bool
-sift_allows(Writer *writer, int64_t looked, int64_t letters)
-{
-    Error err;
-
-    writer->sifted += (size_t)letters;
-    writer->sift_looked += (size_t)looked;
-    if (writer->sifted <=
-        POISON_LETTERS_MAX + (writer->sift_looked - writer->sifted) * POISON_ROW_REDEEMS) {
-        return true;
-    }
-    (void)error_set(&err, ERR_LIMIT,
-                    "the table refuses %zu of %zu rows of the snapshot that ends at seq %lld, so "
-                    "the table or the route is at fault",
-                    writer->sifted, writer->sift_looked,
-                    (long long)writer->transaction.parts[0].lane->checkpoint.next_seq);
-    writer_blame(writer, NULL, LANE_REFUSED, &err);
-    return false;
-}
-
 /* The page goes on behind the last row that was looked at, or with the next stream. */
 static bool
 turn_page(Writer *writer, const PgReply *reply)
 {
     StatePage *page = &writer->state_page;
+    Part *part = &writer->transaction.parts[page->part];
     bool was_sift = sifts(writer);
     int64_t looked;
     int64_t letters = 0;
@@ -273,7 +253,9 @@ turn_page(Writer *writer, const PgReply *reply)
         answer_is_wrong(writer);
         return false;
     }
-    if (was_sift && !sift_allows(writer, looked, letters)) {
+    if (writer->state_step == STATE_STEP_MOVE &&
+        !part_add_sifted(part, (size_t)letters, (size_t)(looked - letters)) && letters > 0) {
+        writer_refuse_set(writer);
         return false;
     }
     if (looked < STATE_PAGE_ROWS) {
@@ -413,7 +395,7 @@ writer_changes_refused(Writer *writer, const PgReply *reply)
                (transaction_sieve(transaction) || transaction_narrow(transaction, &reply->err))) {
         writer_give_up(writer, WRITER_AFTER_RETRY);
     } else if (may_sift(writer)) {
-        transaction->parts[0].lane->sift = true;
+        lane_sift(transaction->parts[0].lane, &reply->err);
         writer_give_up(writer, WRITER_AFTER_RETRY);
     } else {
         writer_blame(writer, NULL, LANE_REFUSED, &reply->err);

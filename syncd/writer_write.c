@@ -66,10 +66,12 @@ writer_compose(Writer *writer)
                 break;
             }
         } else if (blocked) {
+            Error cause;
             Error err;
 
+            lane_first_cause(lane, &cause);
             lane_blocked(lane, &err);
-            lane_block(lane);
+            lane_block(lane, &cause);
             if (lane_is_held(lane)) {
                 writer_trouble(writer, lane, LANE_HELD, &lane->hold->why);
             } else {
@@ -122,13 +124,13 @@ writer_acknowledge_part(Writer *writer, const Part *part)
 {
     const Stats *stats = writer->config.stats;
     Lane *lane = part->lane;
-    size_t letters = part->letters + writer->sifted; /* who sifts is alone */
+    size_t letters = part->letters + part->sifted;
 
     metric_add(stats->rows, part->items - part->letters);
     metric_add(stats->letters, letters);
     metric_add(stats->bytes, part->bytes);
     if (lane->hold != NULL) {
-        route_hold_count(lane->hold, letters, part->items - part->letters);
+        route_hold_count(lane->hold, part_weight(part), part->rows + part->moved);
     }
     part_committed(part);
     writer_release(writer, part);
@@ -275,8 +277,6 @@ writer_begin(Writer *writer)
     }
     writer->begun_ns = clock_mono_ns();
     writer->rows_sent = 0;
-    writer->sifted = 0;
-    writer->sift_looked = 0;
     if (is_state || writer->force_long || !transaction_is_small(transaction) ||
         !transaction_encode_small(transaction, &err)) {
         writer_send(writer, WRITER_BEGIN,
@@ -322,23 +322,51 @@ writer_hold_route(Writer *writer, RouteHoldKind kind, const Error *why)
     writer_blame(writer, lane, LANE_HELD, &lane->hold->why);
 }
 
+void
+writer_refuse_set(Writer *writer)
+{
+    const Part *part = &writer->transaction.parts[0];
+    Error err;
+
+    (void)error_set(&err, ERR_LIMIT,
+                    "the table refuses %zu of %zu rows of the snapshot that ends at seq %lld, so "
+                    "the table or the route is at fault: %.256s",
+                    part->sifted, part->sifted + part->moved,
+                    (long long)part->lane->checkpoint.next_seq, part->lane->sift->text);
+    (void)memcpy(err.sqlstate, part->lane->sift->sqlstate, sizeof(err.sqlstate));
+    lane_block(part->lane, &err);
+    if (lane_is_held(part->lane)) {
+        writer_blame(writer, part->lane, LANE_HELD, &part->lane->hold->why);
+    } else {
+        writer_blame(writer, part->lane, LANE_REFUSED, &err);
+    }
+}
+
 /* False: they are too many for the route, which is held. */
 static bool
 writer_admit_letters(Writer *writer)
 {
     const Transaction *transaction = &writer->transaction;
     RouteHold *hold = transaction->parts[0].lane->hold;
+    size_t letters = transaction->letters;
+    size_t weight = 0;
+    size_t rows = 0;
     Error refused;
     Error why;
 
-    if (hold == NULL || transaction->letters == 0) {
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        letters += transaction->parts[i].sifted;
+        weight += part_weight(&transaction->parts[i]);
+        rows += transaction->parts[i].rows + transaction->parts[i].moved;
+    }
+    if (hold == NULL || letters == 0 || route_hold_admit(hold, weight, rows, &writer->admitted)) {
         return true;
     }
-    if (route_hold_admit(hold, transaction->letters, transaction->items - transaction->letters,
-                         &writer->admitted)) {
-        return true;
+    if (transaction->letters > 0) {
+        transaction_first_letter(transaction, &refused);
+    } else {
+        refused = *transaction->parts[0].lane->sift; /* who sifts is alone */
     }
-    transaction_first_letter(transaction, &refused);
     route_hold_explain(&refused, &why);
     writer_hold_route(writer, ROUTE_HOLD_STOP, &why);
     return false;
@@ -352,6 +380,8 @@ writer_send_letters(Writer *writer)
     if (!transaction_allows_letters(&writer->transaction)) {
         writer->force_long = true;
         writer_give_up(writer, WRITER_AFTER_RETRY);
+    } else if (!part_allows_sifted(&writer->transaction.parts[0])) {
+        writer_refuse_set(writer);
     } else if (!writer_admit_letters(writer)) {
         return;
     } else if (writer->transaction.letters == 0) {

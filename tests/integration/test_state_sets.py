@@ -158,8 +158,83 @@ def test_a_snapshot_that_may_not_lose_rows_stops_its_stream_and_leaves_the_old_s
         {**change(f"k{number}", "set", 1), "name": "longer" if number < bad else ""} for number in range(count)], done)
     server.append(STREAM, [mark("snapshot-end")])
     syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
-    assert ("22001" if on_error == "stop" else "the table refuses") in state_of(database[1], STREAM)[1]
+    assert "22001" in state_of(database[1], STREAM)[1]
+    assert ("the table refuses" in state_of(database[1], STREAM)[1]) == (on_error == "dead_letter")
     assert look(database) == (done, {("t", "old"): (0, 1)}) and letters(database) == []
+
+
+def refused_set(name, count, good=0):
+    return [mark("snapshot-start")] + [
+        {**change(f"{name}{number}", "set", 1), "name": "longer" if number < count else ""}
+        for number in range(count + good)] + [mark("snapshot-end")]
+
+
+def test_sets_that_are_refused_row_by_row_stop_their_stream_after_3000_letters(database, folder, server, start_syncd):
+    """What was staged of the next set is no row yet, and redeems nothing."""
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter", columns=COLUMNS))
+    done = stage(server, database, syncd, refused_set("a", 1800))
+    server.append(STREAM, refused_set("b", 1800)[:-1])
+    wait_seq(database, done + 1801, syncd)
+    server.append(STREAM, [mark("snapshot-end")])
+    syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
+    reason = state_of(database[1], STREAM)[1]
+    assert "dead letters" in reason and "the table refuses 1800 of 1800 rows" in reason and "22001" in reason, reason
+    assert look(database)[0] == done + 1801 and len(letters(database)) == 1800
+    syncd.wait_for(lambda: "event=route.stopped" in syncd.log_text(), "to stop the route, whose only stream it is")
+
+
+def test_letters_of_ends_of_sets_count_for_their_route(database, folder, server, start_syncd):
+    names = [f"sets/{number}" for number in range(5)]
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter", columns=COLUMNS,
+                                      streams=["sets/*"]))
+    for name in names:
+        server.create(name)
+        server.append(name, refused_set("a", 1400)[:-1])
+    cursor = database[1].cursor()
+
+    def staged():
+        cursor.execute("SELECT count(*) FROM ds_sync.state_staged")
+        return cursor.fetchone()[0]
+    syncd.wait_for(lambda: staged() == 5 * 1400, "to stage all sets")
+    for name in names:
+        server.append(name, [mark("snapshot-end")])
+    syncd.wait_for(lambda: "event=route.stopped" in syncd.log_text(), "the route to stop")
+    assert syncd.stop() == 0
+    assert len(letters(database)) == 3 * 1400 and staged() == 2 * 1400
+    cursor.execute("SELECT state, reason FROM ds_sync.route_state")
+    state, reason = cursor.fetchone()
+    assert state == "stopped" and "22001" in reason and "too long" in reason, reason
+
+
+def test_a_set_may_have_more_bad_messages_than_the_limit_where_most_are_good(database, folder, server, start_syncd):
+    """While it is staged, and also where its end refuses some of it."""
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter", columns=COLUMNS))
+    bad = {"no": "change"}
+    batch = [mark("snapshot-start")]
+    for number in range(4000):
+        batch += [{**change(f"k{number}", "set", 1), "name": "" if number else "longer"}, bad]
+    done = 0
+    for first in range(0, len(batch), 2000):
+        part = batch[first:first + 2000]
+        server.append(STREAM, part)
+        done += len(part)
+    wait_seq(database, done, syncd, seconds=ds.HANG_SECONDS * 2)
+    stage(server, database, syncd, [mark("snapshot-end"), change("behind", "set", 1)], done)
+    assert len(letters(database)) == 4001 and len(look(database)[1]) == 4000
+    assert state_of(database[1], STREAM)[0] == "running"
+
+
+def test_bad_messages_of_sets_that_never_end_are_not_redeemed_by_the_good_ones(database, folder, server, start_syncd):
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter"))
+    for _ in range(5):
+        server.append(STREAM, [mark("snapshot-start")] + [change(f"k{number}", "set", 1) for number in range(500)] +
+                      [{"no": "change"}] * 1200 + [change(f"l{number}", "set", 1) for number in range(500)])
+    syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
+    assert "dead letters" in state_of(database[1], STREAM)[1]
+    assert len(letters(database)) == 3000 + 3 * 500 and look(database)[1] == {}
 
 
 def mend(database, seq, message):

@@ -365,6 +365,63 @@ Test(lane, too_many_refused_rows_cut_the_part_and_then_block_the_lane)
     lane_done(&lane);
 }
 
+/* The first message of the queue is a mark, the others wait for the end of their set. */
+static void
+stage_all(Lane *lane)
+{
+    Unit *unit = STAILQ_FIRST(&lane->units);
+
+    for (size_t i = 0; i < unit->count; i++) {
+        unit->items[i].is_mark = i == 0;
+        unit->items[i].staged = i > 0;
+    }
+}
+
+Test(lane, what_is_refused_at_the_end_of_one_set_is_not_redeemed_by_what_is_staged_of_the_next)
+{
+    Lane lane;
+    Part part;
+
+    make_lane(&lane);
+    for (int set = 0; set < 2; set++) {
+        push_numbers(&lane, 2001);
+        stage_all(&lane);
+        cr_assert(part_compose(&lane, &wide, &part));
+        cr_expect_eq(part.rows, 2000);
+        part_committed(&part);
+        cr_expect_eq(lane.tally.weight, 0);
+        push_numbers(&lane, 1);
+        stage_all(&lane);
+        cr_assert(part_compose(&lane, &wide, &part));
+        cr_expect(part_add_sifted(&part, 2000, 0));
+        cr_assert(part_recount(&part));
+        cr_expect_eq(part_allows_sifted(&part), set == 0);
+        cr_expect_eq(part_weight(&part), set == 0 ? 2000 : 4000);
+        part_committed(&part);
+    }
+    cr_expect_eq(lane.tally.weight, 4000);
+    lane_done(&lane);
+}
+
+Test(lane, what_is_written_at_the_end_of_a_set_redeems_its_letters)
+{
+    Lane lane;
+    Part part;
+
+    make_lane(&lane);
+    push_numbers(&lane, 1);
+    stage_all(&lane);
+    cr_assert(part_compose(&lane, &wide, &part));
+    cr_expect(part_add_sifted(&part, 3000, 0));
+    cr_expect(part_add_sifted(&part, 3, 1));
+    cr_expect_not(part_add_sifted(&part, 1, 0));
+    cr_expect(part_add_sifted(&part, 0, 1100));
+    cr_assert(part_recount(&part));
+    cr_expect(part_allows_sifted(&part));
+    cr_expect_eq(part.tally.weight, 0);
+    lane_done(&lane);
+}
+
 static Sink *
 stopping_sink(void)
 {
