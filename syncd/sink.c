@@ -145,12 +145,13 @@ check_unwritten(const Sink *sink, const SinkTable *table, Error *err)
 }
 
 static void
-add_value(Sink *sink, const SinkTableColumn *column, bool required)
+add_value(Sink *sink, const SinkTableColumn *column, const char *pointer, bool required)
 {
     DS_ASSERT(sink->value_count < SINK_VALUES_MAX);
     sink->values[sink->value_count++] = (SinkValue){
         .column = mem_strdup(column->name),
         .type = mem_strdup(column->type),
+        .pointer = pointer == NULL ? NULL : mem_strdup(pointer),
         .required = required || column->not_null,
     };
 }
@@ -176,7 +177,7 @@ add_event_columns(Sink *sink, const RouteSpec *spec, const SinkTable *table)
         sink->has_event[i] =
             column != NULL && !column->generated && !spec_maps(spec, event_names[i]);
         if (sink->has_event[i]) {
-            add_value(sink, column, false);
+            add_value(sink, column, NULL, false);
         }
     }
 }
@@ -203,7 +204,7 @@ add_mapped(Sink *sink, const RouteSpec *spec, const SinkTable *table, Error *err
             return false;
         }
         pointers[i] = str_c(mapped->pointer);
-        add_value(sink, column, mapped->required);
+        add_value(sink, column, mapped->pointer, mapped->required);
     }
     sink->mapped_count = spec->column_count;
     return sink->mapped_count == 0 ||
@@ -227,7 +228,7 @@ add_payload(Sink *sink, const RouteSpec *spec, const SinkTable *table, Error *er
         return error_set(err, ERR_CONFIG, "column %s of %s is of type %s; the route says %s",
                          column->name, sink->table, column->type, type);
     }
-    add_value(sink, column, false);
+    add_value(sink, column, NULL, false);
     return true;
 }
 
@@ -307,6 +308,7 @@ sink_unref(Sink *sink)
     for (size_t i = 0; i < sink->value_count; i++) {
         free(sink->values[i].column);
         free(sink->values[i].type);
+        free(sink->values[i].pointer);
     }
     json_pointers_free(sink->pointers);
     free(sink->route);

@@ -41,8 +41,9 @@ typedef struct SinkTable {
 
 /* A value behind the place of a row. */
 typedef struct SinkValue {
-    char *column; /* as it is called */
-    char *type;   /* of the column, SQL text */
+    char *column;  /* as it is called */
+    char *type;    /* of the column, SQL text */
+    char *pointer; /* of a mapped one, else NULL */
     bool required;
 } SinkValue;
 

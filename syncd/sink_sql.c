@@ -6,7 +6,7 @@
 
 #define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
 #define SIEVE_FIRST       5  /* behind the place's four */
-#define STATE_FIRST_PARAM 10 /* behind those that each statement of state has */
+#define STATE_FIRST_PARAM 11 /* behind those that each statement of state has */
 #define TAG_BYTES_MAX     64
 
 bool
@@ -165,9 +165,9 @@ append_payload(const Sink *sink, Buf *out, Error *err)
 }
 
 static bool
-append_payload_number(const Sink *sink, Buf *out, Error *err)
+append_payload_type(const Sink *sink, Buf *out, Error *err)
 {
-    return buf_printf(out, err, "%zu", sink->value_count);
+    return sql_literal(out, str_c(payload_of(sink)->type), err);
 }
 
 static bool
@@ -179,19 +179,81 @@ append_payload_value(const Sink *sink, Buf *out, Error *err)
 static bool
 append_staged_payload(const Sink *sink, Buf *out, Error *err)
 {
-    return buf_printf(out, err, "s.fields[%zu]::%s", sink->value_count, payload_of(sink)->type);
+    bool is_bytes = sink->payload == ROUTE_PAYLOAD_BYTEA;
+
+    return buf_printf(out, err, is_bytes ? "convert_to(%s, 'UTF8')" : "%s::%s",
+                      "ds_sync.staged_json(s.fields[cardinality(s.fields)])",
+                      payload_of(sink)->type);
 }
 
 static bool
 append_staged_fields(const Sink *sink, Buf *out, Error *err)
 {
     for (size_t i = 0; i < sink->value_count; i++) {
-        if (!buf_printf(out, err, "%s(r.c%zu::%s)::text", i == 0 ? "" : ", ", i + 1,
-                        sink->values[i].type)) {
+        bool is_payload = i + 1 == sink->value_count;
+
+        if (!buf_printf(out, err, "%s%s(r.c%zu::%s)%s", i == 0 ? "" : ", ",
+                        is_payload ? "ds_sync.staged_text" : "", i + 1, sink->values[i].type,
+                        is_payload ? "" : "::text")) {
             return false;
         }
     }
     return true;
+}
+
+static bool
+append_pointer_literals(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->mapped_count; i++) {
+        if ((i > 0 && !buf_append(out, STR(", "), err)) ||
+            !sql_literal(out, str_c(sink->values[sink->mapped_first + i].pointer), err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+append_required(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->mapped_count; i++) {
+        if (!buf_printf(out, err, "%s%s", i > 0 ? ", " : "",
+                        sink->values[sink->mapped_first + i].required ? "true" : "false")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Each text with its length, so that no two lists of columns read the same. */
+static bool
+describe_shape(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        const SinkValue *value = &sink->values[i];
+        const char *pointer = value->pointer == NULL ? "" : value->pointer;
+
+        if (!buf_printf(out, err, "%zu:%s%zu:%s%zu:%s", strlen(value->column), value->column,
+                        strlen(value->type), value->type, strlen(pointer), pointer)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A constant to Postgres, though a long text of ours. */
+static bool
+append_shape(const Sink *sink, Buf *out, Error *err)
+{
+    Buf shape;
+
+    buf_init(&shape, SINK_SQL_BYTES_MAX);
+    bool ok = describe_shape(sink, &shape, err) &&
+              buf_append(out, STR("substr(sha256(convert_to("), err) &&
+              sql_literal(out, buf_str(&shape), err) &&
+              buf_append(out, STR(", 'UTF8')), 1, 16)"), err);
+    buf_done(&shape);
+    return ok;
 }
 
 static bool
@@ -285,9 +347,12 @@ static const struct {
     {STR("no_row_fault"), append_no_row_fault},
     {STR("params"), append_params},
     {STR("payload"), append_payload},
-    {STR("payload_number"), append_payload_number},
+    {STR("payload_type"), append_payload_type},
     {STR("payload_value"), append_payload_value},
+    {STR("pointer_literals"), append_pointer_literals},
+    {STR("required"), append_required},
     {STR("settings"), append_settings},
+    {STR("shape"), append_shape},
     {STR("staged_fields"), append_staged_fields},
     {STR("staged_payload"), append_staged_payload},
     {STR("staged_values"), append_staged_values},

@@ -6,7 +6,7 @@
 #include "syncd/array_text.h"
 
 #define CHECK_ARRAYS 7
-#define ROWS_ARRAYS  9 /* and those of the sink's values */
+#define ROWS_ARRAYS  10 /* and those of the sink's values */
 #define PAGE_PARAMS  5
 #define SIFT_PARAMS  7
 #define MARK_ARRAYS  5
@@ -364,17 +364,19 @@ op_letter(const Transaction *transaction, const StateEntry *entry)
     return STR("s");
 }
 
-/* What a letter needs, should the table refuse the row when its snapshot ends.  A row without
- * mapped columns tells its message itself. */
+/* What a letter needs, should the table refuse the row when its snapshot ends, and what the columns
+ * are read from, should they be others by then.  A row without mapped columns tells its message
+ * itself. */
 static bool
 add_origin(Transaction *transaction, const StateFold *fold, const StateEntry *entry, Error *err)
 {
     Buf *a = transaction->arrays;
 
     return array_add_text(&a[7], entry->offset, err) &&
-           (transaction->sink->mapped_count > 0 && state_fold_is_of_one(fold, entry)
+           (transaction->sink->mapped_count > 0 && entry->op != STATE_DELETE
                 ? array_add_bytes(&a[8], entry->message, err)
-                : array_add_null(&a[8], err));
+                : array_add_null(&a[8], err)) &&
+           array_add_text(&a[9], state_fold_is_of_one(fold, entry) ? STR("f") : STR("t"), err);
 }
 
 /* The streams whose set begins anew, as the statement names them. */

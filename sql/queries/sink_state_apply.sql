@@ -1,12 +1,12 @@
 -- A template: syncd/sink_sql.h says what stands in braces.
 -- Changes of the visible sets, at most one of each key.  $6 is what to do: s set, a append, d delete, b
 -- delete and leave a tombstone.  $7 are streams, as they are called in the table, of which no other rows
--- stay; $8 and $9 are empty.  A row that has a newer seq is left alone, and counted: the first column of the
+-- stay; $8 to $10 are empty.  A row that has a newer seq is left alone, and counted: the first column of the
 -- answer.  The second is how many rows were changed.
 WITH r AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-                         $8::text[], $9::bytea[]{state_params})
-        AS r (stream_name, stream_id, type, key, seq, op, ds_offset, message{fields})
+                         $8::text[], $9::bytea[], $10::boolean[]{state_params})
+        AS r (stream_name, stream_id, type, key, seq, op, ds_offset, message, grown{fields})
 ), cleared AS (
     DELETE FROM {table} t
     WHERE t.stream_name = ANY ($7::text[])

@@ -1,8 +1,12 @@
 -- A template: syncd/sink_sql.h says what stands in braces.
 -- The end of a snapshot, a page of it as in sink_state_remove.sql: the next $5 staged rows of the stream $2
--- become visible ones, and are staged no more.
+-- become visible ones, and are staged no more.  Those that were staged with other columns are read anew.
 WITH page AS MATERIALIZED (
-    SELECT s.type, s.key, s.seq, s.fields FROM ds_sync.state_staged s
+    SELECT s.type, s.key, s.seq, CASE WHEN s.shape = {shape} THEN s.fields ELSE
+               ds_sync.state_reshape(s.type, s.key, s.fields, s.message, s.grown, s.shape IS NOT NULL,
+                                     ARRAY[{column_literals}], ARRAY[{pointer_literals}]::text[],
+                                     ARRAY[{required}]::boolean[], {payload_type}) END AS fields
+    FROM ds_sync.state_staged s
     WHERE s.stream_id = $2::bigint AND ($3::text IS NULL OR (s.type, s.key) > ($3::text, $4::text))
     ORDER BY s.type, s.key LIMIT $5::bigint
 ), last AS (

@@ -28,8 +28,9 @@ BEGIN
         SELECT * FROM unnest(current_setting('ds_sync.sieve_1')::text[], current_setting('ds_sync.sieve_2')::bigint[],
                              current_setting('ds_sync.sieve_3')::text[], current_setting('ds_sync.sieve_4')::text[],
                              current_setting('ds_sync.sieve_5')::bigint[], current_setting('ds_sync.sieve_6')::text[],
-                             current_setting('ds_sync.sieve_8')::text[], current_setting('ds_sync.sieve_9')::bytea[]{stored})
-            WITH ORDINALITY AS s (stream_name, stream_id, type, key, seq, op, ds_offset, message{fields}, row_number)
+                             current_setting('ds_sync.sieve_8')::text[], current_setting('ds_sync.sieve_9')::bytea[],
+                             current_setting('ds_sync.sieve_10')::boolean[]{stored})
+            WITH ORDINALITY AS s (stream_name, stream_id, type, key, seq, op, ds_offset, message, grown{fields}, row_number)
     LOOP
         BEGIN
             is_there := false;
@@ -68,18 +69,21 @@ BEGIN
             END IF;
             IF is_there AND is_staged THEN
                 UPDATE ds_sync.state_staged s
-                SET seq = r.seq, ds_offset = r.ds_offset, message = NULL,
-                    fields[{payload_number}] = ds_sync.state_append({staged_payload}, {payload_value})::text
+                SET seq = r.seq, ds_offset = r.ds_offset, grown = true,
+                    fields[cardinality(s.fields)] =
+                        ds_sync.staged_text(ds_sync.state_append({staged_payload}, {payload_value}))
                 WHERE s.stream_id = r.stream_id AND s.type = r.type AND s.key = r.key AND s.seq < r.seq;
             ELSIF is_there THEN
                 UPDATE {table} t
                 SET seq = r.seq, {payload} = ds_sync.state_append(t.{payload}, {payload_value})
                 WHERE t.stream_name = r.stream_name AND t.type = r.type AND t.key = r.key AND t.seq < r.seq;
             ELSIF is_staged THEN
-                INSERT INTO ds_sync.state_staged AS s (stream_id, type, key, seq, fields, ds_offset, message)
-                VALUES (r.stream_id, r.type, r.key, r.seq, ARRAY[{staged_fields}], r.ds_offset, r.message)
+                INSERT INTO ds_sync.state_staged AS s (stream_id, type, key, seq, fields, ds_offset, message, grown, shape)
+                VALUES (r.stream_id, r.type, r.key, r.seq, ARRAY[{staged_fields}], r.ds_offset, r.message, r.grown,
+                        {shape})
                 ON CONFLICT (stream_id, type, key) DO UPDATE SET seq = excluded.seq, fields = excluded.fields,
-                    ds_offset = excluded.ds_offset, message = excluded.message
+                    ds_offset = excluded.ds_offset, message = excluded.message, grown = excluded.grown,
+                    shape = excluded.shape
                     WHERE s.seq < excluded.seq;
             ELSE
                 INSERT INTO {table} AS t (stream_name, type, key, seq{state_columns})

@@ -108,6 +108,72 @@ Test(sink, a_name_cannot_end_the_quote_around_the_sieve)
     route_spec_done(&spec);
 }
 
+/* What rows of such a route are staged as; columns are those of the route, as JSON. */
+static void
+shape_of(const char *columns, const char *type, const char *payload, char *out, size_t size)
+{
+    SinkTableColumn table_columns[] = {
+        {"stream_name", "text", true, false, false},
+        {"type", "text", true, false, false},
+        {"key", "text", true, false, false},
+        {"seq", "bigint", true, false, false},
+        {"a", type, false, false, false},
+        {"b", "text", false, false, false},
+        {"ab", "text", false, false, false},
+        {"value", payload, true, false, false},
+    };
+    SinkTable table = {table_columns, DS_COUNT(table_columns)};
+    char json[512];
+    Sink *sink;
+    Error err = {0};
+
+    (void)snprintf(json, sizeof(json),
+                   "{\"name\":\"s\",\"streams\":[\"a\"],\"table\":\"t\",\"as\":\"state\","
+                   "\"payload\":{\"column\":\"value\",\"type\":\"%s\"},\"columns\":{%s}}",
+                   payload, columns);
+    RouteSpec spec = spec_of(json);
+    cr_assert(sink_new(&spec, &table, &sink, &err), "%s", err.text);
+    const char *shape = strstr(sink->state_sql[SINK_STATE_MOVE], "substr(sha256(convert_to(");
+    cr_assert_not_null(shape);
+    cr_expect_not_null(strstr(sink->state_sql[SINK_STATE_STAGE], "substr(sha256(convert_to("));
+    (void)snprintf(out, size, "%.*s", (int)strcspn(shape, "\n"), shape);
+    sink_unref(sink);
+    route_spec_done(&spec);
+}
+
+#define COLUMN(name, pointer) "\"" name "\":{\"pointer\":\"" pointer "\",\"type\":\"text\"}"
+
+Test(sink, staged_rows_of_other_columns_have_another_shape)
+{
+    static const struct {
+        const char *columns;
+        const char *type;
+        const char *payload;
+    } others[] = {
+        {COLUMN("b", "/b") "," COLUMN("a", "/a"), "text", "jsonb"},
+        {COLUMN("a", "/b") "," COLUMN("b", "/a"), "text", "jsonb"},
+        {COLUMN("a", "/a") "," COLUMN("b", "/b") "," COLUMN("ab", "/c"), "text", "jsonb"},
+        {COLUMN("a", "/a") "," COLUMN("ab", "/b"), "text", "jsonb"},
+        {COLUMN("a", "/a"), "text", "jsonb"},
+        {COLUMN("a", "/a") "," COLUMN("b", "/b"), "integer", "jsonb"},
+        {COLUMN("a", "/a") "," COLUMN("b", "/b"), "text", "bytea"},
+        {COLUMN("a", "/b'2:") "," COLUMN("b", "/"), "text", "jsonb"},
+        {"", "text", "jsonb"},
+    };
+    char shapes[DS_COUNT(others) + 1][512];
+    char again[512];
+
+    shape_of(COLUMN("a", "/a") "," COLUMN("b", "/b"), "text", "jsonb", shapes[0], 512);
+    shape_of(COLUMN("a", "/a") "," COLUMN("b", "/b"), "text", "jsonb", again, 512);
+    cr_expect_str_eq(again, shapes[0]);
+    for (size_t i = 0; i < DS_COUNT(others); i++) {
+        shape_of(others[i].columns, others[i].type, others[i].payload, shapes[i + 1], 512);
+        for (size_t j = 0; j <= i; j++) {
+            cr_expect_str_neq(shapes[i + 1], shapes[j], "%zu and %zu", i + 1, j);
+        }
+    }
+}
+
 Test(sink, identifiers_and_literals_are_quoted_whatever_is_in_them)
 {
     static const struct {

@@ -116,7 +116,7 @@ Test(transaction_state, rows_of_all_streams_are_the_parameters)
     expect_array(4, "{11,11}");
     expect_array(5, "{\"s\",\"d\"}");
     expect_array(6, "{\"b\"}");
-    expect_array(9, "{\"2\",NULL}");
+    expect_array(10, "{\"2\",NULL}");
     cr_assert(transaction_encode_state_rows(&transaction, &fold, true, &needed, &err));
     cr_expect(!needed);
     cr_assert(transaction_encode_state_check(&transaction, &fold, &needed, &err));
@@ -193,8 +193,8 @@ Test(transaction_state, mapped_columns_come_from_the_message_that_sets)
     cr_assert_not_null(fault, "the column is required");
     cr_expect_str_eq(fault->sqlstate, "23502");
     cr_assert(transaction_encode_state_rows(&transaction, &fold, false, &needed, &err));
-    expect_array(9, "{\"u1\",NULL}");
-    expect_array(10, "{\"{\\\"o\\\":\\\"u1\\\"}\",\"[1]\"}");
+    expect_array(10, "{\"u1\",NULL}");
+    expect_array(11, "{\"{\\\"o\\\":\\\"u1\\\"}\",\"[1]\"}");
     end(&lane);
 }
 
@@ -399,8 +399,31 @@ Test(transaction_state, an_append_that_may_create_its_row_keeps_the_columns_that
     cr_assert(transaction_fold(&transaction, sets, &fold));
     cr_expect_eq(transaction.letters, 0);
     cr_assert(transaction_encode_state_rows(&transaction, &fold, false, &needed, &err));
-    expect_array(9, "{\"u1\"}");
-    expect_array(10, "{NULL}");
-    expect_array(11, "{\"[1]\"}");
+    expect_array(10, "{\"u1\"}");
+    expect_array(11, "{NULL}");
+    expect_array(12, "{\"[1]\"}");
+    end(&lane);
+}
+
+Test(transaction_state, a_staged_row_keeps_the_message_that_its_columns_are_of)
+{
+    static const StateSets open[] = {{2, 5, 5}};
+    Lane lane;
+    bool needed;
+    Error err;
+
+    make_sink(ROUTE_START ",\"columns\":{\"owner\":{\"pointer\":\"/o\",\"type\":\"uuid\"}}}");
+    begin();
+    make_lane(&lane, "a", 9,
+              "[" CHANGE("k", "set", "[]") "," CHANGE("k", "append", "[1]") "," CHANGE(
+                  "l", "append", "[2]") "," CHANGE("m", "remove", "0") "]");
+    cr_assert(add(&lane, 100));
+    cr_assert(transaction_fold(&transaction, open, &fold));
+    cr_assert(transaction_encode_state_rows(&transaction, &fold, true, &needed, &err));
+    expect_array(3, "{\"k\",\"l\",\"m\"}");
+    Str messages = buf_str(&transaction.arrays[8]);
+    cr_expect(str_starts(messages, STR("{\"\\\\x7b22")), "%s", buf_cstr(&transaction.arrays[8]));
+    cr_expect(str_ends(messages, STR("\",NULL}")), "of a deletion there is none");
+    expect_array(9, "{\"t\",\"f\",\"t\"}");
     end(&lane);
 }
