@@ -8,6 +8,7 @@
 #include "dsctl/options.h"
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
+#include "dsctl/sync_server.h"
 
 #include "common/ds_proto.h"
 #include "sql/queries.h"
@@ -49,16 +50,19 @@ static const OutputColumn columns[] = {
     {"updated_at", NULL, COLUMN_TEXT, NULL},       {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
-static const char details[] = "ROWS counts messages that are rows (next_seq less dead letters); "
-                              "streams of bytes have none, JSON\n"
-                              "output says their bytes.  LAG is in messages or bytes when server "
-                              "and offset tell it; otherwise\n"
-                              "the word for it; \"new era\" means that the stream was made anew.  "
-                              "COMMITTED is the age of the last commit.\n"
-                              "Status 8 when the stream server could not be asked.";
+static const char details[] =
+    "ROWS counts messages that are rows (next_seq less dead letters); streams of bytes have none, "
+    "JSON\n"
+    "output says their bytes.  LAG is in messages or bytes when server and offset tell it; "
+    "otherwise\n"
+    "the word for it: \"new era\" when the stream was made anew, \"other server\" when --server is "
+    "not the one\n"
+    "that it is of, as its URL says.  COMMITTED is the age of the last commit.\n"
+    "Status 8 when the stream server could not be asked.";
 
 typedef struct Status {
     Call *call;
+    CallRows servers; /* where they are, as instances say */
     bool source_down; /* said once, then no more HEAD */
     bool lag_exceeded;
 } Status;
@@ -145,6 +149,7 @@ set_amounts(json_t *row)
 static bool
 status_row(Status *status, const CallRows *rows, int i, json_t *out, Error *err)
 {
+    SyncServer server = SYNC_SERVER_UNKNOWN;
     json_t *row = NULL;
 
     if (!rows_object(rows, i, fields, DS_COUNT(fields), &row, err)) {
@@ -155,7 +160,18 @@ status_row(Status *status, const CallRows *rows, int i, json_t *out, Error *err)
     json_object_set_new(row, "head_offset", json_null());
     json_object_set_new(row, "lag", json_null());
     json_object_set_new(row, "lag_state", json_string("unknown"));
-    return arg_no_head || status->source_down || ask_head(status, row, err);
+    if (arg_no_head) {
+        return true;
+    }
+    if (!sync_server_is(&status->servers, json_string_value(json_object_get(row, "source")),
+                        &server, err)) {
+        return false;
+    }
+    if (server == SYNC_SERVER_OTHER) {
+        set_lag(status, row, "other server", (Lag){LAG_UNKNOWN, 0});
+        return true;
+    }
+    return status->source_down || ask_head(status, row, err);
 }
 
 /* '{"a","b"}', or NULL for all. */
@@ -204,7 +220,8 @@ run_status(Call *call, const CliCall *cli, Error *err)
     }
     params[0].value = cli->count > 0 ? buf_cstr(&array) : NULL;
     if (!call_pg(call, sql_sync_status, params, DS_COUNT(params), &rows, err) ||
-        !check_names(cli, &rows, err)) {
+        !check_names(cli, &rows, err) ||
+        (!arg_no_head && !sync_server_load(call, &status.servers, err))) {
         goto done;
     }
     for (int i = 0; i < rows.rows; i++) {
@@ -223,6 +240,7 @@ run_status(Call *call, const CliCall *cli, Error *err)
 done:
     json_decref(out);
     call_rows_done(&rows);
+    call_rows_done(&status.servers);
     buf_done(&array);
     return ok;
 }

@@ -9,6 +9,7 @@
 #include "dsctl/lag.h"
 #include "dsctl/options.h"
 #include "dsctl/sync_place.h"
+#include "dsctl/sync_server.h"
 
 #define SHOWN_BYTES_MAX  60
 #define WANTED_BYTES_MAX 80
@@ -39,7 +40,9 @@ const char sync_skip_details[] =
     "dsctl dlq replay\n"
     "can load it.  Controls of state are not left out.  Never backwards: that is sync reset.  "
     "--server must be the\n"
-    "one that the stream is of.";
+    "one that the stream is of: one of the URLs that syncd has for it, or any other together with "
+    "--source, which says\n"
+    "that it is the same.";
 
 /* ---- --to ---- */
 
@@ -309,6 +312,7 @@ run_skip(Call *call, const CliCall *cli, Error *err)
         error_set(err, ERR_CONFIG, "where to? --to OFFSET, --to now, or --past-poison");
     } else {
         ok = sync_find_one(call, &wanted, &rows, &stream, err) &&
+             sync_server_check(call, stream.name, stream.source, arg_source != NULL, err) &&
              (arg_past_poison ? skip_poison(call, &stream, out, err)
                               : skip_to(call, &wanted, &rows, &stream, out, err)) &&
              output_rows("streams", sync_move_columns, out, err);

@@ -67,8 +67,8 @@ is_http(Str url)
 }
 
 /* Without the slashes at its end, and without /v1/stream: both are easily given too. */
-static bool
-server_origin(Str *out, Error *err)
+bool
+options_server(Str *out, Error *err)
 {
     const char *text = arg_server;
 
@@ -97,7 +97,7 @@ options_name_url(const char *name, Buf *out, Error *err)
 {
     Str origin = STR_EMPTY;
 
-    return server_origin(&origin, err) && buf_append(out, origin, err) &&
+    return options_server(&origin, err) && buf_append(out, origin, err) &&
            buf_append(out, STR(DS_STREAM_ROOT "/"), err) &&
            http_url_encode(out, str_c(name), "/", err);
 }
@@ -149,7 +149,7 @@ options_admin_url(const char *path, Buf *out, Error *err)
         }
         return buf_append(out, origin, err) && buf_append(out, str_c(path), err);
     }
-    if (!server_origin(&origin, err)) {
+    if (!options_server(&origin, err)) {
         return false;
     }
     return buf_append(out, origin_without_port(origin), err) &&

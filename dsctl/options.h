@@ -26,6 +26,8 @@ OutputFormat options_output(void);
 int64_t options_timeout_ms(void);
 const char *options_ca_file(void); /* NULL: the system's */
 
+/* The stream server's origin; borrowed, for good.  ERR_CONFIG when it is no good. */
+DS_MUST_CHECK bool options_server(Str *out, Error *err);
 /* The URL of a stream: its name percent-encoded behind the server's root; a name that is itself an
  * http(s) URL is taken as it is.  ERR_CONFIG when the server's URL or the name is no good. */
 DS_MUST_CHECK bool options_stream_url(const char *name, Buf *out, Error *err);

@@ -485,7 +485,8 @@ ask_join(Lease *lease)
                             lease_ms,
                             lease->joined_before ? "false" : "true",
                             buf_cstr(&lease->dead),
-                            lease->config.servers};
+                            lease->config.servers,
+                            lease->config.server_urls};
     lease_ask(lease, ASKED_JOIN, sql_lease_join, params, DS_COUNT(params));
 }
 

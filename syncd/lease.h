@@ -30,8 +30,9 @@ typedef struct LeaseCallbacks {
 } LeaseCallbacks;
 
 typedef struct LeaseConfig {
-    const char *instance; /* borrowed, as the next */
-    const char *servers;  /* array literal: the names of those that it has */
+    const char *instance;    /* borrowed, as the next */
+    const char *servers;     /* array literal: the names of those that it has */
+    const char *server_urls; /* likewise, their origins */
     int64_t lease_ms;
 } LeaseConfig;
 

@@ -9,8 +9,8 @@
 #include "syncd/lease.h"
 #include "syncd/lease_rules.h"
 
-#define CONTROL_MS_MIN         2000 /* an answer may take that long, however short the lease */
-#define SERVER_NAMES_BYTES_MAX (SERVERS_MAX * (SERVER_NAME_BYTES_MAX + 1u) * 2u + 2u)
+#define CONTROL_MS_MIN        2000 /* an answer may take that long, however short the lease */
+#define SERVER_LIST_BYTES_MAX (1u << 20)
 
 static const LogScope scope = {.name = "syncd"};
 
@@ -49,7 +49,8 @@ struct Supervisor {
     size_t looking; /* closed sessions that look at their server */
     SessionShared shared;
     char *application_name;
-    Buf server_names; /* array literal */
+    Buf server_names; /* array literals */
+    Buf server_urls;
     ControlLink *link;
     Lease *lease;
     Writer **writers;
@@ -444,15 +445,20 @@ static void
 supervisor_name_servers(Supervisor *supervisor)
 {
     Buf *names = &supervisor->server_names;
+    Buf *urls = &supervisor->server_urls;
     Error err;
 
-    buf_init(names, SERVER_NAMES_BYTES_MAX);
-    bool ok = buf_append_char(names, '{', &err);
+    buf_init(names, SERVER_LIST_BYTES_MAX);
+    buf_init(urls, SERVER_LIST_BYTES_MAX);
+    bool ok = buf_append_char(names, '{', &err) && buf_append_char(urls, '{', &err);
     for (size_t i = 0; ok && i < servers_count(supervisor->servers); i++) {
-        ok = pg_array_append(names, str_c(servers_at(supervisor->servers, i)->name), i == 0, &err);
+        const Server *server = servers_at(supervisor->servers, i);
+
+        ok = pg_array_append(names, str_c(server->name), i == 0, &err) &&
+             pg_array_append(urls, str_c(server->url), i == 0, &err);
     }
-    ok = ok && buf_append_char(names, '}', &err);
-    DS_ASSERT(ok); /* SERVERS_MAX bounded names */
+    ok = ok && buf_append_char(names, '}', &err) && buf_append_char(urls, '}', &err);
+    DS_ASSERT(ok); /* SERVERS_MAX names and settings, which are bounded */
 }
 
 static void
@@ -483,6 +489,7 @@ supervisor_make_lease(Supervisor *supervisor)
     supervisor->lease = lease_new(supervisor->loop, supervisor->link,
                                   &(LeaseConfig){.instance = config->instance,
                                                  .servers = buf_cstr(&supervisor->server_names),
+                                                 .server_urls = buf_cstr(&supervisor->server_urls),
                                                  .lease_ms = config->timeouts.lease_ms},
                                   &callbacks, supervisor);
 }
@@ -563,6 +570,7 @@ supervisor_free(Supervisor *supervisor)
     servers_free(supervisor->servers);
     free(supervisor->application_name);
     buf_done(&supervisor->server_names);
+    buf_done(&supervisor->server_urls);
     free(supervisor->writers);
     free(supervisor->writer_loads);
     free(supervisor->writer_started);

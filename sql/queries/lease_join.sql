@@ -1,16 +1,17 @@
 -- $1 instance, $2 version, $3 host, $4 pid, $5 lease in ms, $6 whether a row of that name is ours to take over,
--- $7 instances that are known to be dead, $8 the servers that it has.  Begins an instance: its row, and whatever it and the dead ones held
+-- $7 instances that are known to be dead, $8 the servers that it has, $9 where they are.
+-- Begins an instance: its row, and whatever it and the dead ones held
 -- is free at once.  No row: a living instance has that name.  Rows of the long dead are cleared away.
 WITH cleared AS (
     DELETE FROM ds_sync.instance
     WHERE instance <> $1::text
       AND (instance = ANY ($7::text[]) OR seen_at < clock_timestamp() - interval '1 hour')
 ), me AS (
-    INSERT INTO ds_sync.instance AS i (instance, version, host, pid, servers)
-    VALUES ($1::text, $2::text, $3::text, $4::integer, $8::text[])
+    INSERT INTO ds_sync.instance AS i (instance, version, host, pid, servers, server_urls)
+    VALUES ($1::text, $2::text, $3::text, $4::integer, $8::text[], $9::text[])
     ON CONFLICT (instance) DO UPDATE
         SET version = excluded.version, host = excluded.host, pid = excluded.pid,
-            servers = excluded.servers, started_at = clock_timestamp(), seen_at = clock_timestamp()
+            servers = excluded.servers, server_urls = excluded.server_urls, started_at = clock_timestamp(), seen_at = clock_timestamp()
         WHERE $6::boolean OR i.seen_at < clock_timestamp() - $5::bigint * interval '1 ms'
     RETURNING extract(epoch FROM i.started_at) AS started
 ), left_over AS (

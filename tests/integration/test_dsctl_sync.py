@@ -18,10 +18,19 @@ def cursor(database):
 
 
 @pytest.fixture
-def db(server, database):
+def db(server, database, cursor):
+    """An instance that is gone now has said where the server "default" is."""
     dsctl = Dsctl(DSCTL_SERVER=server.url, POSTGRES_URL=database[0])
     dsctl("db", "migrate")
+    say_servers(cursor, "before", default=server.url)
     return dsctl
+
+
+def say_servers(cursor, instance, **urls):
+    """As an instance does, which is not seen any more, and not long enough to be forgotten."""
+    cursor.execute("INSERT INTO ds_sync.instance (instance, version, host, pid, seen_at, servers, server_urls) "
+                   "VALUES (%s, '0', 'elsewhere', 1, clock_timestamp() - interval '30 minutes', %s, %s)",
+                   (instance, list(urls), list(urls.values())))
 
 
 @pytest.fixture
@@ -376,6 +385,52 @@ def test_a_message_that_is_not_what_failed_the_stream_is_not_put_aside(db, serve
     assert place(cursor) == before and actions(cursor) == []
     cursor.execute("UPDATE ds_sync.stream SET reason = %s", (cannot_load(1).partition(": ")[2],))
     db("sync", "skip", STREAM, "--past-poison", "--execute")
+
+
+OTHER = "http://eu.example:4437"
+
+
+@pytest.mark.parametrize("how", [("--to", "now"), ("--past-poison",)])
+def test_what_another_server_has_under_the_name_is_not_skipped(db, server, cursor, how):
+    server.create(STREAM, body=b'[{"n":0},{"n":1}]')
+    put(cursor, STREAM, source="eu", state="failed", reason=cannot_load(0))
+    say_servers(cursor, "one", eu=OTHER)
+    before = place(cursor)
+    for words in ((), ("--source", "eu")):
+        said = db.error("sync", "skip", STREAM, *how, *words, "--execute", status=CONFLICT)
+        assert f'{server.url} is the server "default"' in said and f"--server {OTHER}" in said
+    assert place(cursor) == before and actions(cursor) == []
+
+
+@pytest.mark.parametrize("how", [("--to", "now"), ("--past-poison",)])
+@pytest.mark.parametrize("urls", [{}, {"eu": OTHER}])
+def test_of_an_address_that_nobody_knows_the_operator_says_whose_it_is(db, server, cursor, how, urls):
+    server.create(STREAM, body=b'[{"n":0},{"n":1}]')
+    put(cursor, STREAM, source="eu", state="failed", reason=cannot_load(0))
+    cursor.execute("DELETE FROM ds_sync.instance")
+    say_servers(cursor, "one", **urls)
+    before = place(cursor)
+    said = db.error("sync", "skip", STREAM, *how, "--execute", status=CONFLICT)
+    assert server.url in said and "--source eu" in said and (OTHER in said) == bool(urls)
+    assert place(cursor) == before
+    db("sync", "skip", STREAM, *how, "--source", "eu", "--execute")
+    assert actions(cursor) == ["sync.skip"]
+
+
+def test_instances_say_where_their_servers_are(db, server, cursor, start_syncd):
+    start_syncd([], SYNCD_INSTANCE="one", SYNCD_SERVERS=f"eu={OTHER}/")
+    cursor.execute("SELECT servers, server_urls FROM ds_sync.instance WHERE instance = 'one'")
+    assert cursor.fetchone() == (["default", "eu"], [server.url, OTHER])
+
+
+def test_a_stream_of_another_server_has_no_lag_on_this_one(db, server, cursor):
+    for name in ("a", "b"):
+        server.create(name, body=b'[{"n":0},{"n":1}]')
+    put(cursor, "a")
+    put(cursor, "b", source="eu")
+    say_servers(cursor, "one", eu=OTHER)
+    found = {row["name"]: (row["lag"], row["lag_state"]) for row in db.json("sync", "status")["streams"]}
+    assert found == {"a": (2, "behind"), "b": (None, "other server")}
 
 
 @pytest.mark.parametrize("control", ["snapshot-start", "snapshot-end", "reset"])
