@@ -225,12 +225,16 @@ source_finish(Source *source, const SourceEnd *end)
 }
 
 void
+source_cut(Source *source, const SourceEnd *end)
+{
+    http_transfer_cancel(source->transfer);
+    source_finish(source, end);
+}
+
+void
 source_fail(Source *source, SourceEndKind kind, const Error *err)
 {
-    SourceEnd end = {.kind = kind, .err = *err};
-
-    http_transfer_cancel(source->transfer);
-    source_finish(source, &end);
+    source_cut(source, &(SourceEnd){.kind = kind, .err = *err});
 }
 
 static SourceEndKind
@@ -382,9 +386,7 @@ source_on_done(void *arg, const HttpResult *result)
         source_forget_failure(source);
     }
     end.retry_after_ms = result->retry_after_ms;
-    if (source->mode == SOURCE_SSE && source->closed) {
-        end.kind = SOURCE_END_CLOSED; /* all was said, however the connection ends */
-    } else if (end.kind == SOURCE_END_CYCLE && !result->ok) {
+    if (end.kind == SOURCE_END_CYCLE && !result->ok) {
         /* A certificate may be renewed: slowly, as with credentials. */
         end.kind = result->err.code == ERR_CONFIG ? SOURCE_END_AUTH : SOURCE_END_RETRY;
         if (result->err.code == ERR_LIMIT || (result->timed_out && source->unit != NULL)) {

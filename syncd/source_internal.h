@@ -57,7 +57,9 @@ struct Source {
 
 /* source.c */
 void source_tell_read(Source *source); /* unless the read is over */
-/* Ends this read with an error of the server's doing; from inside a callback of the transfer. */
+/* Ends this read before the server does; from inside a callback of the transfer. */
+void source_cut(Source *source, const SourceEnd *end);
+/* The same, for an error of the server's doing. */
 void source_fail(Source *source, SourceEndKind kind, const Error *err);
 void source_finish(Source *source,
                    const SourceEnd *end); /* nothing runs any more; tells the session */

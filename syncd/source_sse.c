@@ -99,6 +99,10 @@ sse_on_body(void *arg, Str bytes)
         return; /* the body of an error */
     }
     if (sse_feed(source->sse, bytes, &err)) {
+        if (source->closed) { /* all was said, however long the connection stays */
+            source_cut(source, &(SourceEnd){.kind = SOURCE_END_CLOSED});
+            return;
+        }
         if (source->up_to_date) {
             sse_rest(source->sse);
             buf_reset(&source->decoded);
@@ -172,9 +176,7 @@ source_sse_open(Source *source)
 void
 source_sse_done(Source *source, SourceEnd *end)
 {
-    if (source->closed) {
-        end->kind = SOURCE_END_CLOSED;
-    } else if (source->unit != NULL || sse_is_partial(source->sse)) {
+    if (source->unit != NULL || sse_is_partial(source->sse)) {
         end->kind = SOURCE_END_PROTOCOL;
         (void)error_set(&end->err, ERR_PROTOCOL, "the stream ended inside %s",
                         source->unit != NULL ? "a data event without its control event"

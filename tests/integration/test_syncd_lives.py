@@ -52,6 +52,14 @@ def told(connection, stream=STREAM):
     return cursor.fetchone() or (None, "", None)
 
 
+def closed(connection, stream=STREAM):
+    """Whether its end is loaded."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT o.closed FROM ds_sync.stream_offset o JOIN ds_sync.stream s USING (stream_id)"
+                   " WHERE s.name = %s", (stream,))
+    return cursor.fetchone() == (True,)
+
+
 def generations(connection):
     cursor = connection.cursor()
     cursor.execute("SELECT generation, count(*) FROM ds_sync.session_events GROUP BY 1 ORDER BY 1")
@@ -147,6 +155,26 @@ def test_a_closed_stream_that_stays_is_looked_at_and_stays_closed(connection, fa
     syncd.wait_for(lambda: len(fake.requests) >= seen + 2, "to look at it")
     assert {method for method, _ in fake.requests[seen:]} == {"HEAD"}
     assert told(connection) == ("closed", "", False)
+    assert syncd.stop() == 0
+
+
+def test_a_stream_that_is_closed_while_its_connection_stays_is_done_with(connection, fake, start):
+    """Its TTL is held by reading it anew, and then it is not there any more."""
+    fake.lingers, fake.ttl = True, 1
+    fake.append(messages(0, 2))
+    syncd = start(admin=False, SYNCD_SERVERS=f"fake={fake.url}")
+    routes.declare(connection, "r", [STREAM], TABLE, server="fake", ttl="hold")
+    wait_found(connection, STREAM, messages(0, 2), syncd)
+    with fake.changed:
+        fake.closed = True
+        fake.changed.notify_all()
+    syncd.wait_for(lambda: closed(connection), "to load its end")
+    fake.missing = True                        # who reads it stays connected
+    syncd.wait_for(lambda: told(connection)[2], "to see it gone")
+    assert told(connection) == ("closed", "the server no longer has it (404)", True)
+    fake.make_anew([messages(0, 2)], closed=True)
+    syncd.wait_for(lambda: told(connection)[0] == "stopped", "to find that it may be another one")
+    assert routes.payloads(connection, TABLE, STREAM) == messages(0, 2)
     assert syncd.stop() == 0
 
 

@@ -18,6 +18,8 @@ class FakeServer:
         self.faults = collections.deque()      # names of methods below, without "fault_"
         self.requests = []                     # (method, target) as they came
         self.closed = False
+        self.lingers = False                   # keeps the connection of a closed stream that is read to its end
+        self.ttl = None                        # seconds
         self.round = 0                         # of live reads; see end_all
         self.missing = False                   # 404 for everything
         self.token = None                      # who does not show it gets 401
@@ -140,7 +142,8 @@ class FakeServer:
     def _head(self, connection, query):
         self._reply(connection, 200, {"Content-Type": self.content_type,
                                       "Stream-Next-Offset": self.offset(len(self.events)),
-                                      **({"Stream-Closed": "true"} if self.closed else {})}, None)
+                                      **({"Stream-Closed": "true"} if self.closed else {}),
+                                      **({"Stream-TTL": self.ttl} if self.ttl else {})}, None)
         return True
 
     @staticmethod
@@ -198,6 +201,9 @@ class FakeServer:
             if messages is None:
                 if self.closed:
                     self.chunk(connection, self.control(number))
+                if self.closed and self.lingers:
+                    connection.recv(1)
+                    return
                 connection.sendall(b"0\r\n\r\n")
                 return
             number += 1

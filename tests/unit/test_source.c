@@ -21,6 +21,7 @@ typedef struct Bench {
     char url[64];
     size_t units;
     size_t ends;
+    SourceEndKind end_kind; /* of the last one */
 } Bench;
 
 /* An event stream that has begun, and an answer to GET. */
@@ -46,11 +47,12 @@ on_read(void *arg DS_UNUSED)
 }
 
 static void
-on_end(void *arg, const SourceEnd *end DS_UNUSED)
+on_end(void *arg, const SourceEnd *end)
 {
     Bench *bench = arg;
 
     bench->ends++;
+    bench->end_kind = end->kind;
 }
 
 static void
@@ -233,6 +235,58 @@ Test(source, a_long_poll_takes_no_place_since_its_answer_may_take_long)
     bench_wait(&bench, a_read_ended);
     source_open(source);
     cr_expect_eq(gate_inside(bench.gate), (size_t)0);
+    source_free(source);
+    bench_done(&bench);
+}
+
+/* All of a closed stream, and the connection stays. */
+static void
+serve_closed(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_send(fd, str_c(sse_head));
+        peer_send(fd, STR("event: data\ndata:[1]\n\nevent: control\n"
+                          "data:{\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"));
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, a_read_of_a_closed_stream_ends_though_its_connection_stays_open)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_closed);
+    Source *source = bench_source(&bench, "application/json");
+    source_open(source);
+    bench_wait(&bench, a_unit_came);
+    cr_expect_eq(bench.ends, (size_t)1);
+    cr_expect_eq(bench.end_kind, SOURCE_END_CLOSED);
+    cr_expect_eq(bench.units, (size_t)1);
+    source_free(source);
+    bench_done(&bench);
+}
+
+static void
+serve_more_than_all(Peer *peer, int fd, int index DS_UNUSED)
+{
+    if (peer_read(peer, fd)) {
+        peer_send(fd, str_c(sse_head));
+        peer_send(fd, STR("event: control\n"
+                          "data:{\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n"
+                          "event: data\ndata:[1]\n\n"));
+        peer_hold(peer, fd);
+    }
+}
+
+Test(source, data_behind_the_end_of_a_closed_stream_is_an_error)
+{
+    Bench bench;
+
+    bench_init(&bench, serve_more_than_all);
+    Source *source = bench_source(&bench, "application/json");
+    source_open(source);
+    bench_wait(&bench, a_read_ended);
+    cr_expect_eq(bench.end_kind, SOURCE_END_PROTOCOL);
     source_free(source);
     bench_done(&bench);
 }
