@@ -519,6 +519,7 @@ session_act_on_source(Session *session, unsigned events)
 static void
 session_act(Session *session, unsigned events)
 {
+    session->anew = session->anew || (events & EVENT_BIT_ANEW) != 0;
     if (events & EVENT_BIT_TROUBLE) {
         session_in_trouble(session);
         events &= EVENTS_OF_END;
@@ -545,7 +546,6 @@ session_act(Session *session, unsigned events)
     if ((events & EVENT_BIT_WRITTEN) && session->state == SESSION_DRAIN) {
         session_drained(session);
     }
-    session->anew = session->anew || (events & EVENT_BIT_ANEW) != 0;
     if (session->anew && session->state == SESSION_CLOSED) {
         session_load(session);
     } else if (session->anew && session->state == SESSION_WAITING) {

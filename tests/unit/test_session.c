@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 
+#include "tests/support/http_peer.h"
+
 static bool
 reaches(SessionState from, SessionState to)
 {
@@ -88,4 +90,233 @@ Test(session, the_diagram_names_every_edge)
     cr_expect_eq(lines, edges);
     cr_expect_null(memmem(out.data, out.len, "(null)", 6));
     buf_done(&out);
+}
+
+/* --- sessions with a scripted server, and a writer that does what a test says --- */
+
+typedef struct Bench {
+    Peer peer;
+    Loop *loop;
+    HttpClient *client;
+    Server server;
+    Metrics *metrics;
+    Stats stats;
+    SyncdConfig config;
+    Budget budget;
+    size_t looking;
+    SessionShared shared;
+    Route *route;
+    StreamPlan plan;
+    char url[64];
+    LoopTimer *look;
+    bool (*is_there)(struct Bench *bench); /* what is waited for */
+    Session *session;
+    Lane *lane;
+    Checkpoint checkpoint; /* what is loaded */
+    size_t loads;
+    bool ended;
+} Bench;
+
+static Bench bench;
+
+TestSuite(session, .timeout = 60);
+
+void
+writer_attach(Writer *writer DS_UNUSED, Lane *lane)
+{
+    bench.lane = lane;
+}
+
+void
+writer_detach(Writer *writer DS_UNUSED, Lane *lane DS_UNUSED)
+{
+}
+
+void
+writer_leave(Writer *writer DS_UNUSED, Lane *lane)
+{
+    lane->wants = 0;
+    lane->callbacks->on_released(lane->arg);
+}
+
+void
+writer_push(Writer *writer DS_UNUSED, Lane *lane, Unit *unit)
+{
+    lane_push(lane, unit, false);
+}
+
+void
+writer_load(Writer *writer DS_UNUSED, Lane *lane)
+{
+    bench.loads++;
+    lane->checkpoint = bench.checkpoint;
+    lane->callbacks->on_loaded(lane->arg);
+}
+
+void
+writer_new_generation(Writer *writer DS_UNUSED, Lane *lane DS_UNUSED)
+{
+    cr_assert_fail("no stream of these tests is read anew");
+}
+
+/* Remains to be done. */
+void
+writer_set_state(Writer *writer DS_UNUSED, Lane *lane, Str state, Str reason DS_UNUSED,
+                 Str content_type DS_UNUSED)
+{
+    lane->state = state;
+    lane->wants |= LANE_WANTS_STATE;
+}
+
+bool
+writer_is_up(const Writer *writer DS_UNUSED)
+{
+    return true;
+}
+
+static void
+state_is_written(void)
+{
+    bench.lane->wants = 0;
+    bench.lane->callbacks->on_released(bench.lane->arg);
+}
+
+static void
+on_ended(void *owner DS_UNUSED)
+{
+    bench.ended = true;
+    session_free(bench.session);
+    bench.session = NULL;
+}
+
+static void
+on_look(void *arg DS_UNUSED)
+{
+    if (bench.is_there(&bench)) {
+        timer_stop(bench.look);
+        loop_stop(bench.loop);
+    }
+}
+
+static void
+bench_wait(bool (*is_there)(Bench *bench))
+{
+    bench.is_there = is_there;
+    timer_repeat(bench.look, 2);
+    loop_run(bench.loop);
+}
+
+static void
+bench_stop(void *arg DS_UNUSED)
+{
+    loop_stop(bench.loop);
+}
+
+/* Until what is scheduled now was done. */
+static void
+bench_turn(void)
+{
+    loop_defer(bench.loop, bench_stop, NULL);
+    loop_run(bench.loop);
+}
+
+/* The server tells what it makes anew: closed streams are not looked at. */
+static void
+bench_init(PeerFn handler)
+{
+    static char *const streams[] = {(char *)"s"};
+    static const StreamKey key = {
+        .source = STR("default"), .name = STR("s"), .route = STR("default")};
+
+    bench = (Bench){.loop = loop_new(), .metrics = metrics_new()};
+    peer_start(&bench.peer, handler);
+    (void)snprintf(bench.url, sizeof(bench.url), "http://127.0.0.1:%d/s", bench.peer.port);
+    bench.client = http_client_new(bench.loop, &(HttpClientConfig){.user_agent = "test"});
+    bench.server = (Server){.name = "default",
+                            .admin_url = "http://127.0.0.1:1",
+                            .client = bench.client,
+                            .gate = gate_new(bench.loop, 1, 1000)};
+    stats_init(&bench.stats, bench.metrics);
+    bench.config = (SyncdConfig){.instance = (char *)"me",
+                                 .timeouts = {.backoff_base_ms = 1, .backoff_max_ms = 1},
+                                 .limits = {.event_bytes = 1 << 20, .message_bytes = 1 << 20}};
+    budget_init(&bench.budget, 1 << 20, 1 << 20, session_resume);
+    bench.shared = (SessionShared){.loop = bench.loop,
+                                   .budget = &bench.budget,
+                                   .config = &bench.config,
+                                   .stats = &bench.stats,
+                                   .looking = &bench.looking,
+                                   .on_ended = on_ended};
+    bench.route = route_new_default(streams, 1, &bench.server, ROUTE_RECREATE_STOP);
+    bench.plan = (StreamPlan){.url = bench.url, .route = bench.route};
+    bench.checkpoint = (Checkpoint){.stream_id = 1, .epoch = 1, .generation = 1};
+    position_set(&bench.checkpoint.position, STR("-1"), 0);
+    bench.look = timer_new(bench.loop, on_look, NULL);
+    bench.session = session_new(
+        &bench.shared, &(SessionConfig){.key = &key, .plan = &bench.plan, .lease_epoch = 1}, NULL);
+}
+
+static bool
+has_ended(Bench *unused DS_UNUSED)
+{
+    return bench.ended;
+}
+
+static void
+bench_done(void)
+{
+    if (!bench.ended) {
+        state_is_written();
+        session_end(bench.session);
+        bench_wait(has_ended);
+    }
+    route_unref(bench.route);
+    http_client_free(bench.client);
+    gate_free(bench.server.gate);
+    timer_free(bench.look);
+    loop_run(bench.loop);
+    loop_free(bench.loop);
+    metrics_free(bench.metrics);
+    peer_stop(&bench.peer);
+}
+
+static void
+load_closed(void)
+{
+    position_set(&bench.checkpoint.position, STR("o1"), 0);
+    bench.checkpoint.next_seq = 1;
+    bench.checkpoint.closed = true;
+    session_start(bench.session);
+}
+
+static bool
+is_closed(Bench *unused DS_UNUSED)
+{
+    return session_view(bench.session).state == SESSION_CLOSED;
+}
+
+static void
+serve_closed(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        peer_send(fd, STR("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                          "Stream-Next-Offset: o1\r\nStream-Closed: true\r\n\r\n"));
+    }
+}
+
+Test(session, that_a_closed_stream_was_made_anew_is_not_forgotten_for_trouble_of_the_same_turn)
+{
+    Error err;
+
+    (void)error_set(&err, ERR_CONFIG, "refused");
+    bench_init(serve_closed);
+    load_closed();
+    bench_wait(is_closed);
+    cr_expect_eq(bench.loads, (size_t)1);
+    bench.lane->callbacks->on_trouble(bench.lane->arg, LANE_REFUSED, &err);
+    session_made_anew(bench.session);
+    bench_turn();
+    cr_expect_eq(bench.loads, (size_t)2, "it is looked at");
+    bench_wait(is_closed);
+    bench_done();
 }
