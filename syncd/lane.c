@@ -82,6 +82,19 @@ lane_is_held(const Lane *lane)
     return lane->hold != NULL && lane->hold->kind != ROUTE_HOLD_NONE;
 }
 
+bool
+lane_has_to_tell(const Lane *lane)
+{
+    return lane->telling || (lane->wants & LANE_WANTS_STATE) != 0;
+}
+
+void
+lane_remember(Lane *lane, bool from_start, bool gone)
+{
+    lane->from_start = lane->from_start || from_start;
+    lane->gone = lane_has_to_tell(lane) ? lane->gone : gone;
+}
+
 void
 lane_push(Lane *lane, Unit *unit, bool has_to_wait)
 {

@@ -71,6 +71,7 @@ typedef struct Lane {
     bool leaving;   /* nothing more of it is written */
     int verify_row; /* where the running look at all positions has it, from 1 on; 0: nowhere */
     unsigned wants; /* LANE_WANTS_* */
+    bool telling;   /* its state is on its way to Postgres */
     Str state;      /* for LANE_WANTS_STATE: static words */
     Buf reason;
     Buf content_type;
@@ -104,6 +105,9 @@ void lane_block(Lane *lane, const Error *refused);
  */
 void lane_sift(Lane *lane, const Error *refused);
 bool lane_is_held(const Lane *lane);
+bool lane_has_to_tell(const Lane *lane); /* its state is not stored yet */
+/* What was stored of it; what we know and have not stored yet counts more. */
+void lane_remember(Lane *lane, bool from_start, bool gone);
 
 /* Steals the unit, which must be of a kind that the sink takes, and marks what the sink cannot
  * hold. One that has to wait is prepared for COPY meanwhile: its messages have their numbers

@@ -401,6 +401,27 @@ session_in_trouble(Session *session)
     }
 }
 
+/* What is still to be stored of it is not known again later: that it was gone, that it was not
+ * there yet, why it failed. */
+static bool
+session_has_to_tell(const Session *session)
+{
+    const Lane *lane = &session->lane;
+    bool saw_start = lane->from_start && !session->plan->from_start &&
+                     position_at_start(&lane->checkpoint.position);
+
+    return lane_has_to_tell(lane) && !session->revoked &&
+           (lane->gone || saw_start ||
+            (session->state == SESSION_FAILED && writer_is_up(session->writer)));
+}
+
+static void
+session_reach_end(Session *session)
+{
+    session_enter(session, SESSION_ENDED);
+    session->shared->on_ended(session->owner);
+}
+
 /* Reading is over: once all is written, what it was over for. */
 static void
 session_drained(Session *session)
@@ -408,13 +429,10 @@ session_drained(Session *session)
     if (session->lane.in_flight || (!session->revoked && !lane_is_empty(&session->lane))) {
         return;
     }
-    if (session->ending && !session->revoked && session->lane.gone &&
-        (session->lane.wants & LANE_WANTS_STATE) != 0) {
-        return; /* who comes next must know it */
-    }
     if (session->ending) {
-        session_enter(session, SESSION_ENDED);
-        session->shared->on_ended(session->owner);
+        if (!session_has_to_tell(session)) {
+            session_reach_end(session);
+        }
     } else if (session->generation_after) {
         session->generation_after = false;
         session_enter(session, SESSION_LOAD);
@@ -426,15 +444,12 @@ session_drained(Session *session)
     }
 }
 
+/* Comes here again when something was written. */
 static void
 session_stop(Session *session)
 {
     if (session->state == SESSION_ENDED) {
         return;
-    }
-    if (session->state == SESSION_FAILED && !session->revoked &&
-        (session->lane.wants & LANE_WANTS_STATE) != 0 && writer_is_up(session->writer)) {
-        return; /* why it failed is still to be told: lane_on_released */
     }
     session_stop_reading(session);
     if (session->state == SESSION_STREAM || session->state == SESSION_STOPPED ||
@@ -444,11 +459,12 @@ session_stop(Session *session)
     }
     if (session->state == SESSION_DRAIN) {
         session_drained(session);
+    } else if (session_has_to_tell(session)) {
+        return;
     } else if (session->lane.in_flight) {
-        writer_leave(session->writer, &session->lane); /* and again when it is back */
+        writer_leave(session->writer, &session->lane);
     } else {
-        session_enter(session, SESSION_ENDED);
-        session->shared->on_ended(session->owner);
+        session_reach_end(session);
     }
 }
 

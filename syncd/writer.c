@@ -167,6 +167,7 @@ writer_reply_lost(Writer *writer, const char *what)
 
     (void)error_set(&reply.err, ERR_RETRY, "%s", what);
     if (writer->state == WRITER_JOB && writer->job_lane != NULL) {
+        writer->job_lane->telling = false;
         lane_want(writer, writer->job_lane, writer->job);
     }
     writer_lost(writer, &reply);
@@ -344,6 +345,7 @@ job_start(Writer *writer)
         job_start_generation(writer, lane);
     } else {
         writer->job = LANE_WANTS_STATE;
+        lane->telling = true;
         job_start_state(writer, lane);
     }
     lane_unwant(writer, lane, writer->job); /* what is asked for meanwhile is asked for anew */
@@ -408,6 +410,9 @@ job_reply(Writer *writer, const PgReply *reply)
     Checkpoint checkpoint;
     Error err;
 
+    if (lane != NULL) {
+        lane->telling = false;
+    }
     if (!reply->ok) {
         if (job_failed(writer, lane, reply)) {
             writer_enter(writer, WRITER_IDLE);
@@ -435,8 +440,8 @@ job_reply(Writer *writer, const PgReply *reply)
     }
     lane->checkpoint = checkpoint;
     if (job == LANE_WANTS_LOAD) {
-        lane->from_start = lane->from_start || str_eq(pg_get(reply, 0, 7), STR("t"));
-        lane->gone = str_eq(pg_get(reply, 0, 8), STR("t"));
+        lane_remember(lane, str_eq(pg_get(reply, 0, 7), STR("t")),
+                      str_eq(pg_get(reply, 0, 8), STR("t")));
     }
     job_loaded(lane);
 }

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams that go, and come again as others: on servers whose offsets say so, and on those whose do not."""
+import signal
+
 import ds
+import psycopg2
 import pytest
 import routes
 from fake_server import FakeServer
@@ -176,6 +179,27 @@ def test_a_stream_that_is_closed_while_its_connection_stays_is_done_with(connect
     syncd.wait_for(lambda: told(connection)[0] == "stopped", "to find that it may be another one")
     assert routes.payloads(connection, TABLE, STREAM) == messages(0, 2)
     assert syncd.stop() == 0
+
+
+def test_that_a_closed_stream_is_gone_is_not_lost_at_the_end(connection, database, fake, start_syncd):
+    """One connection to Postgres, and a lock before both streams: what one of them knows has to wait in line."""
+    streams = [STREAM, "life/2"]
+    fake.append(messages(0, 2))
+    fake.closed = True
+    syncd = start_syncd(streams, server_url=fake.url, SYNCD_WRITERS="1", SYNCD_STOP_TIMEOUT="60s", **FAST)
+    for stream in streams:
+        syncd.wait_for(lambda: told(connection, stream)[0] == "closed", "to end it")
+    locking = psycopg2.connect(database[0])
+    try:
+        locking.cursor().execute("SELECT FROM ds_sync.stream FOR UPDATE")
+        fake.missing = True
+        syncd.wait_for(lambda: all("404" in each["reason"] for each in syncd.status()["streams"]), "to see them gone")
+        syncd.signal(signal.SIGTERM)
+        syncd.wait_log("stopping: ")
+    finally:
+        locking.close()
+    assert syncd.wait() == 0
+    assert [told(connection, stream)[2] for stream in streams] == [True, True]
 
 
 # --- what is known of a stream that was gone, where offsets do not say which life they are of ---

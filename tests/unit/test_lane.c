@@ -470,3 +470,25 @@ Test(lane, a_route_that_stops_on_errors_loads_what_is_before_the_bad_message)
     cr_expect_not_null(strstr(reason.text, "seq 2 cannot be loaded"), "%s", reason.text);
     lane_done(&lane);
 }
+
+Test(lane, what_is_not_stored_yet_counts_more_than_what_was)
+{
+    Lane lane;
+
+    make_lane(&lane);
+    lane_remember(&lane, true, true);
+    cr_expect(lane.from_start);
+    cr_expect(lane.gone);
+    lane_remember(&lane, false, false);
+    cr_expect(lane.from_start, "that was seen");
+    cr_expect_not(lane.gone, "somebody decided that it is the same");
+    lane.gone = true;
+    lane.wants = LANE_WANTS_STATE;
+    lane_remember(&lane, false, false);
+    cr_expect(lane.gone);
+    lane.wants = 0;
+    lane.telling = true;
+    lane_remember(&lane, false, false);
+    cr_expect(lane.gone);
+    lane_done(&lane);
+}

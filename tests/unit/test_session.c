@@ -178,6 +178,7 @@ static void
 state_is_written(void)
 {
     bench.lane->wants = 0;
+    bench.lane->telling = false;
     bench.lane->callbacks->on_released(bench.lane->arg);
 }
 
@@ -295,12 +296,26 @@ is_closed(Bench *unused DS_UNUSED)
     return session_view(bench.session).state == SESSION_CLOSED;
 }
 
+static bool
+is_waiting(Bench *unused DS_UNUSED)
+{
+    return session_view(bench.session).state == SESSION_WAITING;
+}
+
 static void
 serve_closed(Peer *peer, int fd, int index DS_UNUSED)
 {
     while (peer_read(peer, fd)) {
         peer_send(fd, STR("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
                           "Stream-Next-Offset: o1\r\nStream-Closed: true\r\n\r\n"));
+    }
+}
+
+static void
+serve_none(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        peer_send(fd, STR("HTTP/1.1 404 Not Found\r\n\r\n"));
     }
 }
 
@@ -318,5 +333,45 @@ Test(session, that_a_closed_stream_was_made_anew_is_not_forgotten_for_trouble_of
     bench_turn();
     cr_expect_eq(bench.loads, (size_t)2, "it is looked at");
     bench_wait(is_closed);
+    bench_done();
+}
+
+Test(session, that_a_closed_stream_is_gone_is_stored_before_its_session_ends)
+{
+    bench_init(serve_none);
+    load_closed();
+    bench_wait(is_closed);
+    cr_assert(bench.lane->gone);
+    session_end(bench.session);
+    bench_turn();
+    cr_expect_not(bench.ended, "who comes next must know it");
+    bench.lane->wants = 0;
+    bench.lane->telling = true; /* on its way, and may be lost with the connection */
+    session_end(bench.session);
+    bench_turn();
+    cr_expect_not(bench.ended);
+    bench_done();
+}
+
+Test(session, that_a_stream_was_not_there_is_stored_before_its_session_ends)
+{
+    bench_init(serve_none);
+    session_start(bench.session);
+    bench_wait(is_waiting);
+    cr_assert(bench.lane->from_start);
+    session_end(bench.session);
+    bench_turn();
+    cr_expect_not(bench.ended, "else it is taken for an old one when it comes meanwhile");
+    bench_done();
+}
+
+Test(session, whose_lease_is_lost_ends_whatever_is_not_stored)
+{
+    bench_init(serve_none);
+    load_closed();
+    bench_wait(is_closed);
+    session_revoke(bench.session);
+    bench_turn();
+    cr_expect(bench.ended);
     bench_done();
 }
