@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syncd/session_internal.h -- what session.c (life, callbacks, the lane's side) and session_read.c
- * (the source's side) share.
+ * syncd/session_internal.h -- what session.c (life, callbacks, the lane's side), session_probe.c,
+ * session_read.c, session_park.c and session_closed.c (the source's side) share.
  */
 #pragma once
 
@@ -92,13 +92,33 @@ void session_load(Session *session); /* the checkpoint, anew */
 void session_fail(Session *session, const Error *err);
 void session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms);
 
+/* session_probe.c */
+void session_probe(Session *session);  /* asks the server what the stream is */
+void session_probed(Session *session); /* it said so: session->probe */
+/* The server's offsets say which life of a stream they are of, as ours do. */
+bool session_probe_has_life(const SessionProbe *probe);
+
 /* session_read.c */
-void session_probe(Session *session);      /* asks the server what the stream is */
-void session_probed(Session *session);     /* it said so: session->probe */
+#define SESSION_AWAIT_MS_MAX 5000 /* between two looks for a stream that does not exist yet */
+
+void session_open(Session *session);
 void session_read_ended(Session *session); /* a read or a probe did: session->end */
-void session_quiet(Session *session);      /* reading, and the timer fired */
+/* The stream is gone or another one.  What was read before is still written. */
+void session_gone(Session *session, const Error *err);
+bool session_is_untouched(const Session *session); /* nothing of it is loaded, or read */
+
+/* session_park.c */
+void session_start_parking_timer(Session *session); /* reading */
+void session_quiet(Session *session);               /* and the timer fired */
+void session_park(Session *session);
+
+/* session_closed.c */
 void session_close(Session *session); /* to SESSION_CLOSED, where it is looked at from then on */
-void session_start_looks(Session *session);    /* in SESSION_CLOSED only; else nothing */
-void session_look(Session *session);           /* closed, and the timer fired */
-void session_looked(Session *session);         /* closed, and the server said how it is */
-void session_looked_in_vain(Session *session); /* likewise, and it did not: session->end */
+void session_start_looks(Session *session); /* in SESSION_CLOSED only; else nothing */
+void session_look(Session *session);        /* closed, and the timer fired */
+/* Closed where we have loaded it to, and as far as can be known the same. */
+bool session_is_still_closed(const Session *session, const SessionProbe *probe);
+/* It is not there any more; should it come again, this is remembered. */
+void session_closed_is_gone(Session *session);
+void session_looked(Session *session);         /* the server said how it is */
+void session_looked_in_vain(Session *session); /* it did not: session->end */
