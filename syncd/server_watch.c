@@ -1,75 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "syncd/server_watch.h"
+#include "syncd/server_watch_internal.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 
-#include "common/backoff.h"
 #include "common/clock.h"
-#include "common/ds_proto.h"
-#include "common/json_scan.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/stream_glob.h"
 #include "syncd/peer_clock.h"
 
-#define PAGE_STREAMS      1000
-#define ROOTS_MAX         64 /* listed one by one; of more, what they have in common */
-#define REQUEST_MS_MAX    30000
-#define CALM_MS           1000 /* between two answers that came at once and said nothing */
-#define VIEW_MS           1000 /* between two looks at subscriptions, a millisecond per stream */
-#define VIEW_MS_MAX       5000
-#define URL_BYTES_MAX     8192
-#define REQUEST_BYTES_MAX 8192
-#define SUBSCRIPTIONS     DS_STREAM_ROOT "/__ds/subscriptions/ds-sync-"
+#define CALM_MS     1000 /* between two answers that came at once and said nothing */
+#define VIEW_MS     1000 /* between two looks at subscriptions, a millisecond per stream */
+#define VIEW_MS_MAX 5000
 
 static const LogScope scope = {.name = "syncd.directory"};
-
-typedef enum WatchState {
-    WATCH_IDLE,      /* nothing to look for */
-    WATCH_LIST,      /* a page of the listing is asked for */
-    WATCH_FOLLOW,    /* waits for changes */
-    WATCH_WAKE,      /* makes the wake stream that subscriptions must have */
-    WATCH_SUBSCRIBE, /* makes the subscription of a pattern */
-    WATCH_VIEW,      /* looks at it */
-    WATCH_PAUSE,     /* until the timer says to go on with `next` */
-    WATCH_STATE_COUNT
-} WatchState;
-
-/* What is listed: streams whose names begin so, or the one of this name. */
-typedef struct WatchRoot {
-    Str prefix; /* of a pattern, borrowed */
-    bool exact;
-} WatchRoot;
-
-struct ServerWatch {
-    Loop *loop;
-    ServerWatchConfig config;
-    const ServerWatchCallbacks *callbacks;
-    void *arg;
-    WatchState state;
-    WatchState next;
-    HttpTransfer *transfer;
-    LoopTimer *timer;
-    Backoff backoff;
-    char **patterns;
-    size_t pattern_count;
-    WatchRoot *roots; /* by prefix */
-    size_t root_count;
-    size_t root_at; /* the one that is being listed */
-    size_t at;      /* the pattern whose subscription is asked for */
-    Buf body;
-    int status;
-    int64_t asked_ms;
-    int64_t asked_wall_ms;
-    Listing listing;
-    Buf token;   /* of the listing's first page, or of the last changes */
-    size_t seen; /* streams of this round */
-    bool whole;  /* all that there is was told once: what comes is new */
-    int64_t looked_ms;
-    Error trouble;
-    bool said; /* the trouble is in the log already */
-};
 
 static const uint32_t watch_edges[WATCH_STATE_COUNT] = {
     [WATCH_IDLE] = DS_BIT(WATCH_LIST) | DS_BIT(WATCH_WAKE),
@@ -86,203 +29,6 @@ static const uint32_t watch_edges[WATCH_STATE_COUNT] = {
 };
 
 static void watch_enter(ServerWatch *watch, WatchState state);
-
-/* --- requests --- */
-
-static void
-watch_on_head(void *arg, const HttpHead *head)
-{
-    ServerWatch *watch = arg;
-
-    watch->status = head->status;
-}
-
-static void watch_answered(ServerWatch *watch);
-static void watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms);
-
-static void
-watch_on_body(void *arg, Str bytes)
-{
-    ServerWatch *watch = arg;
-    Error err;
-
-    if (!buf_append(&watch->body, bytes, &err)) {
-        http_transfer_cancel(watch->transfer);
-        watch->transfer = NULL;
-        (void)error_wrap(&err, "the list of streams is too long");
-        watch_failed(watch, &err, watch->config.backoff_max_ms);
-    }
-}
-
-static void
-watch_on_done(void *arg, const HttpResult *result)
-{
-    ServerWatch *watch = arg;
-
-    watch->transfer = NULL;
-    if (!result->ok) {
-        watch_failed(watch, &result->err, result->retry_after_ms);
-    } else if (result->status == 401 || result->status == 403) {
-        Error err;
-
-        (void)error_set(&err, ERR_RETRY, "the server answers %d", result->status);
-        watch->callbacks->on_refused(watch->arg);
-        watch_failed(watch, &err, watch->config.backoff_max_ms);
-    } else {
-        watch_answered(watch);
-    }
-}
-
-static void
-watch_ask(ServerWatch *watch, HttpClient *client, const char *method, Buf *url, Str body)
-{
-    static const HttpCallbacks callbacks = {
-        .on_head = watch_on_head, .on_body = watch_on_body, .on_done = watch_on_done};
-    static const char *const json[] = {"Content-Type: application/json", NULL};
-    bool waits = watch->state == WATCH_FOLLOW;
-    bool puts = strcmp(method, "PUT") == 0;
-
-    buf_reset(&watch->body);
-    watch->status = 0;
-    watch->asked_ms = clock_mono_ms();
-    watch->asked_wall_ms = clock_wall_ms();
-    watch->transfer = http_start(client,
-                                 &(HttpRequest){
-                                     .method = method,
-                                     .url = buf_cstr(url),
-                                     .headers = puts ? json : NULL,
-                                     .body = body,
-                                     .has_body = puts,
-                                     .idle_ms_max = waits ? watch->config.idle_ms_max : 0,
-                                     .total_ms_max = waits ? 0 : REQUEST_MS_MAX,
-                                 },
-                                 &callbacks, watch);
-}
-
-static int
-root_order(const void *a, const void *b)
-{
-    const WatchRoot *one = a;
-    const WatchRoot *other = b;
-    int order = str_cmp(one->prefix, other->prefix);
-
-    return order != 0 ? order : one->exact - other->exact;
-}
-
-/* Few, that do not overlap, and that hold all that the patterns match. */
-static void
-watch_make_roots(ServerWatch *watch)
-{
-    WatchRoot *roots = mem_array(watch->pattern_count, sizeof(WatchRoot));
-    size_t count = 0;
-
-    for (size_t i = 0; i < watch->pattern_count; i++) {
-        Str pattern = str_c(watch->patterns[i]);
-
-        roots[i].prefix = stream_glob_prefix(pattern);
-        roots[i].exact = roots[i].prefix.len == pattern.len;
-    }
-    qsort(roots, watch->pattern_count, sizeof(WatchRoot), root_order);
-    for (size_t i = 0; i < watch->pattern_count; i++) {
-        const WatchRoot *last = count == 0 ? NULL : &roots[count - 1];
-        bool held = last != NULL && (last->exact ? str_eq(roots[i].prefix, last->prefix)
-                                                 : str_starts(roots[i].prefix, last->prefix));
-
-        if (!held) {
-            roots[count++] = roots[i];
-        }
-    }
-    if (count > ROOTS_MAX) {
-        while (!str_starts(roots[count - 1].prefix, roots[0].prefix)) {
-            roots[0].prefix.len--; /* they are sorted: what these two share, all do */
-        }
-        roots[0].exact = false;
-        count = 1;
-    }
-    watch->roots = roots;
-    watch->root_count = count;
-}
-
-static bool
-list_url(const ServerWatch *watch, Buf *url, Error *err)
-{
-    const WatchRoot *root = &watch->roots[watch->root_at];
-
-    /* Names are sorted: of those that begin with it, a stream's own name is the first. */
-    return buf_printf(url, err,
-                      "%s/admin/streams?limit=%d&prefix=", watch->config.server->admin_url,
-                      root->exact ? 1 : PAGE_STREAMS) &&
-           http_url_encode(url, root->prefix, "/", err) &&
-           (watch->listing.next.len == 0 ||
-            (buf_append(url, STR("&after="), err) &&
-             http_url_encode(url, buf_str(&watch->listing.next), "/", err)));
-}
-
-static bool
-follow_url(const ServerWatch *watch, Buf *url, Error *err)
-{
-    return buf_printf(url, err, "%s/admin/streams?since=", watch->config.server->admin_url) &&
-           http_url_encode(url, buf_str(&watch->token), "", err);
-}
-
-/* The pattern's own, so that another set of patterns changes no subscription. */
-static bool
-subscription_url(const ServerWatch *watch, Buf *url, Error *err)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* fnv1a-64: the same in every instance */
-
-    for (const char *c = watch->patterns[watch->at]; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-    }
-    return buf_printf(url, err, "%s%s%016" PRIx64, watch->config.server->url, SUBSCRIPTIONS, hash);
-}
-
-static void
-watch_ask_state(ServerWatch *watch)
-{
-    const Server *server = watch->config.server;
-    Buf url;
-    Buf body;
-    Error err;
-    bool built = true;
-
-    buf_init(&url, URL_BYTES_MAX);
-    buf_init(&body, REQUEST_BYTES_MAX);
-    switch (watch->state) {
-    case WATCH_LIST:
-        built = list_url(watch, &url, &err);
-        break;
-    case WATCH_FOLLOW:
-        built = follow_url(watch, &url, &err);
-        break;
-    case WATCH_WAKE:
-        built = buf_printf(&url, &err, "%s%s/%s", server->url, DS_STREAM_ROOT, WATCH_WAKE_STREAM);
-        break;
-    case WATCH_SUBSCRIBE:
-        built = subscription_url(watch, &url, &err) &&
-                buf_append(&body,
-                           STR("{\"type\":\"pull-wake\",\"wake_stream\":\"" WATCH_WAKE_STREAM
-                               "\",\"pattern\":"),
-                           &err) &&
-                json_escape(str_c(watch->patterns[watch->at]), &body, &err) &&
-                buf_append_char(&body, '}', &err);
-        break;
-    case WATCH_VIEW:
-        built = subscription_url(watch, &url, &err);
-        break;
-    case WATCH_IDLE:
-    case WATCH_PAUSE:
-    case WATCH_STATE_COUNT:
-        DS_UNREACHABLE("a state that asks nothing");
-    }
-    DS_ASSERT(built); /* names, tokens and patterns are bounded */
-    bool admin = watch->state == WATCH_LIST || watch->state == WATCH_FOLLOW;
-    bool puts = watch->state == WATCH_WAKE || watch->state == WATCH_SUBSCRIBE;
-    watch_ask(watch, admin ? server->admin_client : server->client, puts ? "PUT" : "GET", &url,
-              buf_str(&body));
-    buf_done(&url);
-    buf_done(&body);
-}
 
 /* --- decisions --- */
 
@@ -310,11 +56,11 @@ watch_enter(ServerWatch *watch, WatchState state)
     DS_ASSERT((watch_edges[watch->state] & DS_BIT(state)) != 0);
     watch->state = state;
     if (state != WATCH_IDLE && state != WATCH_PAUSE) {
-        watch_ask_state(watch);
+        watch_ask(watch);
     }
 }
 
-static void
+void
 watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms)
 {
     /* What was asked first is asked again: a listing that broke off says nothing about its rest. */
@@ -507,7 +253,7 @@ watch_viewed(ServerWatch *watch, Error *err)
     return true;
 }
 
-static void
+void
 watch_answered(ServerWatch *watch)
 {
     Error err;
@@ -619,7 +365,8 @@ server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count)
     for (size_t i = 0; i < watch->pattern_count; i++) {
         watch->patterns[i] = mem_strdup(patterns[i]);
     }
-    watch_make_roots(watch);
+    watch->roots = listing_roots_new((const char *const *)watch->patterns, watch->pattern_count,
+                                     &watch->root_count);
     watch_begin(watch);
     watch_enter(watch, watch->config.server->admin_url != NULL ? WATCH_LIST : WATCH_WAKE);
 }
