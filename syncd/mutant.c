@@ -55,7 +55,24 @@ mutant_state_statement(const char *sql, Buf *scratch)
     return sql;
 }
 
+const char *
+mutant_state_sieve(const char *sql, Buf *scratch)
+{
+    if (MUTANT("state_sieve_overwrites")) {
+        return statement_with(sql, "= r.key AND t.seq < r.seq;\n            ELSIF",
+                              "= r.key;\n            ELSIF", scratch);
+    }
+    return sql;
+}
+
 #else
+
+const char *
+mutant_state_sieve(const char *sql, Buf *scratch)
+{
+    (void)scratch;
+    return sql;
+}
 
 const char *
 mutant_state_statement(const char *sql, Buf *scratch)

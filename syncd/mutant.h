@@ -12,3 +12,4 @@
 const char *mutant_statement(const char *sql, Buf *scratch);
 /* Likewise, of a rule about the rows of a table of state. */
 const char *mutant_state_statement(const char *sql, Buf *scratch);
+const char *mutant_state_sieve(const char *sql, Buf *scratch);

@@ -334,6 +334,13 @@ read_fault(const PgReply *reply, int row, int64_t *out_left_alone, int64_t *out_
     return read_number(reply, row, 2, out_number) && *out_number > 0;
 }
 
+static bool
+mark_refused(Transaction *transaction, const StateFold *fold, uint64_t number, const Error *why)
+{
+    return MUTANT("state_sieve_keeps_quiet") ||
+           transaction_mark_entry(transaction, fold, number, why);
+}
+
 /* The changes that were bad are marked; all others are carried out. */
 static void
 sieved(Writer *writer, const PgReply *reply)
@@ -348,8 +355,7 @@ sieved(Writer *writer, const PgReply *reply)
         Error why = {0};
 
         if (!read_fault(reply, row, &left_alone, &rows, &number, &why) ||
-            (number > 0 &&
-             !transaction_mark_entry(transaction, &writer->fold, (uint64_t)number, &why))) {
+            (number > 0 && !mark_refused(transaction, &writer->fold, (uint64_t)number, &why))) {
             answer_is_wrong(writer);
             return;
         }
@@ -414,7 +420,9 @@ writer_changes_reply(Writer *writer, const PgReply *reply)
         return;
     }
     if (writer->state == WRITER_SIEVE_FILL) {
-        writer_send(writer, WRITER_SIEVE, writer->transaction.sink->state_sql[SINK_STATE_SIEVE]);
+        writer_send(writer, WRITER_SIEVE,
+                    mutant_state_sieve(writer->transaction.sink->state_sql[SINK_STATE_SIEVE],
+                                       &writer->scratch));
         return;
     }
     if (writer->state == WRITER_SIEVE) {

@@ -69,7 +69,16 @@ def kill_syncd_at_point(stack, choose):
     # In turn, not by chance: a long campaign is to come to each of them.
     points = syncd_work.STATE_POINTS
     stack.kills += 1
-    point = _armed_syncd(stack, choose, "kill", (points[(2 * stack.seed + stack.kills) % len(points)],))
+    return _kill_at(stack, choose, points[(2 * stack.seed + stack.kills) % len(points)])
+
+
+def kill_in_sieve(stack, choose):
+    """With changes of state tried one by one, some of them refused, and nothing of it committed."""
+    return _kill_at(stack, choose, syncd_work.SIEVED)
+
+
+def _kill_at(stack, choose, point):
+    _armed_syncd(stack, choose, "kill", (point,))
     try:
         syncd_work.wait_killed(stack.syncd, stack.fault_log, point)
     finally:
@@ -456,6 +465,7 @@ KINDS = {
     "kill-syncd": kill_syncd,
     "kill-syncd-at-point": kill_syncd_at_point,
     "kill-syncd-in-event": kill_in_event,
+    "kill-syncd-in-sieve": kill_in_sieve,
     "drop-at-point": drop_at_point,
     "kill-postgres": kill_postgres,
     "kill-backend": kill_backend,

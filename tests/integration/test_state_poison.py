@@ -333,6 +333,19 @@ def test_a_change_that_is_refused_only_at_the_commit_is_found_among_many(databas
     assert look(database)[1] == {("t", f"k{number}"): (number, f"v{number}") for number in range(150)}
 
 
+@pytest.mark.parametrize("operation,value", [("set", 2), ("append", ["x"])])
+def test_rows_that_are_newer_are_found_among_bad_changes(operation, value, database, folder, server, fake, start_syncd):
+    """Tried one by one, too, nothing newer is overwritten."""
+    syncd = start_syncd([], server_url=fake.url, **declare(database, folder, server, on_error="dead_letter"))
+    fake.append([change("first", "set", 1)])
+    wait_seq(database, 1, syncd)
+    refuse_bad(database)
+    database[1].cursor().execute("INSERT INTO public.state VALUES (%s, 't', 'newer', 99, '[]')", (STREAM,))
+    fake.append([change("bad", "set", {"bad": 1}), change("newer", operation, value)])
+    syncd.wait_for(lambda: look(database)[0] > 1 or state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
+    assert look(database) == (1, {("t", "first"): (0, 1), ("t", "newer"): (99, [])})
+
+
 def test_bad_changes_stop_the_stream_at_the_first_of_them(database, folder, server, fake, start_syncd):
     syncd = start_syncd([], server_url=fake.url, **declare(database, folder, server))
     fake.append([change("first", "set", 1)])

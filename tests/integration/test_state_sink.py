@@ -173,7 +173,7 @@ def test_a_message_that_is_no_change_stops_the_stream_behind_all_that_are(databa
 
 def test_messages_that_are_no_changes_become_dead_letters_where_the_route_says_so(database, folder, server, start_syncd):
     print(f"seed {SEED}: DS_STATE_SEED={SEED} replays it")
-    generator = Generator(SEED, refused=True)
+    generator = Generator(SEED, refused=0.02)
     prefixes = Prefixes()
     server.create(STREAM)
     syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter"))

@@ -22,6 +22,7 @@ POISON = ('{"poison":true,"n":%d,"text":"nul \\u0000 inside"}',
           '{"poison":true,"n":%d,"text":"half a pair \\ud83d"}',
           '{"poison":true,"n":%d,"number":1e999999}')
 POISON_SHARE = 0.003           # rare: a stream of little else would be stopped
+REFUSED_SHARE = 0.1            # of the appends to values of state: syncd has to try changes one by one
 AHEAD_MAX = 20_000             # messages or KiB by which a producer may be ahead of the table
 UNICODE = "äöü ☃ 😀 \\ \" \n \t é"
 NUMBER = re.compile(r'"n": ?(\d+)')
@@ -131,7 +132,7 @@ class StateProducer(Producer):
 
     def __init__(self, name, kind, seed, sizes):
         super().__init__(name, kind, seed, sizes)
-        self.generator = Generator(seed, keys=20)
+        self.generator = Generator(seed, keys=20, refused=REFUSED_SHARE)
         self.sent = []
 
     def body(self):

@@ -72,10 +72,10 @@ class Generator:
     """Random appends, each a list of messages for one POST; a reset and the snapshot-start that follows it
     are never in two of them."""
 
-    def __init__(self, seed, keys=6, refused=False):
+    def __init__(self, seed, keys=6, refused=0.0):
         self.random = random.Random(seed)
         self.keys = keys
-        self.refused = refused      # also appends that do not fit
+        self.refused = refused      # share of the appends that are made not to fit
         self.model = StateModel()
         self.number = 0
 
@@ -99,7 +99,7 @@ class Generator:
             message["value"] = self._value()
         if form == "append":
             there = rows.get((kind, key), (0, ""))[1]
-            if self.refused and self.random.random() < 0.02:
+            if self.random.random() < self.refused:
                 there = "" if isinstance(there, list) else []
             elif not isinstance(there, (str, list)):
                 return {"key": key, "type": kind, "operation": "set", "value": self._value()}

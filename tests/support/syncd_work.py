@@ -11,9 +11,11 @@ COMPOSED = "writer.composed"    # a transaction that Postgres does not know of y
 POINTS = ("checkpoint.loaded", COMPOSED, "writer.small_sent", "writer.small_done", "writer.begin_done",
           "writer.guard_done", "writer.copy_sent", "writer.rows_done", "writer.commit_sent",
           "writer.commit_done", "writer.acked")
-STATE_POINTS = (*POINTS, "writer.state_changed")   # where there are streams of state
+SIEVED = "writer.state_sieved"     # changes of state were tried one by one
+STATE_POINTS = (*POINTS, "writer.state_changed", SIEVED)    # where there are streams of state
 DROP_POINTS = ("writer.small_sent", "writer.copy_sent", "writer.commit_sent")   # drop the connection
 PASSAGES_MAX = 12              # a fault point is hit at the 1st .. 12th passage
+PASSAGES_OF_RARE = {"checkpoint.loaded": 1, SIEVED: 3}
 HIT_SECONDS = 60               # hang guard: syncd must be at work within
 
 
@@ -29,7 +31,7 @@ def need_fault_build():
 def fault_at(point, action, log, choose):
     """The environment that arms a fault point."""
     log.unlink(missing_ok=True)
-    passages = 1 if point == "checkpoint.loaded" else choose.randint(1, PASSAGES_MAX)
+    passages = choose.randint(1, PASSAGES_OF_RARE.get(point, PASSAGES_MAX))
     return {"DS_FAULT": f"{point}:{action}:{passages}", "DS_FAULT_LOG": str(log)}
 
 
