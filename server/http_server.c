@@ -104,7 +104,8 @@ turn_away(HttpServer *server, int fd, bool tls)
     char dropped[4096];
     int64_t now_ms = loop_now_ms(server->main);
 
-    metric_add(server->metrics.connections_refused, 1); /* before the client can know and ask */
+    /* Before the client can know and ask. */
+    metric_add(server->metrics.connections_refused, 1);
     if (!tls) { /* else it could not be read */
         (void)send(fd, full_reply, sizeof(full_reply) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
