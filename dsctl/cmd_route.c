@@ -27,8 +27,11 @@ static const Field fields[] = {
     {"seen_version", FIELD_INTEGER},
     {"instance", FIELD_TEXT},
     {"seen_at", FIELD_TEXT},
+    {"instances", FIELD_INTEGER},
+    {"agreeing", FIELD_INTEGER},
 };
-#define SPEC_FIELD 1
+#define SPEC_FIELD   1
+#define OTHERS_BYTES 80
 
 /* ---- ls and show ---- */
 
@@ -38,15 +41,17 @@ static const Option ls_options[] = {
 };
 
 static const char ls_details[] =
-    "STATE is running or failed (with the REASON) as an instance of syncd said of this version; "
-    "stopped (likewise),\n"
-    "when its table takes hardly anything, until route resume or another version; on while no "
-    "instance has taken\n"
-    "it up, or none lives; paused, or removed.  STOPPED counts streams that are stopped or failed. "
-    " "
-    "JSON output\n"
-    "also says which instance said it (instance), when (seen_at) and of which version "
-    "(seen_version).";
+    "STATE is running or failed (with the REASON) as an INSTANCE of syncd said of this version, "
+    "the "
+    "worst where they\n"
+    "differ; stopped (likewise), on all of them, when its table takes hardly anything, until route "
+    "resume or another\n"
+    "version; on while no instance has taken it up, or none lives; paused, or removed.  STOPPED "
+    "counts streams that\n"
+    "are stopped or failed.  JSON output also says when the instance said it (seen_at) and of "
+    "which version\n"
+    "(seen_version), how many said something of that version (instances), and how many of them "
+    "the same (agreeing).";
 
 static const OutputColumn ls_columns[] = {
     {"name", "ROUTE", COLUMN_TEXT, NULL},
@@ -61,8 +66,10 @@ static const OutputColumn ls_columns[] = {
     {"reason", "REASON", COLUMN_TEXT, NULL},
     {"seen_state", NULL, COLUMN_TEXT, NULL},
     {"seen_version", NULL, COLUMN_NUMBER, NULL},
-    {"instance", NULL, COLUMN_TEXT, NULL},
+    {"instance", "INSTANCE", COLUMN_TEXT, NULL},
     {"seen_at", NULL, COLUMN_TEXT, NULL},
+    {"instances", NULL, COLUMN_NUMBER, NULL},
+    {"agreeing", NULL, COLUMN_NUMBER, NULL},
     {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
@@ -148,11 +155,18 @@ note_state(const json_t *row)
 {
     const char *reason = json_string_value(json_object_get(row, "reason"));
     const char *instance = json_string_value(json_object_get(row, "instance"));
+    json_int_t instances = json_integer_value(json_object_get(row, "instances"));
+    json_int_t agreeing = json_integer_value(json_object_get(row, "agreeing"));
+    char others[OTHERS_BYTES] = "";
 
-    call_note("%s: version %lld, %s%s%s%s%s", json_string_value(json_object_get(row, "name")),
+    if (agreeing < instances) { /* of a route that is stopped there are no such numbers */
+        (void)snprintf(others, sizeof(others), " (%lld of %lld instances)", (long long)agreeing,
+                       (long long)instances);
+    }
+    call_note("%s: version %lld, %s%s%s%s%s%s", json_string_value(json_object_get(row, "name")),
               (long long)json_integer_value(json_object_get(row, "version")),
               json_string_value(json_object_get(row, "state")), instance == NULL ? "" : ", says ",
-              instance == NULL ? "" : instance, reason == NULL ? "" : ": ",
+              instance == NULL ? "" : instance, others, reason == NULL ? "" : ": ",
               reason == NULL ? "" : reason);
 }
 

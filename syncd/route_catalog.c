@@ -170,6 +170,9 @@ catalog_on_version(void *arg, const PgReply *reply)
         catalog_wait(catalog);
         return;
     }
+    if (catalog->reported > 0 && str_eq(pg_get(reply, 0, 1), STR("t"))) {
+        catalog->unreported = true;
+    }
     if (catalog->config.on_version != NULL) {
         catalog->config.on_version(catalog->arg, catalog->asked);
     }
@@ -203,7 +206,8 @@ catalog_on_timer(void *arg)
         catalog_report(catalog);
         return;
     }
-    catalog_ask(catalog, sql_control_version, NULL, 0, catalog_on_version);
+    const char *params[] = {catalog->config.instance};
+    catalog_ask(catalog, sql_control_version, params, DS_COUNT(params), catalog_on_version);
 }
 
 /* --- life --- */

@@ -5,10 +5,10 @@
  *
  * Looks at ds_sync.control each second; when the version moved, routes that changed are parsed and
  * their tables looked up.  A route that cannot run, because its spec, its server or its table is
- * not good, is reported in the log and in ds_sync.route_state and tried again every 10 s; it stops
- * no other.  So is one that a writer holds (syncd/route_hold.h), unless it is to be stopped: then
- * Postgres is told, and no instance runs it before somebody acts.  While Postgres is out of reach,
- * routes stay what they were.
+ * not good, is reported in the log and in ds_sync.route_instance and tried again every 10 s; it
+ * stops no other.  So is one that a writer holds (syncd/route_hold.h), unless it is to be stopped:
+ * then Postgres is told, and no instance runs it before somebody acts.  While Postgres is out of
+ * reach, routes stay what they were.
  */
 #pragma once
 

@@ -38,7 +38,8 @@ struct RouteCatalog {
     bool built_in_stopped; /* as just read */
     char built_in_why[REASON_BYTES];
     bool told;       /* the routes, at least once */
-    bool unreported; /* what runs is not in ds_sync.route_state yet */
+    bool unreported; /* what runs is not in ds_sync.route_instance yet */
+    size_t reported; /* routes, the last time */
     CatalogRow *rows;
     size_t row_count;
     CatalogRow *coming;

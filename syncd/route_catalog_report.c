@@ -45,9 +45,9 @@ catalog_report(RouteCatalog *catalog)
     const char *params[5] = {catalog->config.instance};
     Buf arrays[4];
     Error err;
-    bool is_first = true;
     bool ok = true;
 
+    catalog->reported = 0;
     for (size_t i = 0; i < DS_COUNT(arrays); i++) {
         buf_init(&arrays[i], ARRAY_BYTES_MAX);
         ok = ok && buf_append_char(&arrays[i], '{', &err);
@@ -57,8 +57,8 @@ catalog_report(RouteCatalog *catalog)
 
         /* Said once, when it was stopped: somebody may have ended that meanwhile. */
         if (row->paused || !row->stopped) {
-            ok = report_append(row, is_first, arrays, &err);
-            is_first = false;
+            ok = report_append(row, catalog->reported == 0, arrays, &err);
+            catalog->reported++;
         }
     }
     for (size_t i = 0; i < DS_COUNT(arrays); i++) {

@@ -22,6 +22,6 @@ WITH declared AS (
     FROM (SELECT name FROM changed UNION SELECT name FROM cleared) AS either
 )
 SELECT found.paused OR cleared.name IS NOT NULL,
-       EXISTS (SELECT FROM ds_sync.route_state s JOIN ds_sync.route r USING (name, version)
+       EXISTS (SELECT FROM ds_sync.route_instance s JOIN ds_sync.route r USING (name, version)
                WHERE s.name = found.name AND s.state = 'failed')
 FROM found LEFT JOIN cleared USING (name)

@@ -465,7 +465,7 @@ def test_what_was_said_of_another_version_is_of_the_past(db, cursor):
     apply(db, route("a"))
     version = one(cursor, "SELECT version FROM ds_sync.route")
     cursor.execute("INSERT INTO ds_sync.instance (instance, version, host, pid) VALUES ('one', '1', 'h', 1)")
-    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+    cursor.execute("INSERT INTO ds_sync.route_instance (name, version, state, reason, instance) "
                    "VALUES ('a', %s, 'failed', 'no', 'one')", (version,))
     assert db.json("route", "ls")["routes"][0]["state"] == "failed"
     apply(db, route("a", ttl="hold"))
@@ -476,7 +476,8 @@ def test_what_was_said_of_another_version_is_of_the_past(db, cursor):
 def test_resume_says_of_a_failed_route_that_it_is_looked_at_again(db, cursor):
     apply(db, route("a"))
     assert "neither paused nor stopped" in db.run("route", "resume", "a")[2]
-    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+    cursor.execute("INSERT INTO ds_sync.instance (instance, version, host, pid) VALUES ('one', '1', 'h', 1)")
+    cursor.execute("INSERT INTO ds_sync.route_instance (name, version, state, reason, instance) "
                    "SELECT 'a', version, 'failed', 'no', 'one' FROM ds_sync.route")
     version = one(cursor, "SELECT version FROM ds_sync.control")
     said = db.run("route", "resume", "a")[2]

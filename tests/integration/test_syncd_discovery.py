@@ -59,7 +59,7 @@ def test_a_pattern_finds_what_is_there_and_what_is_made_later(admin, connection,
     server.append("chat/1", messages(2, 1))
     wait_found(connection, "chat/1", messages(0, 3), syncd)
     assert routes.payloads(connection, TABLE, "other/1") == []
-    assert routes.state(connection, "chat") == ("running", None)
+    syncd.wait_for(lambda: routes.state(connection, "chat") == ("running", None), "to say so")
     assert syncd.stop() == 0
 
 
@@ -171,7 +171,7 @@ def test_a_bad_route_is_reported_and_stops_no_other(connection, server, start):
         assert {"name": name, "state": state, "reason": reason} in syncd.status()["routes"]
     assert metric(syncd, "syncd_route_down") == {
         'route="no_table"': 1, 'route="no_server"': 1, 'route="no_sense"': 1, 'route="good"': 0, 'route="default"': 0}
-    assert routes.state(connection, "good") == ("running", None)
+    syncd.wait_for(lambda: routes.state(connection, "good") == ("running", None), "to say so")
     routes.make_table(connection, "public.missing")
     wait_found(connection, "chat/1", messages(0, 2), syncd, "public.missing")
     syncd.wait_for(lambda: routes.state(connection, "no_table") == ("running", None), "to say so")

@@ -37,7 +37,11 @@ def payloads(connection, table, stream):
 
 
 def state(connection, name):
-    """(state, reason) as an instance reported it, or None."""
+    """(state, reason): that it is stopped, or what the one instance said, or None."""
     cursor = connection.cursor()
-    cursor.execute("SELECT state, reason FROM ds_sync.route_state WHERE name = %s", (name,))
-    return cursor.fetchone()
+    for place in ("route_state", "route_instance"):
+        cursor.execute(f"SELECT state, reason FROM ds_sync.{place} WHERE name = %s", (name,))
+        found = cursor.fetchone()
+        if found is not None:
+            break
+    return found
