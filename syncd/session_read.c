@@ -160,6 +160,7 @@ session_read_ended(Session *session)
         break;
     case SOURCE_END_GONE:
         if (session_is_untouched(session) && session_reads_anew(session)) {
+            session->lane.from_start = true;
             session_await(session);
         } else {
             Error err;

@@ -375,3 +375,21 @@ Test(session, whose_lease_is_lost_ends_whatever_is_not_stored)
     cr_expect(bench.ended);
     bench_done();
 }
+
+static void
+serve_gone(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        peer_send(fd, STR("HTTP/1.1 410 Gone\r\n\r\n"));
+    }
+}
+
+Test(session, what_comes_where_a_stream_was_deleted_is_new)
+{
+    bench_init(serve_gone);
+    bench.route->spec.on_recreate = ROUTE_RECREATE_NEW_GENERATION;
+    session_start(bench.session);
+    bench_wait(is_waiting);
+    cr_expect(bench.lane->from_start, "`start: now` leaves out nothing of it");
+    bench_done();
+}
