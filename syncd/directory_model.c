@@ -322,17 +322,18 @@ static bool
 entry_told(Entry *entry, const ListingStream *stream)
 {
     bool fresh = !entry->exists || is_another(entry, stream);
-    bool surer = stream->kind == LISTING_EXISTS && stream->era != 0 && stream->created_ms != 0;
+    bool first = entry->created_ms == 0 && stream->created_ms != 0;
+    bool surer = first || (stream->kind == LISTING_EXISTS && stream->era != 0);
 
     entry->listed = true;
     entry->known = true;
     entry->exists = true;
     entry->gone_ms = 0;
     entry->era = stream->era != 0 ? stream->era : entry->era;
-    if (fresh || surer) {
+    if (fresh || (surer && stream->created_ms != 0)) {
         entry->created_ms = stream->created_ms;
     }
-    return fresh;
+    return fresh || first;
 }
 
 bool

@@ -140,7 +140,8 @@ applied_ms(const RouteCatalog *catalog, const PgReply *reply, int row)
         !parse_i64(pg_get(reply, row, 6), &clock.peer_ms)) {
         return 0; /* they are bigints: cannot be */
     }
-    return peer_clock_ours(&clock, time_ms);
+    /* Later than it was would leave out what came after it. */
+    return peer_clock_earliest_ms(&clock, time_ms);
 }
 
 /* An instance stopped it, perhaps this one. */

@@ -104,7 +104,8 @@ watch_on_timer(void *arg)
     watch_enter(watch, watch->next);
 }
 
-/* When a stream was made, by our clock; 0: nobody knows. */
+/* When a stream was made at the latest, by our clock; 0: nobody knows.  Later than it was is
+ * harmless: it counts as newer than routes that were there before, and is read from its start. */
 static int64_t
 watch_created_ms(const ServerWatch *watch, const ListingStream *stream)
 {
@@ -112,14 +113,13 @@ watch_created_ms(const ServerWatch *watch, const ListingStream *stream)
     PeerClock clock = {
         .asked_ms = watch->asked_wall_ms, .answered_ms = now_ms, .peer_ms = stream->told_ms};
 
-    if (stream->created_ms != 0) {
-        return stream->told_ms == 0 ? stream->created_ms
-                                    : peer_clock_ours(&clock, stream->created_ms);
+    if (watch->state == WATCH_VIEW) {
+        return view_memory_see(&watch->memories[watch->at], stream->name, now_ms);
     }
-    /* A moment ago, since it was not there at the last look. */
-    bool is_new = stream->kind == LISTING_CREATED ||
-                  (stream->kind == LISTING_EXISTS && watch->whole && watch->state == WATCH_VIEW);
-    return is_new ? now_ms : 0;
+    /* It was there when it was told of. */
+    return stream->created_ms == 0 || stream->told_ms == 0
+               ? now_ms
+               : peer_clock_latest_ms(&clock, stream->created_ms);
 }
 
 static void
@@ -134,14 +134,6 @@ watch_on_stream(void *arg, const ListingStream *stream)
     watch->seen++;
     told.created_ms = watch_created_ms(watch, stream);
     watch->callbacks->tell(watch->arg, watch->config.server, &told);
-}
-
-/* All that there is was told. */
-static void
-watch_end(ServerWatch *watch)
-{
-    watch->whole = true;
-    watch->callbacks->end(watch->arg, watch->config.server);
 }
 
 static bool
@@ -179,7 +171,7 @@ watch_listed(ServerWatch *watch, Error *err)
         watch_enter(watch, WATCH_LIST);
         return true;
     }
-    watch_end(watch);
+    watch->callbacks->end(watch->arg, watch->config.server); /* that was all */
     watch_enter(watch, WATCH_FOLLOW);
     return true;
 }
@@ -238,16 +230,18 @@ watch_made(ServerWatch *watch, Error *err)
 static bool
 watch_viewed(ServerWatch *watch, Error *err)
 {
+    view_memory_begin(&watch->memories[watch->at]);
     if (!watch_expect_200(watch, err) ||
         !listing_read_subscription(buf_str(&watch->body), watch_on_stream, watch, err)) {
         return false;
     }
+    view_memory_end(&watch->memories[watch->at]);
     watch_went_well(watch);
     if (++watch->at < watch->pattern_count) {
         watch_enter(watch, WATCH_VIEW);
         return true;
     }
-    watch_end(watch);
+    watch->callbacks->end(watch->arg, watch->config.server); /* that was all */
     watch_pause(watch, DS_MIN(DS_MAX((int64_t)watch->seen, (int64_t)VIEW_MS), (int64_t)VIEW_MS_MAX),
                 WATCH_VIEW);
     return true;
@@ -304,21 +298,51 @@ server_watch_new(Loop *loop, const ServerWatchConfig *config, const ServerWatchC
 }
 
 static void
-watch_forget(ServerWatch *watch)
+watch_stop(ServerWatch *watch)
 {
     if (watch->transfer != NULL) {
         http_transfer_cancel(watch->transfer);
         watch->transfer = NULL;
     }
     timer_stop(watch->timer);
+}
+
+/* What the memory of the same pattern was, so that it need not begin again. */
+static void
+memory_take(ViewMemory *out, const char *pattern, ServerWatch *watch)
+{
+    view_memory_init(out);
+    for (size_t i = 0; i < watch->pattern_count; i++) {
+        if (strcmp(watch->patterns[i], pattern) == 0) {
+            *out = watch->memories[i];
+            view_memory_init(&watch->memories[i]);
+            return;
+        }
+    }
+}
+
+/* These patterns instead of those. */
+static void
+watch_take_patterns(ServerWatch *watch, const char *const *patterns, size_t count)
+{
+    char **taken = mem_array(DS_MAX(count, (size_t)1), sizeof(char *));
+    ViewMemory *memories = mem_array(DS_MAX(count, (size_t)1), sizeof(ViewMemory));
+
+    for (size_t i = 0; i < count; i++) {
+        taken[i] = mem_strdup(patterns[i]);
+        memory_take(&memories[i], patterns[i], watch);
+    }
     for (size_t i = 0; i < watch->pattern_count; i++) {
         free(watch->patterns[i]);
+        view_memory_done(&watch->memories[i]);
     }
     free(watch->patterns);
+    free(watch->memories);
     free(watch->roots);
-    watch->patterns = NULL;
+    watch->patterns = taken;
+    watch->memories = memories;
+    watch->pattern_count = count;
     watch->roots = NULL;
-    watch->pattern_count = 0;
 }
 
 void
@@ -327,7 +351,10 @@ server_watch_free(ServerWatch *watch)
     if (watch == NULL) {
         return;
     }
-    watch_forget(watch);
+    watch_stop(watch);
+    watch_take_patterns(watch, NULL, 0);
+    free(watch->patterns);
+    free(watch->memories);
     timer_free(watch->timer);
     buf_done(&watch->body);
     buf_done(&watch->token);
@@ -352,18 +379,13 @@ server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count)
     if (watch_looks_for(watch, patterns, count)) {
         return;
     }
-    watch_forget(watch);
-    watch->whole = false;
+    watch_stop(watch);
+    watch_take_patterns(watch, patterns, count);
     if (watch->state != WATCH_IDLE) {
         watch_enter(watch, WATCH_IDLE);
     }
     if (count == 0) {
         return;
-    }
-    watch->pattern_count = count;
-    watch->patterns = mem_array(watch->pattern_count, sizeof(char *));
-    for (size_t i = 0; i < watch->pattern_count; i++) {
-        watch->patterns[i] = mem_strdup(patterns[i]);
     }
     watch->roots = listing_roots_new((const char *const *)watch->patterns, watch->pattern_count,
                                      &watch->root_count);
@@ -378,11 +400,7 @@ server_watch_again(ServerWatch *watch)
                    (watch->state == WATCH_PAUSE && watch->next == WATCH_FOLLOW);
 
     if (follows) {
-        if (watch->transfer != NULL) {
-            http_transfer_cancel(watch->transfer);
-            watch->transfer = NULL;
-        }
-        timer_stop(watch->timer);
+        watch_stop(watch);
         watch_begin(watch);
         watch_enter(watch, WATCH_LIST);
     }

@@ -8,6 +8,7 @@
 #include "common/backoff.h"
 #include "syncd/listing_roots.h"
 #include "syncd/server_watch.h"
+#include "syncd/view_memory.h"
 
 typedef enum WatchState {
     WATCH_IDLE,      /* nothing to look for */
@@ -31,6 +32,7 @@ struct ServerWatch {
     LoopTimer *timer;
     Backoff backoff;
     char **patterns;
+    ViewMemory *memories; /* of their subscriptions, one for each */
     size_t pattern_count;
     ListingRoot *roots; /* by prefix */
     size_t root_count;
@@ -43,7 +45,6 @@ struct ServerWatch {
     Listing listing;
     Buf token;   /* of the listing's first page, or of the last changes */
     size_t seen; /* streams of this round */
-    bool whole;  /* all that there is was told once: what comes is new */
     int64_t looked_ms;
     Error trouble;
     bool said; /* the trouble is in the log already */

@@ -300,7 +300,8 @@ def test_a_route_that_starts_now_leaves_out_what_another_route_saw_made_before_i
     server.create(STREAM)
     server.append(STREAM, messages(0, 2))
     wait_found(connection, STREAM, messages(0, 2), syncd)
-    routes.declare(connection, "now", ["life/*"], "public.later", start="now")
+    # Well after it, since what is made within the time of an answer counts as newer.
+    routes.declare(connection, "now", ["life/*"], "public.later", applied="1 hour", start="now")
     syncd.wait_for(lambda: stream_state(connection, STREAM, "now") == "running", "to begin")
     server.append(STREAM, messages(2, 1))
     wait_found(connection, STREAM, messages(0, 3), syncd)
@@ -318,6 +319,22 @@ def test_other_changes_of_a_route_do_not_move_its_start(connection, server, star
     routes.declare(connection, "r", ["life/*"], TABLE, start="now", ttl="hold")
     syncd.start()
     wait_found(connection, STREAM, messages(0, 2), syncd)
+    assert syncd.stop() == 0
+
+
+def test_a_stream_that_there_was_no_room_for_is_as_old_as_it_is_where_servers_do_not_tell(connection, server, start):
+    """It is in every view, and so not new when there is room for it."""
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 2))
+    syncd = start(admin=False, SYNCD_DIRECTORY_STREAMS_MAX="1")
+    routes.declare(connection, "full", ["other"], TABLE)
+    syncd.wait_for(lambda: stream_state(connection, "other", "full") == "waiting", "to take the only place")
+    routes.declare(connection, "r", ["life/*"], TABLE, start="now")
+    syncd.wait_for(lambda: [each["refused"] for each in syncd.status()["directory"]] == [1], "to refuse it")
+    routes.remove(connection, "full")
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "running", "to take it in")
+    server.append(STREAM, messages(2, 1))
+    wait_found(connection, STREAM, messages(2, 1), syncd)
     assert syncd.stop() == 0
 
 

@@ -11,13 +11,14 @@ def make_table(connection, table, columns="", payload="jsonb"):
         f' payload {payload} NOT NULL, PRIMARY KEY (stream_name, seq))')
 
 
-def declare(connection, name, streams, table, paused=False, **members):
-    """Store a route, or another version of it."""
+def declare(connection, name, streams, table, paused=False, applied="0 s", **members):
+    """Store a route, or another version of it; a new one as if it had been applied so much later."""
     spec = {"name": name, "streams": streams, "table": table, "as": "events", **members}
     connection.cursor().execute(
-        "INSERT INTO ds_sync.route AS r (name, spec, paused) VALUES (%s, %s, %s)"
+        "INSERT INTO ds_sync.route AS r (name, spec, paused, applied_at)"
+        " VALUES (%s, %s, %s, clock_timestamp() + %s::interval)"
         " ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, paused = excluded.paused,"
-        " version = r.version + 1", (name, json.dumps(spec), paused))
+        " version = r.version + 1", (name, json.dumps(spec), paused, applied))
 
 
 def pause(connection, name, paused=True):

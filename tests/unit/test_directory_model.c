@@ -270,6 +270,18 @@ Test(directory_model, what_was_made_since_a_route_is_read_from_its_start)
     route_unref(late);
 }
 
+Test(directory_model, who_knows_when_a_stream_was_made_is_believed_before_who_does_not)
+{
+    set_routes((Route *[]){make_route("r", &here, 1, "a/*")}, 1);
+    (void)tell_life(&here, LISTING_EXISTS, "a/1", 0, 0, 1);
+    expect("+default/a/1>r.1|");
+    (void)tell_life(&here, LISTING_EXISTS, "a/1", 0, 5, 1);
+    expect("+default/a/1>r.1!|");
+    (void)tell_life(&here, LISTING_EXISTS, "a/1", 0, 0, 2);
+    (void)tell_life(&here, LISTING_EXISTS, "a/1", 0, 5, 2);
+    expect("");
+}
+
 Test(directory_model, a_route_that_comes_later_does_not_take_what_was_before_it)
 {
     Route *late = make_route("late", &here, 1, "a/*");

@@ -3,20 +3,33 @@
 
 #include <criterion/criterion.h>
 
-Test(peer_clock, a_clock_that_may_be_ours_is_taken_for_ours)
+/* What the peer's clock says is ours and so much more. */
+static int64_t
+peers(int64_t ours_ms, int64_t ahead_ms)
 {
-    PeerClock clock = {.asked_ms = 1000, .answered_ms = 1500, .peer_ms = 1000};
-
-    cr_expect_eq(peer_clock_ours(&clock, 7), 7);
-    clock.peer_ms = 1500;
-    cr_expect_eq(peer_clock_ours(&clock, 7), 7);
+    return ours_ms + ahead_ms;
 }
 
-Test(peer_clock, another_clock_is_off_by_as_little_as_the_answer_allows)
+Test(peer_clock, a_time_is_between_the_two_however_wrong_the_peers_clock_is)
 {
-    PeerClock behind = {.asked_ms = 10000, .answered_ms = 10500, .peer_ms = 4000};
-    PeerClock ahead = {.asked_ms = 10000, .answered_ms = 10500, .peer_ms = 90500};
+    static const int64_t ahead_ms[] = {-90000, -400, -100, -1, 0, 1, 100, 400, 90000};
+    static const int64_t read_ms[] = {10000, 10001, 10250, 10500}; /* between asked and answered */
 
-    cr_expect_eq(peer_clock_ours(&behind, 3000), 9000, "a second before it was asked");
-    cr_expect_eq(peer_clock_ours(&ahead, 90500), 10500);
+    for (size_t i = 0; i < DS_COUNT(ahead_ms); i++) {
+        for (size_t j = 0; j < DS_COUNT(read_ms); j++) {
+            PeerClock clock = {
+                .asked_ms = 10000, .answered_ms = 10500, .peer_ms = peers(read_ms[j], ahead_ms[i])};
+
+            cr_expect_geq(peer_clock_latest_ms(&clock, peers(9900, ahead_ms[i])), 9900);
+            cr_expect_leq(peer_clock_earliest_ms(&clock, peers(9900, ahead_ms[i])), 9900);
+        }
+    }
+}
+
+Test(peer_clock, both_are_as_far_apart_as_the_answer_took)
+{
+    PeerClock clock = {.asked_ms = 10000, .answered_ms = 10500, .peer_ms = 4100};
+
+    cr_expect_eq(peer_clock_latest_ms(&clock, 4000) - peer_clock_earliest_ms(&clock, 4000),
+                 500 + 2 * PEER_CLOCK_GRAIN_MS);
 }
