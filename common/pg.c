@@ -110,6 +110,7 @@ reply_fill(PgReply *reply, PGresult *result)
         .context = result_field(result, PG_DIAG_CONTEXT),
         .constraint = result_field(result, PG_DIAG_CONSTRAINT_NAME),
         .table = result_field(result, PG_DIAG_TABLE_NAME),
+        .column = result_field(result, PG_DIAG_COLUMN_NAME),
         .tag = "",
         .result = result,
     };

@@ -48,6 +48,7 @@ typedef struct PgReply {
     const char *context;    /* CONTEXT of the error ("COPY t, line 3, ..."), or "" */
     const char *constraint; /* constraint name of the error, or "" */
     const char *table;      /* table name of the error, or "" */
+    const char *column;     /* column name of the error, or "" */
     const char *tag;        /* command tag of the last statement: "COMMIT", "COPY 3" */
     uint64_t rows_affected; /* of the last statement */
     const PGresult *result; /* rows of the last statement; borrowed until the callback returns */

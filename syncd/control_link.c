@@ -83,7 +83,7 @@ link_down(ControlLink *link, const PgReply *reply)
     ControlQuery *running = link->running;
     int64_t delay_ms = backoff_next_ms(&link->backoff, 0);
 
-    failed.context = failed.constraint = failed.table = failed.tag = "";
+    failed.context = failed.constraint = failed.table = failed.column = failed.tag = "";
     if (link->up || link->backoff.attempt == 1) {
         log_warn(&scope, EVENT_POSTGRES_DOWN,
                  LOG_FIELDS(log_str("sqlstate", str_c(reply->err.sqlstate)),
@@ -166,6 +166,7 @@ link_step(void *arg)
         .context = "",
         .constraint = "",
         .table = "",
+        .column = "",
         .tag = "",
     };
     ControlLink *link = arg;

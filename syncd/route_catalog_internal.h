@@ -18,6 +18,8 @@ typedef struct CatalogRow {
     bool paused;
     bool stopped;   /* by an instance: until somebody acts */
     bool stop_told; /* Postgres knows */
+    bool resumed;   /* it was stopped, and somebody says that it shall go on */
+    bool doubted;   /* a writer was told of a column that nobody fills */
     RouteSpec spec; /* until it became the route's */
     Route *route;   /* NULL: paused, stopped or failed */
     char reason[REASON_BYTES];

@@ -41,6 +41,8 @@ row_take_table(RouteCatalog *catalog, CatalogRow *row, const PgReply *reply)
 
         row->route = route_new(&row->spec, sink, server, row->version);
         row->route->applied_ms = row->applied_ms;
+        row->route->hold.begun = row->resumed || str_eq(pg_get(reply, 0, 5), STR("t"));
+        row->route->hold.table_seen = row->doubted;
     } else {
         catalog_row_fail(row, &err);
     }
@@ -90,6 +92,10 @@ row_begin(RouteCatalog *catalog, CatalogRow *row, Str spec)
 
     if (row->paused || row->stopped) {
         return;
+    }
+    if (known != NULL && known->version == row->version) {
+        row->resumed = known->stopped || known->resumed;
+        row->doubted = known->doubted;
     }
     if (known != NULL && known->version == row->version && known->stopped && !known->stop_told) {
         row->stopped = true;

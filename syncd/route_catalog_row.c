@@ -98,6 +98,7 @@ catalog_row_take_hold(CatalogRow *row)
     catalog_row_fail(row, &why);
     row->stopped = row->route->hold.kind == ROUTE_HOLD_STOP;
     row->stop_told = false;
+    row->doubted = strcmp(row->route->hold.why.sqlstate, "23502") == 0;
     route_unref(row->route);
     row->route = NULL;
     catalog_row_log(row);

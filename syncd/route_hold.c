@@ -45,6 +45,56 @@ route_hold_count(RouteHold *hold, size_t letters, size_t rows)
     poison_tally_rows(&hold->tally, (int64_t)rows);
 }
 
+/* Whether a row is refused depends on other rows as well: of the first ones, those may be on their
+ * way. */
+static bool
+depends_on_others(const Error *reason)
+{
+    return strcmp(reason->sqlstate, "23503") == 0 || strcmp(reason->sqlstate, "23505") == 0 ||
+           strcmp(reason->sqlstate, "23P01") == 0;
+}
+
+static bool
+is_the_same(const RouteHold *hold, const Error *reason)
+{
+    return hold->alike == 0 || (strcmp(hold->reason.sqlstate, reason->sqlstate) == 0 &&
+                                strcmp(hold->reason.text, reason->text) == 0);
+}
+
+bool
+route_hold_refuses_all(const RouteHold *hold, const Error *reason, size_t letters)
+{
+    return !hold->begun && reason != NULL && !depends_on_others(reason) &&
+           is_the_same(hold, reason) && hold->alike + letters >= ROUTE_ALIKE_MAX;
+}
+
+void
+route_hold_note(RouteHold *hold, const Error *reason, size_t letters, bool has_rows)
+{
+    if (has_rows || (letters > 0 && (reason == NULL || !is_the_same(hold, reason)))) {
+        hold->begun = true;
+    } else if (letters > 0) {
+        hold->reason = *reason;
+        hold->alike += letters;
+    }
+}
+
+void
+route_hold_explain_all(const Error *refused, Error *out)
+{
+    char sqlstate[sizeof(out->sqlstate)];
+    char text[256];
+
+    (void)strlcpy(sqlstate, refused->sqlstate, sizeof(sqlstate));
+    (void)strlcpy(text, refused->text, sizeof(text)); /* for people: may be cut */
+    (void)error_set(out, ERR_CONFIG,
+                    "all of the first messages are refused in the same words and not one becomes a "
+                    "row, so the table or the route is at fault: mend it, then dsctl route resume; "
+                    "unmended that makes dead letters of them. What was said: %s",
+                    text);
+    (void)strlcpy(out->sqlstate, sqlstate, sizeof(out->sqlstate));
+}
+
 void
 route_hold_explain(const Error *refused, Error *out)
 {

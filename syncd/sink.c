@@ -114,7 +114,7 @@ check_fixed(const Sink *sink, const SinkTable *table, Error *err)
     return true;
 }
 
-static bool
+bool
 sink_writes(const Sink *sink, const char *name)
 {
     if (is_fixed(sink->kind, name)) {

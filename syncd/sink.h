@@ -89,6 +89,7 @@ struct Sink {
  * route; the text says what to do. */
 DS_MUST_CHECK bool sink_new(const RouteSpec *spec, const SinkTable *table, Sink **out, Error *err);
 Sink *sink_ref(Sink *sink);
+bool sink_writes(const Sink *sink, const char *column); /* as it is called */
 void sink_unref(Sink *sink); /* accepts NULL */
 
 /* Of SYNCD_STREAMS: ds_sync.session_events and ds_sync.stream_chunks.  Made once, never freed. */

@@ -275,6 +275,34 @@ transaction_first_letter(const Transaction *transaction, Error *out)
 }
 
 bool
+transaction_letters_are_alike(const Transaction *transaction, Error *out)
+{
+    Error first;
+
+    transaction_first_letter(transaction, &first);
+    for (size_t i = 0; i < transaction->part_count; i++) {
+        const Part *part = &transaction->parts[i];
+
+        for (PartCursor at = part_cursor(part); part_cursor_valid(&at); part_cursor_next(&at)) {
+            const UnitItem *item = &at.unit->items[at.item];
+            const RowFault *fault;
+
+            if (item->poison == POISON_NONE) {
+                continue;
+            }
+            fault = lane_find_fault(part->lane, at.seq);
+            if (item->poison != POISON_ROW_FAULT || fault == NULL ||
+                strcmp(fault->sqlstate, first.sqlstate) != 0 ||
+                strcmp(fault->message, first.text) != 0) {
+                return false;
+            }
+        }
+    }
+    *out = first;
+    return true;
+}
+
+bool
 transaction_encode_letters(Transaction *transaction, Error *err)
 {
     Buf *a = transaction->arrays;

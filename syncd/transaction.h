@@ -78,6 +78,8 @@ DS_MUST_CHECK bool transaction_encode_letters(Transaction *transaction, Error *e
 void transaction_mark(Transaction *transaction, size_t row, const Error *err);
 /* What the first of the letters is for; there is one. */
 void transaction_first_letter(const Transaction *transaction, Error *out);
+/* False: they are for several reasons, or for one that lies in the message. */
+bool transaction_letters_are_alike(const Transaction *transaction, Error *out);
 /* False: a part holds a dead letter that it may not hold, and all must be composed again. */
 bool transaction_allows_letters(Transaction *transaction);
 /* What is no dead letter, as COPY text, in slices: one can be encoded while the one before is under

@@ -357,6 +357,9 @@ job_loaded(Lane *lane)
 {
     lane_clear(lane);
     lane->loaded = true;
+    if (lane->hold != NULL && lane->hold->alike == 0 && lane->checkpoint.next_seq > 0) {
+        lane->hold->begun = true; /* so its table took something before */
+    }
     if (FAULT("checkpoint.loaded")) {
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }

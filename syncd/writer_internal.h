@@ -128,7 +128,7 @@ void writer_write_reply(Writer *writer, const PgReply *reply);
 void writer_write_failed(Writer *writer, const PgReply *reply);
 void writer_send(Writer *writer, WriterState state, const char *sql);
 void writer_send_arrays(Writer *writer, WriterState state, const char *sql);
-void writer_send_letters(Writer *writer); /* what follows the rows */
+void writer_send_end(Writer *writer); /* what follows rows and letters */
 /* The transaction takes too long.  False: it is of one lane, and cannot be smaller. */
 bool writer_split_stalled(Writer *writer);
 void writer_idle(Writer *writer);
@@ -137,12 +137,22 @@ void writer_give_up(Writer *writer, WriterAfter after);
 void writer_try_each_alone(Writer *writer); /* each lane of the transaction, in its next one */
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+/* Then its route is held. */
+bool writer_table_is_at_fault(Writer *writer, const PgReply *reply);
 void writer_refuse_set(Writer *writer);    /* the table refuses nearly all of one that ends */
 void writer_count_settled(Writer *writer); /* before parts go: no letter is under way any more */
 void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */
 /* The reply's first column names the stream, and its rows are in that order; *out_row is where. */
 bool writer_reply_has(const PgReply *reply, int64_t stream_id, int *out_row);
+
+/* writer_letters.c */
+void writer_hold_route(Writer *writer, RouteHoldKind kind, const Error *why);
+void writer_send_letters(Writer *writer); /* what follows the rows */
+void writer_note_letters(Writer *writer); /* before the parts of what is committed go */
+void writer_refuse_set(Writer *writer);   /* the table refuses nearly all of one that ends */
+/* True: no row can be written, and the route is held. */
+bool writer_table_is_at_fault(Writer *writer, const PgReply *reply);
 
 /* writer_rows.c */
 bool writer_sieves(const Writer *writer); /* bad rows were found too often for COPY's line */

@@ -110,6 +110,9 @@ rows_refused(Writer *writer, const PgReply *reply)
                       poison_copy_line(str_c(reply->context), &line) &&
                       line <= writer->range_end - writer->range_first;
 
+    if (writer_table_is_at_fault(writer, reply)) {
+        return;
+    }
     writer->force_long = true;
     writer->line_tries = line_known ? writer->line_tries + 1 : WRITER_LINE_TRIES_MAX;
     if (line_known) {

@@ -394,6 +394,9 @@ writer_changes_refused(Writer *writer, const PgReply *reply)
     Transaction *transaction = &writer->transaction;
     bool at_end = writer->state == WRITER_CHANGES && writer->state_step == STATE_STEP_MOVE;
 
+    if (writer_table_is_at_fault(writer, reply)) {
+        return;
+    }
     if (transaction->part_count > 1) {
         writer_try_each_alone(writer);
         writer_give_up(writer, WRITER_AFTER_RETRY);

@@ -146,6 +146,9 @@ transaction_acknowledge(Writer *writer, size_t missed)
     size_t count = transaction->part_count;
 
     writer_count_settled(writer);
+    if (missed == 0) {
+        writer_note_letters(writer);
+    }
     transaction->part_count = missed;
     writer->force_long = false;
     writer->line_tries = 0;
@@ -298,8 +301,8 @@ send_commit(Writer *writer)
     writer_drop_if(writer, FAULT("writer.commit_sent"));
 }
 
-static void
-send_pad_or_commit(Writer *writer)
+void
+writer_send_end(Writer *writer)
 {
     if (FAULT("writer.rows_done")) {
         log_debug(&scope, LOG_FIELDS(), "fault point passed");
@@ -309,87 +312,6 @@ send_pad_or_commit(Writer *writer)
         writer_send(writer, WRITER_PAD, sql_electric_pad);
     } else {
         send_commit(writer);
-    }
-}
-
-/* All streams of the route are given up for now, since it is not about this one. */
-static void
-writer_hold_route(Writer *writer, RouteHoldKind kind, const Error *why)
-{
-    Lane *lane = writer->transaction.parts[0].lane;
-
-    route_hold(lane->hold, kind, why);
-    writer_blame(writer, lane, LANE_HELD, &lane->hold->why);
-}
-
-void
-writer_refuse_set(Writer *writer)
-{
-    const Part *part = &writer->transaction.parts[0];
-    Error err;
-
-    (void)error_set(&err, ERR_LIMIT,
-                    "the table refuses %zu of %zu rows of the snapshot that ends at seq %lld, so "
-                    "the table or the route is at fault: %.256s",
-                    part->sifted, part->sifted + part->moved,
-                    (long long)part->lane->checkpoint.next_seq, part->lane->sift->text);
-    (void)memcpy(err.sqlstate, part->lane->sift->sqlstate, sizeof(err.sqlstate));
-    lane_block(part->lane, &err);
-    if (lane_is_held(part->lane)) {
-        writer_blame(writer, part->lane, LANE_HELD, &part->lane->hold->why);
-    } else {
-        writer_blame(writer, part->lane, LANE_REFUSED, &err);
-    }
-}
-
-/* False: they are too many for the route, which is held. */
-static bool
-writer_admit_letters(Writer *writer)
-{
-    const Transaction *transaction = &writer->transaction;
-    RouteHold *hold = transaction->parts[0].lane->hold;
-    size_t letters = transaction->letters;
-    size_t weight = 0;
-    size_t rows = 0;
-    Error refused;
-    Error why;
-
-    for (size_t i = 0; i < transaction->part_count; i++) {
-        letters += transaction->parts[i].sifted;
-        weight += part_weight(&transaction->parts[i]);
-        rows += transaction->parts[i].rows + transaction->parts[i].moved;
-    }
-    if (hold == NULL || letters == 0 || route_hold_admit(hold, weight, rows, &writer->admitted)) {
-        return true;
-    }
-    if (transaction->letters > 0) {
-        transaction_first_letter(transaction, &refused);
-    } else {
-        refused = *transaction->parts[0].lane->sift; /* who sifts is alone */
-    }
-    route_hold_explain(&refused, &why);
-    writer_hold_route(writer, ROUTE_HOLD_STOP, &why);
-    return false;
-}
-
-void
-writer_send_letters(Writer *writer)
-{
-    Error err;
-
-    if (!transaction_allows_letters(&writer->transaction)) {
-        writer->force_long = true;
-        writer_give_up(writer, WRITER_AFTER_RETRY);
-    } else if (!part_allows_sifted(&writer->transaction.parts[0])) {
-        writer_refuse_set(writer);
-    } else if (!writer_admit_letters(writer)) {
-        return;
-    } else if (writer->transaction.letters == 0) {
-        send_pad_or_commit(writer);
-    } else if (!transaction_encode_letters(&writer->transaction, &err)) {
-        writer_blame(writer, NULL, LANE_REFUSED, &err);
-    } else {
-        writer_send_arrays(writer, WRITER_LETTERS, sql_dead_letters);
     }
 }
 
@@ -511,11 +433,11 @@ small_reply(Writer *writer, const PgReply *reply)
     int row;
 
     if (!reply->ok) {
-        if (reply->error_class == PG_ERROR_ROW) {
+        if (reply->error_class != PG_ERROR_ROW) {
+            writer_write_failed(writer, reply);
+        } else if (!writer_table_is_at_fault(writer, reply)) {
             writer->force_long = true;
             writer_give_up(writer, WRITER_AFTER_RETRY);
-        } else {
-            writer_write_failed(writer, reply);
         }
         return;
     }
@@ -591,7 +513,7 @@ letters_reply(Writer *writer, const PgReply *reply)
         (void)error_set(&err, ERR_CONFIG, "a trigger or a rule drops dead letters");
         writer_blame(writer, NULL, LANE_REFUSED, &err);
     } else {
-        send_pad_or_commit(writer);
+        writer_send_end(writer);
     }
 }
 

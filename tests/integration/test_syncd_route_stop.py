@@ -174,6 +174,109 @@ def test_the_built_in_route_is_stopped_and_resumed_like_any_other(connection, ds
     assert syncd.stop() == 0
 
 
+def test_a_table_that_never_took_a_row_stops_its_route_before_it_makes_letters(connection, dsctl, server, start):
+    """Fewer messages than any limit of letters, over streams of ten each."""
+    routes.make_table(connection, TABLE)
+    refuse_all(connection, TABLE)
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
+    for number in range(30):
+        server.create(f"held/{number}")
+        server.append(f"held/{number}", messages(0, 10))
+    syncd = start()
+    reason = wait_state(connection, syncd, "held", "stopped")
+    assert "23514" in reason and '"nothing"' in reason and "dsctl route resume" in reason, reason
+    letters = count(connection, "ds_sync.dead_letter")
+    assert letters < 64 and count(connection, TABLE) == 0
+    # Whoever resumes it as it is wants the letters.
+    dsctl("route", "resume", "held")
+    syncd.wait_for(lambda: count(connection, "ds_sync.dead_letter") == 300, "to make letters of all")
+    wait_state(connection, syncd, "held", "running")
+    take_again(connection, TABLE)
+    server.append("held/1", messages(10, 1))
+    wait_loaded(connection, syncd, TABLE, 301)
+    assert syncd.stop() == 0
+
+
+@pytest.mark.parametrize("good", ["before", "after", "before a restart"])
+def test_bad_messages_beside_a_good_one_are_letters_however_many_they_are(good, connection, dsctl, server, start):
+    routes.make_table(connection, TABLE)
+    connection.cursor().execute(f"ALTER TABLE {TABLE} ADD CONSTRAINT no_bad CHECK (NOT payload ? 'bad')")
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
+    server.create("held/1")
+    bad = [{"bad": number} for number in range(2500)]
+    if good == "after":
+        server.append("held/1", bad + [{"n": 1}])
+        syncd = start()
+    else:
+        server.append("held/1", [{"n": 1}])
+        syncd = start()
+        wait_loaded(connection, syncd, TABLE, 1)
+        if good == "before a restart":
+            assert syncd.stop() == 0
+            connection.cursor().execute(f"TRUNCATE {TABLE}")
+            syncd = start()
+            syncd.wait_ready()
+        server.append("held/1", bad)
+    syncd.wait_for(lambda: count(connection, "ds_sync.dead_letter") == 2500, "to make letters of all")
+    wait_state(connection, syncd, "held", "running")
+    assert syncd.stop() == 0
+
+
+def test_rows_that_wait_for_those_of_others_are_letters_from_the_first_on(connection, dsctl, server, start):
+    connection.cursor().execute("CREATE TABLE public.others (n integer PRIMARY KEY)")
+    routes.make_table(connection, TABLE, columns="n integer REFERENCES public.others (n),")
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter",
+                   columns={"n": {"pointer": "/n", "type": "integer"}})
+    server.create("held/1")
+    server.append("held/1", messages(0, 200))
+    syncd = start()
+    syncd.wait_for(lambda: count(connection, "ds_sync.dead_letter") == 200, "to make letters of all")
+    assert syncd.stop() == 0
+
+
+@pytest.mark.parametrize("batch", [5, 500], ids=["few", "many"])
+def test_a_column_that_the_route_does_not_fill_holds_it_and_makes_no_letters(batch, connection, dsctl, server, start):
+    routes.make_table(connection, TABLE)
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
+    for name in ("held/1", "held/2"):
+        server.create(name)
+        server.append(name, messages(0, 3))
+    syncd = start()
+    wait_loaded(connection, syncd, TABLE, 6)
+    connection.cursor().execute(f"ALTER TABLE {TABLE} ADD added integer NOT NULL DEFAULT 1; "
+                                f"ALTER TABLE {TABLE} ALTER added DROP DEFAULT")
+    for name in ("held/1", "held/2"):
+        server.append(name, messages(3, batch))
+    reason = wait_state(connection, syncd, "held", "failed")
+    assert "added" in reason, reason
+    syncd.wait_for(lambda: "NOT NULL without a default" in routes.state(connection, "held")[1], "to look at the table")
+    assert count(connection, "ds_sync.dead_letter") == 0
+    connection.cursor().execute(f"ALTER TABLE {TABLE} ALTER added SET DEFAULT 2")
+    dsctl("route", "resume", "held")
+    wait_loaded(connection, syncd, TABLE, 2 * (3 + batch))
+    assert count(connection, "ds_sync.dead_letter") == 0
+    assert syncd.stop() == 0
+
+
+def test_a_trigger_that_lacks_a_value_of_another_table_makes_letters(connection, dsctl, server, start):
+    """The catalogue has no such column of the route's table."""
+    routes.make_table(connection, TABLE)
+    connection.cursor().execute(f"""
+        CREATE TABLE public.log (note text NOT NULL); GRANT ALL ON public.log TO PUBLIC;
+        CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO public.log VALUES (NEW.payload->>''note''); RETURN NEW; END';
+        CREATE TRIGGER note BEFORE INSERT ON {TABLE} FOR EACH ROW EXECUTE FUNCTION public.note()""")
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
+    server.create("held/1")
+    server.append("held/1", [{"note": "a"}, {"n": 1}, {"note": "b"}])
+    syncd = start()
+    wait_state(connection, syncd, "held", "failed")
+    dsctl("route", "resume", "held")
+    wait_loaded(connection, syncd, TABLE, 3)
+    assert count(connection, "ds_sync.dead_letter") == 1 and count(connection, "public.log") == 2
+    assert syncd.stop() == 0
+
+
 # What is done to the table, what mends it, and what the reason says.
 CHANGES = {
     "type": ("ALTER TABLE {t} ALTER n TYPE uuid USING NULL", "ALTER TABLE {t} ALTER n TYPE integer USING NULL", "n"),

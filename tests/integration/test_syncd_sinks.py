@@ -294,7 +294,7 @@ def test_a_check_that_refuses_everything_stops_its_route_and_no_other(connection
     syncd = start()
     reason = wait_failed(connection, syncd, "jsonb")
     assert "dead letters" in reason and "the table or the route is at fault" in reason and '"nothing"' in reason
-    assert len(letters(connection, "jsonb")) == 3000
+    assert len(letters(connection, "jsonb")) < 64
     wait_position(connection, syncd, 4000, "text")
     assert len(as_bytes(connection, "text")) == 4000
     assert syncd.stop() == 0

@@ -89,3 +89,55 @@ Test(route_hold, the_reason_says_what_to_do_even_when_what_was_refused_is_long)
     cr_expect_str_eq(why.sqlstate, "23514");
     cr_expect_not_null(strstr(why.text, "dsctl route resume"));
 }
+
+static Error
+reason_of(const char *sqlstate, const char *text)
+{
+    Error reason;
+
+    (void)error_set(&reason, ERR_INPUT, "%s", text);
+    (void)memcpy(reason.sqlstate, sqlstate, 6);
+    return reason;
+}
+
+Test(route_hold, first_messages_that_are_all_refused_alike_are_the_fault_of_the_table)
+{
+    Error reason = reason_of("23514", "the check");
+    RouteHold hold = {0};
+
+    cr_expect_not(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX - 1));
+    cr_expect(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX));
+    route_hold_note(&hold, &reason, ROUTE_ALIKE_MAX - 1, false);
+    cr_expect(route_hold_refuses_all(&hold, &reason, 1));
+    cr_expect_not(route_hold_refuses_all(&hold, NULL, ROUTE_ALIKE_MAX));
+}
+
+Test(route_hold, one_row_or_another_reason_makes_it_a_matter_of_the_messages)
+{
+    Error reason = reason_of("23514", "the check");
+    Error other = reason_of("23514", "another check");
+    RouteHold row = {0};
+    RouteHold mixed = {0};
+    RouteHold several = {0};
+
+    route_hold_note(&row, NULL, 0, true);
+    cr_expect_not(route_hold_refuses_all(&row, &reason, 1000));
+    route_hold_note(&mixed, &reason, 1, false);
+    cr_expect_not(route_hold_refuses_all(&mixed, &other, 1000));
+    route_hold_note(&mixed, &other, 1, false);
+    cr_expect_not(route_hold_refuses_all(&mixed, &reason, 1000));
+    route_hold_note(&several, NULL, 3, false);
+    cr_expect_not(route_hold_refuses_all(&several, &reason, 1000));
+}
+
+Test(route_hold, rows_that_are_refused_because_of_other_rows_say_nothing_of_the_table)
+{
+    static const char *const sqlstates[] = {"23503", "23505", "23P01"};
+
+    for (size_t i = 0; i < DS_COUNT(sqlstates); i++) {
+        Error reason = reason_of(sqlstates[i], "a key");
+        RouteHold hold = {0};
+
+        cr_expect_not(route_hold_refuses_all(&hold, &reason, 1000), "%s", sqlstates[i]);
+    }
+}
