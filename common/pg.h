@@ -63,6 +63,10 @@ typedef struct PgConfig {
     const Secret *url;            /* a libpq connection string or URI; borrowed */
     const char *application_name; /* used unless the string names one */
     int64_t connect_ms_max;
+    /* The server ends what takes longer; 0: it has a limit of its own, or none.  Set for sessions
+     * that are ours alone: behind a pooler such as PgBouncer they belong to others as well, and
+     * whoever waits has to bound it. */
+    int64_t statement_ms_max;
     PgLostFn on_lost;
     void *arg;
 } PgConfig;

@@ -19,6 +19,7 @@
 #include "common/mem.h"
 
 #define PG_KEYWORDS_MAX 96 /* libpq knows about forty */
+#define BOUND_SQL_SIZE  384
 
 struct PgLookup {
     uv_getaddrinfo_t request;
@@ -239,11 +240,39 @@ pg_connect_error(const char *message, bool needs_password, Error *err)
 }
 
 static void
+pg_connect_told(void *arg, const PgReply *reply)
+{
+    Pg *pg = arg;
+    PgReply ok = {
+        .ok = true, .context = "", .constraint = "", .table = "", .column = "", .tag = ""};
+
+    timer_stop(pg->connect_timer);
+    /* A server that refuses the limit works without it: whoever waits has one of his own. */
+    pg->connect_fn(pg->connect_arg, pg_connected(pg) ? &ok : reply);
+}
+
+/* The session is ours when its process is the one that the server named when it was made: a pooler
+ * names none of the server's.  A limit that is lower already stays. */
+static void
+pg_bound_session(Pg *pg)
+{
+    char sql[BOUND_SQL_SIZE];
+    int length = snprintf(sql, sizeof(sql),
+                          "SELECT set_config('statement_timeout', '%lldms', false) FROM "
+                          "pg_catalog.pg_settings WHERE name = 'statement_timeout' AND "
+                          "pg_catalog.pg_backend_pid() = %d AND "
+                          "(setting::bigint = 0 OR setting::bigint > %lld)",
+                          (long long)pg->config.statement_ms_max, PQbackendPID(pg->conn),
+                          (long long)pg->config.statement_ms_max);
+
+    DS_ASSERT(length < (int)sizeof(sql));
+    pg_exec(pg, sql, pg_connect_told, pg);
+}
+
+static void
 pg_connect_ok(Pg *pg)
 {
     const char *encoding = PQparameterStatus(pg->conn, "client_encoding");
-    PgCommand command = pg->command;
-    PgReply reply = {.ok = true, .context = "", .constraint = "", .table = "", .tag = ""};
     Error err;
 
     if (!str_eq(str_c(encoding), STR("UTF8"))) {
@@ -259,12 +288,17 @@ pg_connect_ok(Pg *pg)
         pg_fail(pg, PG_ERROR_CONNECTION, &err);
         return;
     }
-    timer_stop(pg->connect_timer);
     pg_plan_done(&pg->plan);
+    pg->connect_fn = pg->command.fn;
+    pg->connect_arg = pg->command.arg;
     pg->command = (PgCommand){0};
     pg_enter(pg, PG_IDLE);
     fd_watch(pg->watch, LOOP_READABLE);
-    command.fn(command.arg, &reply);
+    if (pg->config.statement_ms_max > 0) {
+        pg_bound_session(pg); /* the connect timer still runs */
+    } else {
+        pg_connect_told(pg, NULL);
+    }
 }
 
 static void on_connect_fd(void *arg, unsigned events);

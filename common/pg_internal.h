@@ -70,6 +70,8 @@ struct Pg {
     PgLookup *lookup;
     PgCancel *cancel;
     PgCommand command;
+    PgReplyFn connect_fn; /* while a new session gets its limits */
+    void *connect_arg;
     PgErrorClass failing_class;
     Error failing;    /* what a PG_FAILING reply will say */
     Error last_words; /* FATAL that the server sent while idle */

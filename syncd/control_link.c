@@ -214,6 +214,7 @@ control_link_new(Loop *loop, const ControlLinkConfig *config)
                                 .url = config->postgres_url,
                                 .application_name = config->application_name,
                                 .connect_ms_max = CONNECT_MS_MAX,
+                                .statement_ms_max = config->command_ms_max / 4 * 3,
                                 .on_lost = link_lost,
                                 .arg = link,
                             });

@@ -21,7 +21,9 @@ typedef struct ControlLinkConfig {
     void (*on_refused)(void *arg); /* the login was: the secret may be read anew; may be NULL */
     void *arg;
     const char *application_name;
-    int64_t command_ms_max; /* no answer for this long: the connection is given up */
+    /* No answer for this long: the connection is given up, and the statement cancelled.  Where the
+     * session is ours, Postgres ends it a little earlier. */
+    int64_t command_ms_max;
     int64_t backoff_base_ms;
     int64_t backoff_max_ms;
 } ControlLinkConfig;

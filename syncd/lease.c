@@ -339,6 +339,16 @@ claim_answered(Lease *lease, const PgReply *reply)
     lease_on_deadline(lease);
 }
 
+/* Its row is locked: the lease lasts until after the next renewal, but no longer. */
+static bool
+lease_wait_for(LeaseSlot *slot)
+{
+    bool was_late = slot->is_late;
+
+    slot->is_late = true;
+    return !was_late;
+}
+
 static void
 renew_answered(Lease *lease, const PgReply *reply)
 {
@@ -350,8 +360,12 @@ renew_answered(Lease *lease, const PgReply *reply)
         int64_t partition = answer_number(reply, row, 0);
 
         is_member = is_member || partition == -1;
+        if (partition <= -2 && partition > -2 - (int64_t)lease->table.count) {
+            kept[-2 - partition] = lease_wait_for(&lease->table.slots[-2 - partition]);
+        }
         if (partition >= 0 && partition < lease->table.count) {
             kept[partition] = true;
+            lease->table.slots[partition].is_late = false;
         }
     }
     for (unsigned i = 0; i < lease->table.count; i++) {
@@ -363,7 +377,8 @@ renew_answered(Lease *lease, const PgReply *reply)
         }
     }
     free(kept);
-    lease_log_lost(lost, "leases were taken over or released by somebody else");
+    lease_log_lost(lost, "leases were taken over or released by somebody else, or their rows are "
+                         "locked");
     lease_table_renewed(&lease->table, lease->asked_ms, lease->config.lease_ms);
     lease_on_deadline(lease);
     if (!is_member && lease->leaving) {

@@ -27,6 +27,7 @@ typedef enum LeaseSlotState {
 typedef struct LeaseSlot {
     LeaseSlotState state;
     int64_t epoch; /* of our lease */
+    bool is_late;  /* its row was locked when the others were renewed */
 } LeaseSlot;
 
 typedef struct LeaseTable {

@@ -393,7 +393,7 @@ session_in_trouble(Session *session)
         log_warn(&scope, EVENT_STREAM_STALLED, SESSION_FIELDS(session),
                  "Postgres: %s: %s; tries again", err->sqlstate, err->text);
         session_tell(session, STR("backoff"), err->text);
-        session->stalled = true;
+        session->stalled = session->stalled || session->state != SESSION_LOAD;
         session_back_off(
             session, EVENT_NONE, err,
             DS_MIN(session->lane.stalled_ms * STALLED_REST, (int64_t)STALLED_REST_MS_MAX));

@@ -148,6 +148,25 @@ lane_unwant(Writer *writer, Lane *lane, unsigned want)
     }
 }
 
+/* Somebody holds a row of this stream, or all of Postgres is slow: the other lanes go on.  Nothing
+ * waits for the state: it is told again when the writer has rested from it as long as it took. */
+static void
+job_stalled(Writer *writer, Lane *lane, const Error *err)
+{
+    int64_t took_ms = (clock_mono_ns() - writer->job_begun_ns) / 1000000;
+
+    if (lane == NULL) {
+        return;
+    }
+    if (writer->job == LANE_WANTS_STATE) {
+        timer_start(writer->rest, took_ms);
+        lane_want(writer, lane, writer->job);
+        return;
+    }
+    lane->stalled_ms = took_ms;
+    writer_trouble(writer, lane, LANE_STALLED, err);
+}
+
 static void
 writer_out_of_patience(void *arg)
 {
@@ -181,6 +200,13 @@ writer_deadline(void *arg)
 
     (void)snprintf(what, sizeof(what), "no answer within %lld s",
                    (long long)(command_ms_max(writer) / 1000));
+    if (writer->state == WRITER_JOB) {
+        Error err;
+
+        (void)error_set(&err, ERR_RETRY, "%s", what);
+        job_stalled(writer, writer->job_lane, &err);
+        writer->job_lane = NULL;
+    }
     if (writer->state != WRITER_SETTLE) {
         (void)writer_split_stalled(writer); /* it may be the transaction, not the server */
     }
@@ -328,14 +354,27 @@ job_told(Lane *lane)
     }
 }
 
-static void
-job_start(Writer *writer)
+/* NULL: nothing but states that stalled, for now. */
+static Lane *
+job_next(const Writer *writer)
 {
-    Lane *lane = TAILQ_FIRST(&writer->jobs);
+    Lane *lane;
 
+    TAILQ_FOREACH (lane, &writer->jobs, job_link) {
+        if (!timer_active(writer->rest) || (lane->wants & ~LANE_WANTS_STATE) != 0) {
+            return lane;
+        }
+    }
+    return NULL;
+}
+
+static void
+job_start(Writer *writer, Lane *lane)
+{
     DS_ASSERT(!lane->in_flight);
     writer_enter(writer, WRITER_JOB);
     writer_command_started(writer);
+    writer->job_begun_ns = clock_mono_ns();
     writer->job_lane = lane;
     if (lane->wants & LANE_WANTS_LOAD) {
         writer->job = LANE_WANTS_LOAD;
@@ -371,8 +410,14 @@ job_loaded(Lane *lane)
 static bool
 job_failed(Writer *writer, Lane *lane, const PgReply *reply)
 {
-    if (error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))
-            ->action != ERROR_ACTION_DEAD_LETTER) {
+    ErrorAction action =
+        error_class_info(error_class_of_postgres(reply->error_class, reply->err.sqlstate))->action;
+
+    if (action == ERROR_ACTION_RETRY_ALONE) {
+        job_stalled(writer, lane, &reply->err);
+        return true;
+    }
+    if (action != ERROR_ACTION_DEAD_LETTER) {
         if (lane != NULL) {
             lane_want(writer, lane, writer->job);
         }
@@ -560,6 +605,8 @@ writer_pick(void *arg)
 {
     Writer *writer = arg;
 
+    Lane *lane;
+
     writer->pick_scheduled = false;
     if (writer->state != WRITER_IDLE) {
         return;
@@ -567,8 +614,9 @@ writer_pick(void *arg)
     if (writer->unverified && writer_verify(writer)) {
         return;
     }
-    if (!TAILQ_EMPTY(&writer->jobs)) {
-        job_start(writer);
+    lane = job_next(writer);
+    if (lane != NULL) {
+        job_start(writer, lane);
     } else if (writer_compose(writer)) {
         writer_begin(writer);
     }
@@ -582,6 +630,12 @@ writer_schedule(Writer *writer)
         writer->pick_scheduled = true;
         loop_defer(writer->loop, writer_pick, writer);
     }
+}
+
+static void
+writer_rested(void *arg)
+{
+    writer_schedule(arg);
 }
 
 void
@@ -634,11 +688,13 @@ writer_new(Loop *loop, const WriterConfig *config)
                                   .url = config->postgres_url,
                                   .application_name = config->application_name,
                                   .connect_ms_max = 10000,
+                                  .statement_ms_max = config->statement_ms,
                                   .on_lost = writer_on_lost,
                                   .arg = writer,
                               });
     writer->retry = timer_new(loop, writer_retry, writer);
     writer->deadline = timer_new(loop, writer_deadline, writer);
+    writer->rest = timer_new(loop, writer_rested, writer);
     writer->patience = timer_new(loop, writer_out_of_patience, writer);
     backoff_init(&writer->backoff, config->backoff_base_ms, config->backoff_max_ms);
     TAILQ_INIT(&writer->lanes);
@@ -669,6 +725,7 @@ writer_free(Writer *writer)
     timer_free(writer->retry);
     timer_free(writer->deadline);
     timer_free(writer->patience);
+    timer_free(writer->rest);
     transaction_done(&writer->transaction);
     state_fold_done(&writer->fold);
     buf_done(&writer->scratch);

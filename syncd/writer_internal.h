@@ -72,6 +72,8 @@ struct Writer {
     LoopTimer *retry;    /* WRITER_WAIT */
     LoopTimer *deadline; /* of the running command */
     LoopTimer *patience; /* runs from the first trouble on */
+    LoopTimer *rest;     /* runs while no states are stored, since that took too long */
+    int64_t job_begun_ns;
     Backoff backoff;
     bool pick_scheduled;
     bool up;

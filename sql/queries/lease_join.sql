@@ -1,11 +1,14 @@
 -- $1 instance, $2 version, $3 host, $4 pid, $5 lease in ms, $6 whether a row of that name is ours to take over,
 -- $7 instances that are known to be dead, $8 the servers that it has, $9 where they are.
--- Begins an instance: its row, and whatever it and the dead ones held
--- is free at once.  No row: a living instance has that name.  Rows of the long dead are cleared away.
+-- Begins an instance: its row, and whatever it and the dead ones held is free at once, but for rows that somebody has
+-- locked: those are free when their lease is over.  No row: a living instance has that name.  Rows of the long dead are
+-- cleared away.
 WITH cleared AS (
-    DELETE FROM ds_sync.instance
-    WHERE instance <> $1::text
-      AND (instance = ANY ($7::text[]) OR seen_at < clock_timestamp() - interval '1 hour')
+    DELETE FROM ds_sync.instance WHERE instance IN (
+        SELECT d.instance FROM ds_sync.instance d
+        WHERE d.instance <> $1::text
+          AND (d.instance = ANY ($7::text[]) OR d.seen_at < clock_timestamp() - interval '1 hour')
+        FOR UPDATE SKIP LOCKED)
 ), me AS (
     INSERT INTO ds_sync.instance AS i (instance, version, host, pid, servers, server_urls)
     VALUES ($1::text, $2::text, $3::text, $4::integer, $8::text[], $9::text[])
@@ -17,7 +20,7 @@ WITH cleared AS (
 ), left_over AS (
     SELECT p.partition_no FROM ds_sync.work_partition p
     WHERE p.owner = ANY ($7::text[] || $1::text) AND EXISTS (SELECT FROM me)
-    ORDER BY p.partition_no FOR UPDATE
+    ORDER BY p.partition_no FOR UPDATE SKIP LOCKED
 ), freed AS (
     UPDATE ds_sync.work_partition p SET owner = NULL, lease_until = NULL
     FROM left_over l WHERE p.partition_no = l.partition_no

@@ -6,7 +6,7 @@ WITH me AS (
 ), held AS (
     SELECT p.partition_no FROM ds_sync.work_partition p
     WHERE p.owner = (SELECT instance FROM me)
-    ORDER BY p.partition_no FOR UPDATE
+    ORDER BY p.partition_no FOR UPDATE SKIP LOCKED
 )
 UPDATE ds_sync.work_partition p SET owner = NULL, lease_until = NULL
 FROM held WHERE p.partition_no = held.partition_no

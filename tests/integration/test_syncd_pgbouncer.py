@@ -2,6 +2,7 @@
 """Everything that syncd does works behind PgBouncer in transaction mode, where the next statement of a
 connection may run in another session of Postgres."""
 import ds
+import psycopg2
 import pytest
 from checker import StreamChecker
 from fleet import Fleet, take_over_seconds
@@ -59,6 +60,11 @@ def test_two_instances_load_everything_through_a_pool_smaller_than_they_are(
         server.append(name, many)
     loaded(take_over_seconds(3))
     fleet.wait_held({"b": 64})
+    pooled = psycopg2.connect(pgbouncer.url(database[0].rpartition("/")[2]))
+    cursor = pooled.cursor()
+    cursor.execute("SHOW statement_timeout")
+    assert cursor.fetchone() == ("0",), "a limit was left in a session that others use as well"
+    pooled.close()
     sessions = fleet.query("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'syncd%%' "
                            "AND datname = current_database() AND pid <> pg_backend_pid()")[0][0]
     assert 1 <= sessions <= pgbouncer.pool_size

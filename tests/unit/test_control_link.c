@@ -130,12 +130,36 @@ Test(control_link, a_silent_server_is_given_up)
     Asker asker;
 
     secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 300);
+    ControlLink *link = link_to(&asker, &url, 1000);
 
+    control_link_query(link, "SET statement_timeout = 0", NULL, 0, on_answer, &asker);
     control_link_query(link, "SELECT pg_sleep(50)", NULL, 0, on_answer, &asker);
-    wait_answers(&asker, 1);
-    cr_expect_not(asker.ok[0]);
+    wait_answers(&asker, 2);
+    cr_expect_not(asker.ok[1]);
     cr_expect_eq(asker.last.error_class, PG_ERROR_CONNECTION);
+    control_link_free(link);
+    loop_free(asker.loop);
+    secret_done(&url);
+}
+
+Test(control_link, the_server_ends_what_takes_too_long_and_the_connection_stays)
+{
+    Secret url = {0};
+    Asker asker;
+
+    secret_set(&url, str_c(server_url()));
+    ControlLink *link = link_to(&asker, &url, 20000);
+
+    control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
+    control_link_query(link, "SELECT set_config('statement_timeout', '50ms', false)", NULL, 0,
+                       on_answer, &asker);
+    control_link_query(link, "SELECT pg_sleep(50)", NULL, 0, on_answer, &asker);
+    control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
+    wait_answers(&asker, 4);
+    cr_expect_str_eq(asker.values[0], "15s");
+    cr_expect_not(asker.ok[2]);
+    cr_expect_eq(asker.last.error_class, PG_ERROR_NONE);
+    cr_expect_str_eq(asker.values[3], "50ms", "the session is another one");
     control_link_free(link);
     loop_free(asker.loop);
     secret_done(&url);

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Somebody locks rows of ds_sync: what is not locked goes on, and all of it does when the lock is gone."""
+import re
+
+import ds
+import psycopg2
+import pytest
+from fleet import Fleet, partition
+from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
+
+STREAMS = [f"locks/{number}" for number in range(6)]
+LOCKED = partition(STREAMS[0])
+OTHERS = [name for name in STREAMS if partition(name) != LOCKED]
+
+
+@pytest.fixture
+def locker(database):
+    """Another session, in a transaction."""
+    connection = psycopg2.connect(database[0])
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def fleet(folder, database, server):
+    for name in STREAMS:
+        server.create(name)
+    several = Fleet(folder, server.url, database[0], database[1], STREAMS)
+    yield several
+    several.stop_all()
+
+
+def lock(locker, table, condition, *values):
+    cursor = locker.cursor()
+    cursor.execute(f"SELECT FROM ds_sync.{table} WHERE {condition} FOR UPDATE", values)
+    assert cursor.rowcount > 0
+
+
+def epochs(fleet):
+    return dict(fleet.query("SELECT partition_no, epoch FROM ds_sync.work_partition WHERE partition_no <> %s", LOCKED))
+
+
+def test_a_partition_whose_row_is_locked_costs_no_other_its_lease(fleet, server, database, locker):
+    first = fleet.start("a", lease="15s")
+    fleet.wait_held({"a": 64})
+    before = epochs(fleet)
+    lock(locker, "work_partition", "partition_no = %s", LOCKED)
+    first.wait_for(lambda: re.search(r"event=lease\.lost.* partitions=1\b", first.log_text()), "to lose that one")
+    assert epochs(fleet) == before
+    # Another instance joins, and gets its share.
+    fleet.start("b", lease="15s")
+    ds.wait_until(lambda: fleet.held().get("b", 0) >= 31, what="the other to have its share")
+    for name in STREAMS:
+        server.append(name, messages(0, 20))
+    for name in OTHERS:
+        wait_rows(database, messages(0, 20), first, name)
+    locker.rollback()
+    wait_rows(database, messages(0, 20), first, STREAMS[0])
+
+
+def test_an_instance_joins_and_leaves_though_rows_of_others_are_locked(fleet, server, database, locker):
+    first = fleet.start("dead")
+    fleet.wait_held({"dead": 64})
+    first.kill()
+    database[1].cursor().execute("UPDATE ds_sync.instance SET seen_at = seen_at - interval '2 hours'")
+    lock(locker, "instance", "instance = 'dead'")
+    lock(locker, "work_partition", "partition_no = %s", LOCKED)
+    second = fleet.start("alive")
+    for name in STREAMS:
+        server.append(name, messages(0, 20))
+    for name in OTHERS:
+        wait_rows(database, messages(0, 20), second, name)
+    assert second.stop() == 0
+    assert set(fleet.held()) == {"dead"} and fleet.held()["dead"] == 1
+
+
+def test_a_stream_whose_position_is_locked_holds_up_no_other(database, server, start_syncd, locker):
+    for name in STREAMS:
+        server.create(name)
+        server.append(name, messages(0, 3))
+    settings = {**FAST, "SYNCD_WRITERS": "1", "SYNCD_STATEMENT_TIMEOUT": "1s", "SYNCD_IDLE_TIMEOUT": "30s"}
+    syncd = start_syncd(STREAMS, **settings)
+    for name in STREAMS:
+        wait_rows(database, messages(0, 3), syncd, name)
+    assert syncd.stop() == 0
+    lock(locker, "stream_offset", "stream_id = (SELECT stream_id FROM ds_sync.stream WHERE name = %s)", STREAMS[0])
+    syncd = start_syncd(STREAMS, wait=False, **settings)
+    for turn in (1, 2):
+        for name in STREAMS:
+            server.append(name, messages(3 * turn, 3))
+        for name in STREAMS[1:]:
+            wait_rows(database, messages(0, 3 * turn + 3), syncd, name)
+    syncd.wait_for(lambda: re.search(r"event=stream\.stalled.*57014", syncd.log_text()), "to give it up for now")
+    assert len(rows(database[1], STREAMS[0])) == 3
+    locker.rollback()
+    wait_rows(database, messages(0, 9), syncd, STREAMS[0])
+    syncd.wait_for(lambda: state_of(database[1], STREAMS[0]) == ("running", None), "to be well again")
+
+
+def test_a_state_that_cannot_be_stored_holds_up_no_rows(database, server, start_syncd, locker):
+    for name in STREAMS:
+        server.create(name)
+    syncd = start_syncd(STREAMS, SYNCD_WRITERS="1", SYNCD_STATEMENT_TIMEOUT="1s", **FAST)
+    syncd.wait_for(lambda: state_of(database[1], STREAMS[0])[0] == "running", "to run")
+    lock(locker, "stream", "name = %s", STREAMS[0])
+    assert ds.http("DELETE", server.stream_url(STREAMS[0]))[0] in (200, 204)
+    syncd.wait_for(lambda: "event=stream.stopped" in syncd.log_text(), "to have a state to store")
+    for turn in range(3):
+        server.append(STREAMS[1], messages(3 * turn, 3))
+        wait_rows(database, messages(0, 3 * turn + 3), syncd, STREAMS[1])
+    assert state_of(database[1], STREAMS[0])[0] == "running"
+    locker.rollback()
+    syncd.wait_for(lambda: state_of(database[1], STREAMS[0])[0] == "stopped", "to store it")
