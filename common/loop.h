@@ -52,7 +52,7 @@ LoopSignal *signal_new(Loop *loop, int signum, LoopFn fn, void *arg);
 void signal_free(LoopSignal *watch);
 
 LoopWake *wake_new(Loop *loop, LoopFn fn, void *arg);
-void loop_wake_send(LoopWake *wake); /* any thread; calls coalesce */
+void loop_wake_send(LoopWake *wake); /* any thread, also a signal handler; calls coalesce */
 void wake_free(LoopWake *wake);
 
 #define LOOP_READABLE 1u

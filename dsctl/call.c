@@ -2,6 +2,7 @@
 /* A command's life: waiting, signals, and the status it ends with. */
 #include "dsctl/call_internal.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -23,12 +24,25 @@ call_finish_wait(Call *call)
     loop_stop(call->loop);
 }
 
+/* The wait that a signal ends, while its handler is set. */
+static LoopWake *volatile signal_wake;
+static volatile sig_atomic_t signal_came;
+
 static void
-on_signal(void *arg)
+on_signal(int number DS_UNUSED)
+{
+    int saved = errno;
+
+    signal_came = 1;
+    loop_wake_send(signal_wake);
+    errno = saved;
+}
+
+static void
+on_signal_wake(void *arg)
 {
     Call *call = arg;
 
-    call->interrupted = true;
     loop_stop(call->loop);
 }
 
@@ -42,18 +56,30 @@ on_timer(void *arg)
 }
 
 /* Signals are caught only while the loop runs: a command that reads stdin or writes to a full pipe
- * is ended by them as any other program. */
+ * is ended by them as any other program.  A signal that comes when the wait is over already counts
+ * as well: nobody sends it a second time. */
 static void
 call_run_loop(Call *call)
 {
-    LoopSignal *interrupt = signal_new(call->loop, SIGINT, on_signal, call);
-    LoopSignal *terminate = signal_new(call->loop, SIGTERM, on_signal, call);
+    static const int numbers[CALL_SIGNALS] = {SIGINT, SIGTERM};
+    struct sigaction ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction before[CALL_SIGNALS];
 
-    while (!call->done && !call->interrupted && !call->reader_left) {
+    (void)sigemptyset(&ours.sa_mask);
+    signal_came = 0;
+    signal_wake = wake_new(call->loop, on_signal_wake, call);
+    for (size_t i = 0; i < CALL_SIGNALS; i++) {
+        (void)sigaction(numbers[i], &ours, &before[i]);
+    }
+    while (!call->done && signal_came == 0 && !call->reader_left) {
         loop_run(call->loop);
     }
-    signal_free(interrupt);
-    signal_free(terminate);
+    for (size_t i = 0; i < CALL_SIGNALS; i++) {
+        (void)sigaction(numbers[i], &before[i], NULL);
+    }
+    wake_free(signal_wake);
+    signal_wake = NULL;
+    call->interrupted = call->interrupted || signal_came != 0;
 }
 
 bool
