@@ -63,6 +63,15 @@ source_poll_deliver_piece(Source *source, Unit *unit)
     }
 }
 
+/* Of a reply without a length it is not known before its end where the stream begins: till then a
+ * piece of it would be a place in any life of the stream. */
+static bool
+poll_goes_in_pieces(const Source *source)
+{
+    return strcmp(source->position.offset, DS_OFFSET_START) != 0 ||
+           !offset_names_life(str_c(source->next_offset));
+}
+
 static void
 poll_on_body(void *arg, Str bytes)
 {
@@ -73,12 +82,16 @@ poll_on_body(void *arg, Str bytes)
         return; /* the body of an error */
     }
     Unit *unit = source_unit(source);
-    if (!unit_add_bytes(unit, bytes, &source->drop, &err) ||
-        !source_check_next(source, str_c(source->next_offset), &err)) {
+    if (!unit_add_bytes(unit, bytes, &source->drop, &err)) {
+        (void)error_wrap(&err, "a reply without a length is larger than SYNCD_EVENT_BYTES_MAX");
+        source_fail(source, SOURCE_END_FATAL, &err);
+        return;
+    }
+    if (!source_check_next(source, str_c(source->next_offset), &err)) {
         source_fail(source, SOURCE_END_PROTOCOL, &err);
         return;
     }
-    if (unit->data.len >= UNIT_CHUNK_BYTES_MAX) {
+    if (unit->data.len >= UNIT_CHUNK_BYTES_MAX && poll_goes_in_pieces(source)) {
         source_poll_deliver_piece(source, unit);
     }
     source_tell_read(source);

@@ -68,7 +68,7 @@ void unit_free(Unit *unit); /* accepts NULL */
  * use. */
 DS_MUST_CHECK bool unit_add_json(Unit *unit, Str event, const UnitLimits *limits, int64_t *drop,
                                  Error *err);
-/* As above, counting bytes. */
+/* As above, counting bytes; fails for ERR_LIMIT only. */
 DS_MUST_CHECK bool unit_add_bytes(Unit *unit, Str bytes, int64_t *drop, Error *err);
 
 void unit_end(Unit *unit, Str end_offset, int64_t end_skip, bool closed);

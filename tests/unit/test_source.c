@@ -8,8 +8,10 @@
 
 TestSuite(source, .timeout = 60);
 
-#define HELD_MS_MAX 3600000
-#define LOOK_MS     2
+#define HELD_MS_MAX      3600000
+#define LOOK_MS          2
+#define HTTP_CHUNK_BYTES 10007                          /* no fraction of a piece */
+#define LONG_BYTES       (2 * UNIT_CHUNK_BYTES_MAX + 1) /* a reply that is handed over in pieces */
 
 typedef struct Bench {
     Peer peer;
@@ -20,6 +22,7 @@ typedef struct Bench {
     bool (*is_there)(struct Bench *bench); /* what is waited for */
     char url[64];
     size_t units;
+    size_t unnamed; /* units that are read from "-1", even if only a part of them is loaded */
     size_t ends;
     SourceEndKind end_kind; /* of the last one */
 } Bench;
@@ -37,6 +40,10 @@ on_unit(void *arg, Unit *unit)
 {
     Bench *bench = arg;
 
+    Position resume;
+
+    unit_resume_start(unit, &resume);
+    bench->unnamed += strcmp(resume.offset, "-1") == 0;
     bench->units++;
     unit_free(unit);
 }
@@ -90,12 +97,12 @@ bench_source(Bench *bench, const char *content_type)
 {
     static const SourceCallbacks callbacks = {
         .on_unit = on_unit, .on_read = on_read, .on_end = on_end};
-    Source *source =
-        source_new(&(SourceConfig){.url = bench->url,
-                                   .client = bench->client,
-                                   .gate = bench->gate,
-                                   .limits = {.bytes_max = 1 << 20, .message_bytes_max = 1 << 20}},
-                   &callbacks, bench);
+    Source *source = source_new(&(SourceConfig){.url = bench->url,
+                                                .client = bench->client,
+                                                .gate = bench->gate,
+                                                .limits = {.bytes_max = LONG_BYTES + LONG_BYTES / 2,
+                                                           .message_bytes_max = 1 << 20}},
+                                &callbacks, bench);
 
     source_set_content_type(source, str_c(content_type));
     return source;
@@ -289,4 +296,93 @@ Test(source, data_behind_the_end_of_a_closed_stream_is_an_error)
     cr_expect_eq(bench.end_kind, SOURCE_END_PROTOCOL);
     source_free(source);
     bench_done(&bench);
+}
+
+/* A first reply of so many bytes. */
+typedef struct LongReply {
+    const char *next_offset;
+    size_t bytes;
+    bool has_length;
+} LongReply;
+
+static LongReply long_reply;
+
+static void
+serve_long(Peer *peer, int fd, int index DS_UNUSED)
+{
+    char head[256];
+    char *body = malloc(long_reply.bytes);
+
+    memset(body, 'x', long_reply.bytes);
+    (void)snprintf(head, sizeof(head),
+                   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: %s\r\n"
+                   "Stream-Up-To-Date: true\r\n%s: %s\r\n\r\n",
+                   long_reply.next_offset,
+                   long_reply.has_length ? "Content-Length" : "Transfer-Encoding",
+                   long_reply.has_length ? "2097153" : "chunked");
+    if (!peer_read(peer, fd)) {
+        free(body);
+        return;
+    }
+    peer_send(fd, str_c(head));
+    if (long_reply.has_length) {
+        peer_send(fd, str_n(body, long_reply.bytes));
+    } else {
+        for (size_t sent = 0; sent < long_reply.bytes; sent += HTTP_CHUNK_BYTES) {
+            size_t size = DS_MIN(long_reply.bytes - sent, (size_t)HTTP_CHUNK_BYTES);
+
+            (void)snprintf(head, sizeof(head), "%zx\r\n", size);
+            peer_send(fd, str_c(head));
+            peer_send(fd, str_n(body, size));
+            peer_send(fd, STR("\r\n"));
+        }
+        peer_send(fd, STR("0\r\n\r\n"));
+    }
+    free(body);
+}
+
+static void
+read_long(Bench *bench, const LongReply *reply)
+{
+    long_reply = *reply;
+    bench_init(bench, serve_long);
+    Source *source = bench_source(bench, "text/plain");
+    source_open(source);
+    bench_wait(bench, a_read_ended);
+    source_free(source);
+    bench_done(bench);
+}
+
+Test(source, what_is_done_of_a_long_first_reply_is_done_of_this_life_of_the_stream)
+{
+    static const char ours[] = "01a209d641a602ab_0000000000200001";
+    Bench bench;
+
+    read_long(&bench, &(LongReply){ours, LONG_BYTES, true});
+    cr_expect_eq(bench.end_kind, SOURCE_END_CYCLE);
+    cr_expect_gt(bench.units, (size_t)1, "it comes in pieces");
+    cr_expect_eq(bench.unnamed, (size_t)0);
+    read_long(&bench, &(LongReply){ours, LONG_BYTES, false});
+    cr_expect_eq(bench.end_kind, SOURCE_END_CYCLE);
+    cr_expect_eq(bench.units, (size_t)1, "where it begins is known at its end");
+    cr_expect_eq(bench.unnamed, (size_t)0);
+}
+
+Test(source, a_server_whose_offsets_name_no_life_is_read_in_pieces)
+{
+    Bench bench;
+
+    read_long(&bench, &(LongReply){"o7", LONG_BYTES, false});
+    cr_expect_eq(bench.end_kind, SOURCE_END_CYCLE);
+    cr_expect_gt(bench.units, (size_t)1);
+}
+
+Test(source, a_first_reply_of_unknown_length_has_a_limit)
+{
+    Bench bench;
+
+    read_long(&bench,
+              &(LongReply){"01a209d641a602ab_0000000000400002", (size_t)2 * LONG_BYTES, false});
+    cr_expect_eq(bench.end_kind, SOURCE_END_FATAL);
+    cr_expect_eq(bench.units, (size_t)0);
 }
