@@ -25,7 +25,7 @@ def take(database, folder, server, syncd, **members):
     cursor = database[1].cursor()
 
     def taken():
-        cursor.execute("""SELECT count(*) FROM ds_sync.route r JOIN ds_sync.route_state s USING (name, version)
+        cursor.execute("""SELECT count(*) FROM ds_sync.route r JOIN ds_sync.route_instance s USING (name, version)
                           WHERE s.state = 'running'""")
         return cursor.fetchone() == (1,)
     syncd.wait_for(taken, "the route to be taken")
