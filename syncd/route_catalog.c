@@ -8,8 +8,7 @@
 #include "common/parse.h"
 #include "sql/queries.h"
 
-#define POLL_MS    1000
-#define RECHECK_MS 10000
+#define POLL_MS 1000
 
 static const LogScope scope = {.name = "syncd.routes"};
 
@@ -62,18 +61,23 @@ catalog_tell(RouteCatalog *catalog)
 static bool
 catalog_take_holds(RouteCatalog *catalog)
 {
+    int64_t now_ms = loop_now_ms(catalog->loop);
     bool taken = false;
 
     for (size_t i = 0; i < catalog->row_count; i++) {
-        taken = catalog_row_take_hold(&catalog->rows[i]) || taken;
+        taken = catalog_row_take_hold(&catalog->rows[i], now_ms) || taken;
+        (void)catalog_row_is_well(&catalog->rows[i], now_ms);
     }
     if (taken) {
-        catalog->recheck_ms = loop_now_ms(catalog->loop) + RECHECK_MS;
+        catalog->recheck_ms = now_ms + RECHECK_MS;
         catalog->unreported = true;
     }
-    if (catalog_row_take_hold(&catalog->built_in)) {
-        catalog->built_in_ms = loop_now_ms(catalog->loop) + RECHECK_MS;
+    if (catalog_row_take_hold(&catalog->built_in, now_ms)) {
+        catalog->built_in_ms = now_ms + RECHECK_MS;
+        catalog->built_in_untold = !catalog->built_in.stopped;
         taken = true;
+    } else if (catalog_row_is_well(&catalog->built_in, now_ms)) {
+        catalog->built_in_untold = true;
     }
     return taken;
 }
@@ -91,6 +95,7 @@ built_in_run(RouteCatalog *catalog)
     row->route->hold.table_seen = row->doubted;
     row->stopped = false;
     row->reason[0] = '\0';
+    row->log.up_ms = loop_now_ms(catalog->loop);
 }
 
 /* What Postgres says of it is coming with the rows, as the one without a spec.  Whether that
@@ -131,12 +136,17 @@ catalog_complete(RouteCatalog *catalog)
 
     changed = catalog_take_built_in(catalog) || changed || !catalog->told;
     for (size_t i = 0; i < catalog->coming_count; i++) {
-        const CatalogRow *row = &catalog->coming[i];
+        CatalogRow *row = &catalog->coming[i];
+        const CatalogRow *known = catalog_row_find(catalog->rows, catalog->row_count, row->name);
 
-        if (!catalog_row_is_same(row,
-                                 catalog_row_find(catalog->rows, catalog->row_count, row->name))) {
+        row->log = known != NULL ? known->log : (CatalogLog){0};
+        if (!catalog_row_is_same(row, known)) {
             changed = true;
-            catalog_row_log(row);
+            if (row->route != NULL) {
+                catalog_row_log_up(row, loop_now_ms(catalog->loop));
+            } else {
+                catalog_row_log(row);
+            }
         }
         failed = failed || strcmp(catalog_row_state(row), "failed") == 0;
     }
@@ -201,6 +211,10 @@ catalog_on_timer(void *arg)
         catalog_tell(catalog);
     }
     if (catalog_tell_stop(catalog)) {
+        return;
+    }
+    if (catalog->built_in_untold) {
+        catalog_tell_built_in(catalog);
         return;
     }
     if (catalog->unreported && catalog->told) {

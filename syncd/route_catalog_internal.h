@@ -10,6 +10,17 @@
 
 #define REASON_BYTES 512
 
+#define RECHECK_MS 10000 /* between two tries of a route that cannot run */
+
+/* What the log knows of a route that its table refuses again and again: the first time, and now and
+ * then, and once that it is well. */
+typedef struct CatalogLog {
+    bool is_down;    /* it said so, and nothing else since */
+    int64_t next_ms; /* not said again before */
+    int64_t wait_ms; /* until the time after that */
+    int64_t up_ms;   /* since when it runs again */
+} CatalogLog;
+
 /* A row of ds_sync.route, and what was made of it. */
 typedef struct CatalogRow {
     char *name;
@@ -23,6 +34,7 @@ typedef struct CatalogRow {
     RouteSpec spec; /* until it became the route's */
     Route *route;   /* NULL: paused, stopped or failed */
     char reason[REASON_BYTES];
+    CatalogLog log;
 } CatalogRow;
 
 struct RouteCatalog {
@@ -39,9 +51,10 @@ struct RouteCatalog {
     int64_t built_in_ms;   /* held: tried again then */
     bool built_in_stopped; /* as just read */
     char built_in_why[REASON_BYTES];
-    bool told;       /* the routes, at least once */
-    bool unreported; /* what runs is not in ds_sync.route_instance yet */
-    size_t reported; /* routes, the last time */
+    bool built_in_untold; /* whether it fails has changed, and Postgres does not know */
+    bool told;            /* the routes, at least once */
+    bool unreported;      /* what runs is not in ds_sync.route_instance yet */
+    size_t reported;      /* routes, the last time */
     CatalogRow *rows;
     size_t row_count;
     CatalogRow *coming;
@@ -60,7 +73,10 @@ void catalog_row_log(const CatalogRow *row);
 void catalog_reason_set(char reason[REASON_BYTES], Str text);
 void catalog_row_fail(CatalogRow *row, const Error *err);
 /* It is not written any more; now it ends.  False: it is not held. */
-bool catalog_row_take_hold(CatalogRow *row);
+bool catalog_row_take_hold(CatalogRow *row, int64_t now_ms);
+void catalog_row_log_up(CatalogRow *row, int64_t now_ms); /* it runs; said once it is well */
+/* True: it is well, which is said now. */
+bool catalog_row_is_well(CatalogRow *row, int64_t now_ms);
 
 /* --- one thing at a time is asked of Postgres; whoever has no more to ask waits --- */
 
@@ -72,3 +88,4 @@ void catalog_read(RouteCatalog *catalog);      /* the rows, and then catalog_com
 void catalog_complete(RouteCatalog *catalog);  /* all that is to be known of the rows is known */
 void catalog_report(RouteCatalog *catalog);    /* what runs */
 bool catalog_tell_stop(RouteCatalog *catalog); /* false: Postgres knows of all */
+void catalog_tell_built_in(RouteCatalog *catalog); /* whether it fails */

@@ -74,6 +74,30 @@ catalog_report(RouteCatalog *catalog)
     }
 }
 
+/* --- the built-in route --- */
+
+static void
+catalog_on_built_in_told(void *arg, const PgReply *reply)
+{
+    RouteCatalog *catalog = arg;
+
+    catalog->built_in_untold = catalog->built_in_untold || !reply->ok;
+    catalog_wait(catalog);
+}
+
+/* It is none of ds_sync.route, so what became of it stands where stops do. */
+void
+catalog_tell_built_in(RouteCatalog *catalog)
+{
+    const CatalogRow *row = &catalog->built_in;
+    const char *params[] = {catalog->config.instance, row->log.is_down ? "failed" : "running",
+                            row->log.is_down ? row->reason : ""};
+
+    catalog->built_in_untold = false;
+    catalog_ask(catalog, sql_route_report_built_in, params, DS_COUNT(params),
+                catalog_on_built_in_told);
+}
+
 /* --- what is stopped --- */
 
 static CatalogRow *

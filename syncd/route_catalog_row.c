@@ -6,6 +6,9 @@
 
 #include "common/log.h"
 
+#define LOG_MS_MIN 60000   /* a route that is refused still is said again after so long, */
+#define LOG_MS_MAX 3600000 /* then twice as long, up to this */
+
 static const LogScope scope = {.name = "syncd.routes"};
 
 void
@@ -83,8 +86,46 @@ catalog_row_fail(CatalogRow *row, const Error *err)
     catalog_reason_set(row->reason, str_c(err->text));
 }
 
+/* A table that refuses it is tried again every few seconds, for hours perhaps. */
+static void
+log_down(CatalogRow *row, int64_t now_ms)
+{
+    CatalogLog *log = &row->log;
+
+    log->up_ms = 0;
+    if (log->is_down && now_ms < log->next_ms) {
+        return;
+    }
+    log->wait_ms = log->is_down ? DS_MIN(log->wait_ms * 2, (int64_t)LOG_MS_MAX) : LOG_MS_MIN;
+    log->next_ms = now_ms + log->wait_ms;
+    log->is_down = true;
+    catalog_row_log(row);
+}
+
+void
+catalog_row_log_up(CatalogRow *row, int64_t now_ms)
+{
+    if (row->log.is_down) {
+        row->log.up_ms = now_ms;
+    } else {
+        catalog_row_log(row);
+    }
+}
+
 bool
-catalog_row_take_hold(CatalogRow *row)
+catalog_row_is_well(CatalogRow *row, int64_t now_ms)
+{
+    if (!row->log.is_down || row->route == NULL || row->route->hold.kind != ROUTE_HOLD_NONE ||
+        now_ms < row->log.up_ms + RECHECK_MS) {
+        return false;
+    }
+    row->log = (CatalogLog){0};
+    catalog_row_log(row);
+    return true;
+}
+
+bool
+catalog_row_take_hold(CatalogRow *row, int64_t now_ms)
 {
     Error why;
 
@@ -101,6 +142,11 @@ catalog_row_take_hold(CatalogRow *row)
     row->doubted = strcmp(row->route->hold.why.sqlstate, "23502") == 0;
     route_unref(row->route);
     row->route = NULL;
-    catalog_row_log(row);
+    if (row->stopped) {
+        row->log = (CatalogLog){0};
+        catalog_row_log(row);
+    } else {
+        log_down(row, now_ms);
+    }
     return true;
 }

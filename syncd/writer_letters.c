@@ -108,6 +108,14 @@ writer_note_letters(Writer *writer)
     route_hold_note(hold, letters_reason(writer, sifted, &reason), letters + sifted, has_rows);
 }
 
+/* The built-in route's, which the catalogue does not look up. */
+static bool
+is_built_in_table(const Sink *sink, const char *table)
+{
+    return (sink == sink_default_events() && strcmp(table, "session_events") == 0) ||
+           (sink == sink_default_chunks() && strcmp(table, "stream_chunks") == 0);
+}
+
 /* No row can be written while a column must have a value that the route does not fill.  Where the
  * catalogue has no such column of its table, a trigger says that of another one: then it is about
  * the row. */
@@ -118,7 +126,8 @@ writer_table_is_at_fault(Writer *writer, const PgReply *reply)
     RouteHold *hold = transaction->parts[0].lane->hold;
     Error why;
 
-    if (hold == NULL || hold->table_seen || strcmp(reply->err.sqlstate, "23502") != 0 ||
+    if (hold == NULL || strcmp(reply->err.sqlstate, "23502") != 0 ||
+        (hold->table_seen && !is_built_in_table(transaction->sink, reply->table)) ||
         reply->column[0] == '\0' || sink_writes(transaction->sink, reply->column)) {
         return false;
     }

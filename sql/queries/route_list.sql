@@ -1,7 +1,7 @@
 -- The routes that are declared, and those that were removed; $1: a name, or NULL for all.  Of what living
 -- instances said of each the worst is shown, that of the declared version first, and how many said something of
 -- that version, and how many of them this.  That a route is stopped counts until somebody acts.  The built-in
--- route is only listed while it is stopped.
+-- route is only listed while it is stopped, or failed where an instance lives.
 WITH living AS (
     SELECT i.instance FROM ds_sync.instance i
     WHERE i.seen_at > clock_timestamp() - interval '5 minutes'
@@ -12,7 +12,7 @@ WITH living AS (
     SELECT name, version, state, reason, instance, changed_at
     FROM ds_sync.route_instance JOIN living USING (instance)
     UNION ALL
-    -- By programs of before 011.
+    -- By programs of before 011, and of the built-in route.
     SELECT name, version, state, reason, instance, changed_at
     FROM ds_sync.route_state b JOIN living USING (instance)
     WHERE state <> 'stopped' AND NOT EXISTS (
@@ -36,7 +36,7 @@ FROM (
     SELECT name, spec, 0, false, true, removed_at FROM ds_sync.route_removed
     UNION ALL
     SELECT b.name, '{"as": "events", "table": "ds_sync.session_events"}', 0, false, false, b.changed_at
-    FROM ds_sync.route_state b WHERE b.name = 'default' AND b.state = 'stopped' AND ($1::text IS NULL OR $1::text = 'default')
+    FROM said b WHERE b.name = 'default' AND b.state IN ('stopped', 'failed') AND ($1::text IS NULL OR $1::text = 'default')
 ) AS r
 LEFT JOIN LATERAL (
     SELECT s.* FROM said s

@@ -7,7 +7,7 @@ WITH declared AS (
     SELECT name, paused FROM declared
     UNION ALL
     SELECT name, false FROM ds_sync.route_state
-    WHERE name = $1::text AND name = 'default' AND state = 'stopped' AND NOT $2::boolean
+    WHERE name = $1::text AND name = 'default' AND state IN ('stopped', 'failed') AND NOT $2::boolean
 ), cleared AS (
     DELETE FROM ds_sync.route_state s USING found
     WHERE s.name = found.name AND s.state = 'stopped' AND NOT $2::boolean
@@ -24,4 +24,6 @@ WITH declared AS (
 SELECT found.paused OR cleared.name IS NOT NULL,
        EXISTS (SELECT FROM ds_sync.route_instance s JOIN ds_sync.route r USING (name, version)
                WHERE s.name = found.name AND s.state = 'failed')
+       OR EXISTS (SELECT FROM ds_sync.route_state s
+                  WHERE s.name = found.name AND s.name = 'default' AND s.state = 'failed')
 FROM found LEFT JOIN cleared USING (name)

@@ -33,6 +33,24 @@ def start(server, start_syncd):
     return begin
 
 
+@pytest.fixture
+def started_as_writer(database, dsctl, folder, server):
+    """With the rights that syncd has where it is no superuser."""
+    role = "writer_" + database[0].rpartition("/")[2]
+    database[1].cursor().execute(f"CREATE ROLE {role} LOGIN IN ROLE ds_sync_writer")
+    started = []
+
+    def begin(streams=()):
+        started.append(ds.Syncd(folder, server.url, database[0].replace("postgres@", f"{role}@"), list(streams), environment={
+            **FAST, "SYNCD_IDLE_TIMEOUT": "30s", "SYNCD_MIGRATE": "false",
+            "SYNCD_ADMIN_URLS": f"default={server.admin_url}"}))
+        return started[-1]
+    yield begin
+    for syncd in started:
+        syncd.stop()
+    database[1].cursor().execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def query(connection, statement, *values):
     cursor = connection.cursor()
     cursor.execute(statement, values)
@@ -274,6 +292,53 @@ def test_a_trigger_that_lacks_a_value_of_another_table_makes_letters(connection,
     dsctl("route", "resume", "held")
     wait_loaded(connection, syncd, TABLE, 3)
     assert count(connection, "ds_sync.dead_letter") == 1 and count(connection, "public.log") == 2
+    assert syncd.stop() == 0
+
+
+def refusals(postgres_server, begin, table):
+    return postgres_server.process.log_text()[begin:].count(f"permission denied for table {table}")
+
+
+def test_a_table_that_refuses_its_route_again_and_again_is_said_now_and_then(
+        connection, dsctl, server, started_as_writer, postgres_server):
+    routes.make_table(connection, TABLE)
+    connection.cursor().execute(f"GRANT SELECT, INSERT ON {TABLE} TO ds_sync_writer")
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
+    server.create("held/1")
+    syncd = started_as_writer()
+    wait_state(connection, syncd, "held", "running")
+    connection.cursor().execute(f"REVOKE INSERT ON {TABLE} FROM ds_sync_writer")
+    begin = len(postgres_server.process.log_text())
+    server.append("held/1", messages(0, 3))
+    for tries in range(1, 6):
+        syncd.wait_for(lambda: refusals(postgres_server, begin, "held") >= tries, f"to be refused {tries} times")
+        wait_state(connection, syncd, "held", "failed")
+        dsctl("route", "resume", "held")
+    assert 0 < len(lines_of(syncd, "route.failed")) < refusals(postgres_server, begin, "held")
+    connection.cursor().execute(f"GRANT INSERT ON {TABLE} TO ds_sync_writer")
+    wait_loaded(connection, syncd, TABLE, 3)
+
+    def told():
+        return re.findall(r'event=route.failed|msg="running" route=held', syncd.log_text())[-1].startswith("msg")
+    syncd.wait_for(told, "to say that it is well again")
+    assert syncd.stop() == 0
+
+
+def test_the_built_in_route_says_why_it_cannot_run(connection, dsctl, server, started_as_writer):
+    server.create("mine")
+    syncd = started_as_writer(["mine"])
+    server.append("mine", messages(0, 3))
+    wait_loaded(connection, syncd, "ds_sync.session_events", 3)
+    connection.cursor().execute("REVOKE INSERT ON ds_sync.session_events FROM ds_sync_writer")
+    server.append("mine", messages(3, 3))
+    syncd.wait_for(lambda: listed(dsctl) == {"default": "failed"}, "to be listed as failed")
+    row, = dsctl.json("route", "ls")["routes"]
+    assert "42501" in row["reason"] and "permission denied" in row["reason"], row
+    connection.cursor().execute("GRANT INSERT ON ds_sync.session_events TO ds_sync_writer")
+    dsctl("route", "resume", "default")
+    wait_loaded(connection, syncd, "ds_sync.session_events", 6)
+    syncd.wait_for(lambda: listed(dsctl) == {}, "to be well again")
+    assert count(connection, "ds_sync.dead_letter") == 0
     assert syncd.stop() == 0
 
 
