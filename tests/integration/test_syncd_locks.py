@@ -41,15 +41,15 @@ def epochs(fleet):
 
 
 def test_a_partition_whose_row_is_locked_costs_no_other_its_lease(fleet, server, database, locker):
-    first = fleet.start("a", lease="15s")
+    first = fleet.start("a", lease="30s")
     fleet.wait_held({"a": 64})
     before = epochs(fleet)
     lock(locker, "work_partition", "partition_no = %s", LOCKED)
     first.wait_for(lambda: re.search(r"event=lease\.lost.* partitions=1\b", first.log_text()), "to lose that one")
     assert epochs(fleet) == before
     # Another instance joins, and gets its share.
-    fleet.start("b", lease="15s")
-    ds.wait_until(lambda: fleet.held().get("b", 0) >= 31, what="the other to have its share")
+    fleet.start("b", lease="30s")
+    ds.wait_until(lambda: fleet.held().get("b", 0) >= 31, what="the other to have its share", seconds=2 * ds.HANG_SECONDS)
     for name in STREAMS:
         server.append(name, messages(0, 20))
     for name in OTHERS:
