@@ -34,6 +34,8 @@ NOTICE_SECONDS_MUTANT = 3      # a mutant finds nothing
 SERVER_SETTINGS = {
     "DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "2", "DS_LIMITS__MAX_CACHE_BYTES": "8MiB",
     "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "1",
+    # What takes longer on a slow machine is sent more meanwhile.
+    "DS_LIMITS__MAX_MEMORY_BYTES": "4GiB", "DS_LIMITS__MAX_STREAM_BYTES": "1GiB",
 }
 SYNCD_SETTINGS = {
     "SYNCD_BACKOFF_BASE": "20ms", "SYNCD_BACKOFF_MAX": "500ms", "SYNCD_IDLE_TIMEOUT": "3s",
