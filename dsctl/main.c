@@ -5,6 +5,7 @@
 #include "dsctl/options.h"
 #include "dsctl/output.h"
 
+#include "common/standard_fds.h"
 #include "sql/migrate.h"
 
 #define TEXT_BYTES_MAX (4u << 20)
@@ -83,11 +84,14 @@ cmd_version(const CliCall *call)
 
     (void)call;
     if (options_output() == OUTPUT_TABLE) {
-        ok = printf("dsctl %s\n", DS_VERSION) > 0 && output_flush(&err);
+        ok = output_bytes(STR("dsctl " DS_VERSION "\n"), &err) && output_flush(&err);
     } else {
-        ok = output_record(columns, record, &err);
+        ok = output_record(columns, record, &err) && output_flush(&err);
     }
     json_decref(record);
+    if (!ok) {
+        (void)fprintf(stderr, "dsctl: %s\n", err.text);
+    }
     return ok ? DSCTL_OK : DSCTL_FAILURE;
 }
 
@@ -116,6 +120,7 @@ main(int argc, char **argv)
 {
     static char version[] = "version";
 
+    standard_fds_hold();
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         argv[1] = version;
     }

@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/notify.h"
+#include "common/standard_fds.h"
 #include "server/app.h"
 #include "server/check.h"
 #include "server/cold_read.h"
@@ -213,6 +214,7 @@ main(int argc, char **argv)
     Error err = {0};
     int status = EXIT_CONFIG;
 
+    standard_fds_hold();
     if (!server_config_load(&program.config, &load, &err) || !start_log(&program.config, &err)) {
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                   "the settings are not legal");

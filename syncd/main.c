@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "common/notify.h"
+#include "common/standard_fds.h"
 #include "syncd/check.h"
 #include "syncd/discovery.h"
 #include "syncd/error_class.h"
@@ -310,6 +311,8 @@ int
 main(int argc, char **argv)
 {
     static Program program; /* large, and there is one */
+
+    standard_fds_hold();
     bool states = take_flag(&argc, argv, "--print-states");
     bool errors = take_flag(&argc, argv, "--print-errors");
     bool check = take_flag(&argc, argv, "--check");
