@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/cli.h"
 
+#include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/mem.h"
@@ -475,6 +477,10 @@ print_help(const Parse *parse)
     if (help_page(parse, &page, &err)) {
         bool whole = fwrite(page.data, 1, page.len, stdout) == page.len && fflush(stdout) == 0;
         status = whole ? 0 : 1;
+        if (!whole) {
+            (void)fprintf(stderr, "%s: cannot write the output: %s\n", parse->cli->program,
+                          strerror(errno));
+        }
     } else {
         (void)fprintf(stderr, "%s: %s\n", parse->cli->program, err.text);
     }

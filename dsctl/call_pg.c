@@ -71,6 +71,24 @@ on_schema_report(void *arg, const SchemaReport *report)
     call_finish_wait(statement->call);
 }
 
+/* What to do about it, where that is not the statement's own affair. */
+static bool
+explain(Error *err)
+{
+    if (call_is_no_schema(err)) {
+        return error_wrap(err, "run `dsctl db migrate` first");
+    }
+    if (str_eq(str_c(err->sqlstate), STR("42501"))) {
+        Error said = *err;
+
+        (void)snprintf(err->text, sizeof(err->text),
+                       "%.300s; to look, dsctl needs SELECT in the schema ds_sync, and to change "
+                       "something a member of ds_sync_owner",
+                       said.text);
+    }
+    return false;
+}
+
 /* After the time limit or a signal nobody waits any more: the connection is given up with what runs
  * on it, and the statement may go out of scope. */
 static bool
@@ -88,7 +106,7 @@ statement_wait(Statement *statement, int64_t limit_ms, Error *err)
     }
     if (!statement->ok) {
         *err = statement->err;
-        return call_is_no_schema(err) ? error_wrap(err, "run `dsctl db migrate` first") : false;
+        return explain(err);
     }
     call->postgres_failed = false;
     return true;

@@ -6,6 +6,7 @@
 #include "dsctl/letters.h"
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
+#include "dsctl/sync_place.h"
 
 #include "common/parse.h"
 #include "sql/queries.h"
@@ -59,13 +60,16 @@ run_ls(Call *call, const CliCall *cli, Error *err)
 
     (void)snprintf(limit, sizeof(limit), "%lld", (long long)arg_limit);
     if (call_pg(call, sql_dlq_list, params, DS_COUNT(params), &rows, err)) {
-        ok = true;
+        ok = rows.rows > 0 || sync_check_known(call, params[0].value, arg_route, err);
         for (int i = 0; ok && i < rows.rows; i++) {
             json_t *row = NULL;
             ok = rows_object(&rows, i, fields, LIST_FIELDS, &row, err);
             json_array_append_new(out, row);
         }
         ok = ok && output_rows("dead_letters", ls_columns, out, err);
+    }
+    if (ok && rows.rows == 0) {
+        call_note("there is no dead letter");
     }
     if (ok && rows.rows == arg_limit) {
         call_note("there may be more than --limit %lld", (long long)arg_limit);

@@ -4,6 +4,7 @@
 #include "dsctl/letters.h"
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
+#include "dsctl/sync_place.h"
 #include "sql/queries.h"
 
 #define NUMBER_BYTES      24
@@ -144,6 +145,20 @@ check_arguments(const CliCall *cli, Error *err)
 }
 
 static bool
+nothing_found(Call *call, const LettersWanted *wanted, Error *err)
+{
+    if (wanted->seq != NULL) {
+        return error_set(err, ERR_NOT_FOUND, "no dead letter of %s has the number %s",
+                         wanted->stream, wanted->seq);
+    }
+    if (!sync_check_known(call, wanted->stream, wanted->route, err)) {
+        return false;
+    }
+    call_note("there is no dead letter");
+    return true;
+}
+
+static bool
 run_replay(Call *call, const CliCall *cli, Error *err)
 {
     char generation[NUMBER_BYTES];
@@ -169,9 +184,8 @@ run_replay(Call *call, const CliCall *cli, Error *err)
         ok = replay_page(call, &page, out, &stuck, err);
         stopped = !ok;
     }
-    if (ok && json_array_size(out) == 0 && wanted.seq != NULL) {
-        ok = error_set(err, ERR_NOT_FOUND, "no dead letter of %s has the number %s", wanted.stream,
-                       wanted.seq);
+    if (ok && json_array_size(out) == 0) {
+        ok = nothing_found(call, &wanted, err);
     }
     if (ok || stopped) { /* what was done is said in any case */
         Error ignored;

@@ -5,6 +5,7 @@
 #include "dsctl/commands.h"
 #include "dsctl/letters.h"
 #include "dsctl/output.h"
+#include "dsctl/sync_place.h"
 #include "sql/queries.h"
 
 #define ARRAY_BYTES_MAX (LETTERS_PAGE * 24u)
@@ -141,7 +142,9 @@ show(json_t *out, bool ok, Error *err)
         bool shown = output_rows("streams", rm_columns, out, ok ? err : &ignored);
         ok = ok && shown;
     }
-    if (ok && !arg_execute) {
+    if (ok && json_array_size(out) == 0) {
+        call_note("there is no dead letter to drop");
+    } else if (ok && !arg_execute) {
         call_note("nothing was dropped; --execute does it");
     }
     return ok;
@@ -213,6 +216,11 @@ rm_letters(Call *call, const CliCall *cli, CallRows *pages, json_t *out, Error *
         return error_set(err, ERR_NOT_FOUND, "no dead letter of %s has that number", cli->args[0]);
     }
     for (size_t i = 1; i < cli->count; i++) {
+        if (pages[i].rows == 0 && !is_repeated(cli, i)) {
+            call_note("no dead letter of %s has the number %s", cli->args[0], cli->args[i]);
+        }
+    }
+    for (size_t i = 1; i < cli->count; i++) {
         if (!drop_letters(call, &pages[i], out, err)) {
             return false;
         }
@@ -268,7 +276,9 @@ run_purge(Call *call, const CliCall *cli, Error *err)
 
     if (ok) {
         wanted.before = call_rows_get(&before, 0, 0);
-        ok = show(out, purge_letters(call, &wanted, out, err), err);
+        ok = purge_letters(call, &wanted, out, err) &&
+             (json_array_size(out) > 0 || sync_check_known(call, wanted.stream, wanted.route, err));
+        ok = show(out, ok, err);
     }
     json_decref(out);
     call_rows_done(&before);

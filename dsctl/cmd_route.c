@@ -150,6 +150,12 @@ cmd_ls(const CliCall *cli)
     return call_main(run_ls, cli);
 }
 
+static bool
+is_built_in(const char *name)
+{
+    return strcmp(name, ROUTE_DEFAULT_NAME) == 0;
+}
+
 static void
 note_state(const json_t *row)
 {
@@ -179,7 +185,7 @@ print_spec(const json_t *row, Str stored, Error *err)
     bool ok = false;
     Buf text;
 
-    if (strcmp(json_string_value(json_object_get(row, "name")), "default") == 0) {
+    if (is_built_in(json_string_value(json_object_get(row, "name")))) {
         call_note("it is built in: SYNCD_STREAMS names its streams");
         return true;
     }
@@ -235,6 +241,17 @@ static const char resume_details[] =
     "or the route\n"
     "before; the reason is in route ls.";
 
+static bool
+no_route(const char *name, Error *err)
+{
+    return error_set(err, ERR_NOT_FOUND,
+                     is_built_in(name)
+                         ? "%s is built in, its streams are what SYNCD_STREAMS names: "
+                           "it can neither be paused nor removed"
+                         : "there is no route %s",
+                     name);
+}
+
 static void
 note_unchanged(const char *name, bool paused, bool failed)
 {
@@ -259,8 +276,8 @@ set_paused(Call *call, const CliCall *cli, bool paused, Error *err)
         bool changed = found && (strcmp(call_rows_get(&rows, 0, 0), "t") == 0) != paused;
         bool failed = found && !paused && strcmp(call_rows_get(&rows, 0, 1), "t") == 0;
         call_rows_done(&rows);
-        if (!found) {
-            return error_set(err, ERR_NOT_FOUND, "there is no route %s", cli->args[i]);
+        if (!found && (paused || !is_built_in(cli->args[i]))) {
+            return no_route(cli->args[i], err);
         }
         if (!changed) {
             note_unchanged(cli->args[i], paused, failed);
@@ -328,7 +345,7 @@ remove_route(Call *call, const char *name, Error *err)
                   call_rows_get(&rows, 0, 0));
     }
     call_rows_done(&rows);
-    return found || error_set(err, ERR_NOT_FOUND, "there is no route %s", name);
+    return found || no_route(name, err);
 }
 
 static bool

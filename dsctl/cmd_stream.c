@@ -72,6 +72,7 @@ ls_page(Call *call, const char *prefix, const char *after, json_t *rows, json_t 
     }
     request.url = buf_cstr(&url);
     if (!call_http(call, &request, &reply, err)) {
+        (void)error_wrap(err, "the admin listener (--admin, DSCTL_ADMIN)");
         goto done;
     }
     page = json_loadb(reply.body.data, reply.body.len, 0, NULL);
@@ -117,6 +118,11 @@ run_ls(Call *call, const CliCall *cli, Error *err)
         more = true;
     }
     ok = ok && output_rows("streams", ls_columns, rows, err);
+    if (ok && json_array_size(rows) == 0 && *prefix == '\0') {
+        call_note("there are no streams");
+    } else if (ok && json_array_size(rows) == 0) {
+        call_note("no stream begins with %s", prefix);
+    }
     if (ok && more) {
         call_note("there are more streams than --limit %lld", (long long)arg_limit);
     }

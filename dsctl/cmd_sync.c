@@ -8,6 +8,7 @@
 #include "dsctl/options.h"
 #include "dsctl/output.h"
 #include "dsctl/rows.h"
+#include "dsctl/sync_place.h"
 #include "dsctl/sync_server.h"
 
 #include "common/ds_proto.h"
@@ -220,6 +221,7 @@ run_status(Call *call, const CliCall *cli, Error *err)
     }
     params[0].value = cli->count > 0 ? buf_cstr(&array) : NULL;
     if (!call_pg(call, sql_sync_status, params, DS_COUNT(params), &rows, err) ||
+        (rows.rows == 0 && !sync_check_known(call, NULL, arg_route, err)) ||
         !check_names(cli, &rows, err) ||
         (!arg_no_head && !sync_server_load(call, &status.servers, err))) {
         goto done;
@@ -231,7 +233,8 @@ run_status(Call *call, const CliCall *cli, Error *err)
     }
     ok = output_rows("streams", columns, out, err);
     if (ok && rows.rows == 0) {
-        call_note("syncd has not seen any stream yet");
+        call_note("syncd has not seen any stream%s%s yet",
+                  arg_route == NULL ? "" : " of the route ", arg_route == NULL ? "" : arg_route);
     }
     call_set_exit(call, status.source_down    ? DSCTL_PARTIAL
                         : status.lag_exceeded ? DSCTL_WARNING

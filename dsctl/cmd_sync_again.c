@@ -111,7 +111,8 @@ run_retry(Call *call, const CliCall *cli, Error *err)
     if (arg_all != (cli->count == 0)) {
         error_set(err, ERR_CONFIG, "name streams, or say --all");
     } else {
-        ok = sync_find(call, &wanted, &found, err) && retry_ids(&found, &ids, err) &&
+        ok = sync_check_known(call, NULL, arg_route, err) &&
+             sync_find(call, &wanted, &found, err) && retry_ids(&found, &ids, err) &&
              ask_again(call, &found, &ids, out, err);
     }
     if (ok && found.rows == 0) {

@@ -214,6 +214,22 @@ sync_move(Call *call, const char *action, const SyncStream *stream, const SyncPl
     return ok;
 }
 
+bool
+sync_check_known(Call *call, const char *stream, const char *route, Error *err)
+{
+    PgParam params[] = {{.value = stream}, {.value = route}};
+    CallRows rows = {0};
+    bool ok = call_pg(call, sql_sync_known, params, DS_COUNT(params), &rows, err);
+
+    if (ok && strcmp(call_rows_get(&rows, 0, 1), "t") != 0) {
+        ok = error_set(err, ERR_NOT_FOUND, "there is no route %s", route);
+    } else if (ok && strcmp(call_rows_get(&rows, 0, 0), "t") != 0) {
+        ok = error_set(err, ERR_NOT_FOUND, "syncd knows no stream %s", stream);
+    }
+    call_rows_done(&rows);
+    return ok;
+}
+
 json_t *
 sync_move_row(const SyncStream *stream, const SyncPlace *to, const char *result)
 {

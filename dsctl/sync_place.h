@@ -62,6 +62,10 @@ typedef struct SyncLetter {
 DS_MUST_CHECK bool sync_move(Call *call, const char *action, const SyncStream *stream,
                              const SyncPlace *to, const SyncLetter *letter, Error *err);
 
+/* ERR_NOT_FOUND when there was never such a stream or route, either of which may be NULL: so no
+ * list is empty because of a wrong name. */
+DS_MUST_CHECK bool sync_check_known(Call *call, const char *stream, const char *route, Error *err);
+
 /* A row that shows what was, or would be, done. */
 extern const OutputColumn sync_move_columns[];
 json_t *sync_move_row(const SyncStream *stream, const SyncPlace *to, const char *result);
