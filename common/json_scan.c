@@ -6,116 +6,77 @@
 #define NUMBER_DIGITS_MAX   1000
 #define NUMBER_EXPONENT_MAX 400
 
+/* Where a scan stands is handed from function to function, and NULL says that it failed: kept here,
+ * it would be written and read for every token. */
 typedef struct Scan {
     const char *start;
-    const char *at;
     const char *end;
     unsigned traits;
     unsigned depth; /* containers open here */
     unsigned depth_max;
+    bool has_escape;                /* in the string that was passed last */
     bool is_object[JSON_DEPTH_MAX]; /* of the open containers; not cleared, for speed */
 } Scan;
 
+/* *out_at is where it begins. */
 static void
-scan_init(Scan *scan, Str text, size_t at, unsigned depth, unsigned depth_max)
+scan_init(Scan *scan, Str text, size_t at, unsigned depth, unsigned depth_max, const char **out_at)
 {
     DS_ASSERT(depth_max <= JSON_DEPTH_MAX && at <= text.len);
     scan->start = text.ptr;
-    scan->at = at > 0 ? text.ptr + at : text.ptr;
     scan->end = text.len > 0 ? text.ptr + text.len : text.ptr;
     scan->traits = 0;
     scan->depth = depth;
     scan->depth_max = depth_max;
+    *out_at = at > 0 ? text.ptr + at : text.ptr;
 }
 
-__attribute__((cold, noinline)) static bool
-scan_fail(const Scan *scan, const char *what, Error *err)
+__attribute__((cold, noinline)) static const char *
+scan_fail(const Scan *scan, const char *p, const char *what, Error *err)
 {
-    if (scan->at == scan->end) {
+    if (p == scan->end) {
         what = "unexpected end";
     }
-    return error_set(err, ERR_INPUT, "JSON: %s at byte %zu", what,
-                     (size_t)(scan->at - scan->start));
+    (void)error_set(err, ERR_INPUT, "JSON: %s at byte %zu", what, (size_t)(p - scan->start));
+    return NULL;
 }
 
-static inline void
-skip_space(Scan *scan)
+static inline const char *
+skip_space(const char *p, const char *end)
 {
-    const char *p = scan->at;
-
-    while (p < scan->end && (unsigned char)*p <= ' ' &&
+    while (p < end && (unsigned char)*p <= ' ' &&
            (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) {
         p++;
     }
-    scan->at = p;
+    return p;
 }
 
 static inline bool
-next_is(const Scan *scan, char c)
+is_at(const Scan *scan, const char *p, char c)
 {
-    return scan->at < scan->end && *scan->at == c;
+    return p < scan->end && *p == c;
 }
 
 /* At "\u" and four digits; a surrogate takes its partner with it if that follows. */
-static bool
-scan_unicode_escape(Scan *scan, Error *err)
+static const char *
+scan_unicode_escape(Scan *scan, const char *p, Error *err)
 {
     unsigned unit;
     unsigned partner;
 
-    if (!json_hex4(scan->at + 2, scan->end, &unit)) {
-        return scan_fail(scan, "bad \\u escape", err);
+    if (!json_hex4(p + 2, scan->end, &unit)) {
+        return scan_fail(scan, p, "bad \\u escape", err);
     }
-    scan->at += 6;
+    p += 6;
     if (unit == 0) {
         scan->traits |= JSON_HAS_NUL;
-    } else if (json_is_high_surrogate(unit) && scan->end - scan->at >= 6 && scan->at[0] == '\\' &&
-               scan->at[1] == 'u' && json_hex4(scan->at + 2, scan->end, &partner) &&
-               json_is_low_surrogate(partner)) {
-        scan->at += 6;
+    } else if (json_is_high_surrogate(unit) && scan->end - p >= 6 && p[0] == '\\' && p[1] == 'u' &&
+               json_hex4(p + 2, scan->end, &partner) && json_is_low_surrogate(partner)) {
+        p += 6;
     } else if (json_is_high_surrogate(unit) || json_is_low_surrogate(unit)) {
         scan->traits |= JSON_HAS_LONE_SURROGATE;
     }
-    return true;
-}
-
-/* At a backslash with no short escape behind it. */
-static bool
-scan_escape(Scan *scan, Error *err)
-{
-    if (scan->end - scan->at < 2) {
-        scan->at = scan->end;
-        return scan_fail(scan, "", err);
-    }
-    return scan->at[1] == 'u' ? scan_unicode_escape(scan, err)
-                              : scan_fail(scan, "unknown escape", err);
-}
-
-static bool
-scan_non_ascii(Scan *scan, Error *err)
-{
-    do {
-        size_t length = str_utf8_sequence(str_n(scan->at, (size_t)(scan->end - scan->at)));
-
-        if (length == 0) {
-            return scan_fail(scan, "invalid UTF-8", err);
-        }
-        scan->at += length;
-    } while (scan->at < scan->end && (signed char)*scan->at < 0);
-    return true;
-}
-
-/* At a byte of a string that is not plain, and no quote. */
-static bool
-scan_special(Scan *scan, Error *err)
-{
-    if (*scan->at == '\\') {
-        return scan_escape(scan, err);
-    }
-    if ((unsigned char)*scan->at < 0x20) {
-        return scan_fail(scan, "control character in a string", err);
-    }
-    return scan_non_ascii(scan, err);
+    return p;
 }
 
 /* What may follow a backslash, "u" aside. */
@@ -128,205 +89,228 @@ is_short_escape(char c)
     return is_one[(unsigned char)c];
 }
 
-/* At the opening quote. */
-static bool
-scan_string(Scan *scan, Error *err)
+/* At a backslash. */
+static inline const char *
+scan_escape(Scan *scan, const char *p, Error *err)
 {
-    const char *p = scan->at + 1;
-
-    for (;;) {
-        p = json_plain_end(p, scan->end);
-        if (scan->end - p >= 2 && *p == '\\' && is_short_escape(p[1])) {
-            p += 2;
-            continue;
-        }
-        scan->at = p;
-        if (p == scan->end) {
-            return scan_fail(scan, "", err);
-        }
-        if (*p == '"') {
-            scan->at++;
-            return true;
-        }
-        if (!scan_special(scan, err)) {
-            return false;
-        }
-        p = scan->at;
+    scan->has_escape = true;
+    if (scan->end - p < 2) {
+        return scan_fail(scan, scan->end, "", err);
     }
+    if (is_short_escape(p[1])) {
+        return p + 2;
+    }
+    return p[1] == 'u' ? scan_unicode_escape(scan, p, err)
+                       : scan_fail(scan, p, "unknown escape", err);
 }
 
-static inline size_t
-skip_digits(Scan *scan)
+static const char *
+scan_non_ascii(const Scan *scan, const char *p, Error *err)
 {
-    const char *p = scan->at;
+    do {
+        size_t length = str_utf8_sequence(str_n(p, (size_t)(scan->end - p)));
 
-    while (p < scan->end && *p >= '0' && *p <= '9') {
+        if (length == 0) {
+            return scan_fail(scan, p, "invalid UTF-8", err);
+        }
+        p += length;
+    } while (p < scan->end && (signed char)*p < 0);
+    return p;
+}
+
+/* Of a string, from its first byte that is not plain. */
+__attribute__((noinline)) static const char *
+scan_special(Scan *scan, const char *p, Error *err)
+{
+    while (p < scan->end && *p != '"') {
+        if (*p == '\\') {
+            p = scan_escape(scan, p, err);
+        } else if ((signed char)*p < 0) {
+            p = scan_non_ascii(scan, p, err);
+        } else {
+            return scan_fail(scan, p, "control character in a string", err);
+        }
+        if (p == NULL) {
+            return NULL;
+        }
+        p = json_plain_end(p, scan->end);
+    }
+    return p < scan->end ? p + 1 : scan_fail(scan, p, "", err);
+}
+
+/* At the opening quote. */
+static inline const char *
+scan_string(Scan *scan, const char *p, Error *err)
+{
+    scan->has_escape = false;
+    p = json_plain_end(p + 1, scan->end);
+    return is_at(scan, p, '"') ? p + 1 : scan_special(scan, p, err);
+}
+
+static inline const char *
+skip_digits(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9') {
         p++;
     }
-    size_t count = (size_t)(p - scan->at);
-    scan->at = p;
-    return count;
+    return p;
 }
 
 /* At the "e". */
-static bool
-scan_exponent(Scan *scan, Error *err)
+static const char *
+scan_exponent(Scan *scan, const char *p, Error *err)
 {
     unsigned exponent = 0;
 
-    scan->at++;
-    if (next_is(scan, '+') || next_is(scan, '-')) {
-        scan->at++;
+    p++;
+    if (is_at(scan, p, '+') || is_at(scan, p, '-')) {
+        p++;
     }
-    const char *first = scan->at;
-    if (skip_digits(scan) == 0) {
-        return scan_fail(scan, "expected a digit", err);
+    const char *end = skip_digits(p, scan->end);
+    if (end == p) {
+        return scan_fail(scan, p, "expected a digit", err);
     }
-    for (const char *p = first; p < scan->at && exponent <= NUMBER_EXPONENT_MAX; p++) {
+    for (; p < end && exponent <= NUMBER_EXPONENT_MAX; p++) {
         exponent = exponent * 10 + (unsigned)(*p - '0');
     }
     if (exponent > NUMBER_EXPONENT_MAX) {
         scan->traits |= JSON_HAS_HUGE_NUMBER;
     }
-    return true;
+    return end;
 }
 
-static bool
-scan_number(Scan *scan, Error *err)
+static const char *
+scan_number(Scan *scan, const char *p, Error *err)
 {
     size_t digits = 1;
 
-    if (*scan->at == '-') {
-        scan->at++;
+    if (*p == '-') {
+        p++;
     }
-    if (next_is(scan, '0')) {
-        scan->at++;
+    if (is_at(scan, p, '0')) {
+        p++;
     } else {
-        digits = skip_digits(scan);
-        if (digits == 0) {
-            return scan_fail(scan, "expected a digit", err);
+        const char *end = skip_digits(p, scan->end);
+
+        if (end == p) {
+            return scan_fail(scan, p, "expected a digit", err);
         }
+        digits = (size_t)(end - p);
+        p = end;
     }
-    if (next_is(scan, '.')) {
-        scan->at++;
-        size_t fraction = skip_digits(scan);
-        if (fraction == 0) {
-            return scan_fail(scan, "expected a digit", err);
+    if (is_at(scan, p, '.')) {
+        const char *end = skip_digits(++p, scan->end);
+
+        if (end == p) {
+            return scan_fail(scan, p, "expected a digit", err);
         }
-        digits += fraction;
+        digits += (size_t)(end - p);
+        p = end;
     }
     if (digits > NUMBER_DIGITS_MAX) {
         scan->traits |= JSON_HAS_HUGE_NUMBER;
     }
-    if (next_is(scan, 'e') || next_is(scan, 'E')) {
-        return scan_exponent(scan, err);
-    }
-    return true;
+    return is_at(scan, p, 'e') || is_at(scan, p, 'E') ? scan_exponent(scan, p, err) : p;
 }
 
-static bool
-scan_word(Scan *scan, Str word, Error *err)
+static inline const char *
+scan_word(const Scan *scan, const char *p, Str word, Error *err)
 {
-    if (!str_starts(str_n(scan->at, (size_t)(scan->end - scan->at)), word)) {
-        return scan_fail(scan, "expected a value", err);
+    if (!str_starts(str_n(p, (size_t)(scan->end - p)), word)) {
+        return scan_fail(scan, p, "expected a value", err);
     }
-    scan->at += word.len;
-    return true;
+    return p + word.len;
 }
 
 /* A member's name and the colon behind it. */
-static bool
-scan_name(Scan *scan, Str *out_name, Error *err)
+static inline const char *
+scan_name(Scan *scan, const char *p, Str *out_name, Error *err)
 {
-    skip_space(scan);
-    if (!next_is(scan, '"')) {
-        return scan_fail(scan, "expected a member name", err);
+    p = skip_space(p, scan->end);
+    if (!is_at(scan, p, '"')) {
+        return scan_fail(scan, p, "expected a member name", err);
     }
-    const char *first = scan->at;
-    if (!scan_string(scan, err)) {
-        return false;
+    const char *first = p;
+    p = scan_string(scan, p, err);
+    if (p == NULL) {
+        return NULL;
     }
-    *out_name = str_n(first, (size_t)(scan->at - first));
-    skip_space(scan);
-    if (!next_is(scan, ':')) {
-        return scan_fail(scan, "expected ':'", err);
-    }
-    scan->at++;
-    return true;
+    *out_name = str_n(first, (size_t)(p - first));
+    p = skip_space(p, scan->end);
+    return is_at(scan, p, ':') ? p + 1 : scan_fail(scan, p, "expected ':'", err);
 }
 
 /* At '{' or '['.  An empty container is passed whole; of another one, what stands before its first
  * value, and *out_opened is true. */
-static bool
-scan_open(Scan *scan, bool *out_opened, Str *out_name, Error *err)
+static inline const char *
+scan_open(Scan *scan, const char *p, bool *out_opened, Str *out_name, Error *err)
 {
-    bool is_object = *scan->at == '{';
+    bool is_object = *p == '{';
 
     if (scan->depth == scan->depth_max) {
-        return error_set(err, ERR_LIMIT, "JSON: nested deeper than %u at byte %zu", scan->depth_max,
-                         (size_t)(scan->at - scan->start));
+        (void)error_set(err, ERR_LIMIT, "JSON: nested deeper than %u at byte %zu", scan->depth_max,
+                        (size_t)(p - scan->start));
+        return NULL;
     }
-    scan->at++;
-    skip_space(scan);
-    *out_opened = !next_is(scan, is_object ? '}' : ']');
+    p = skip_space(p + 1, scan->end);
+    *out_opened = !is_at(scan, p, is_object ? '}' : ']');
     if (!*out_opened) {
-        scan->at++;
-        return true;
+        return p + 1;
     }
     scan->is_object[scan->depth++] = is_object;
-    return !is_object || scan_name(scan, out_name, err);
+    return is_object ? scan_name(scan, p, out_name, err) : p;
 }
 
 /* A scalar, an empty container, or the opening of another one. */
-static inline bool
-scan_begin(Scan *scan, bool *out_opened, Error *err)
+static inline const char *
+scan_begin(Scan *scan, const char *p, bool *out_opened, Error *err)
 {
     Str name;
 
     *out_opened = false;
-    skip_space(scan);
-    switch (scan->at < scan->end ? *scan->at : '\0') {
+    p = skip_space(p, scan->end);
+    switch (p < scan->end ? *p : '\0') {
     case '{':
     case '[':
-        return scan_open(scan, out_opened, &name, err);
+        return scan_open(scan, p, out_opened, &name, err);
     case '"':
-        return scan_string(scan, err);
+        return scan_string(scan, p, err);
     case 't':
-        return scan_word(scan, STR("true"), err);
+        return scan_word(scan, p, STR("true"), err);
     case 'f':
-        return scan_word(scan, STR("false"), err);
+        return scan_word(scan, p, STR("false"), err);
     case 'n':
-        return scan_word(scan, STR("null"), err);
+        return scan_word(scan, p, STR("null"), err);
     case '-':
     case '0' ... '9':
-        return scan_number(scan, err);
+        return scan_number(scan, p, err);
     default:
-        return scan_fail(scan, "expected a value", err);
+        return scan_fail(scan, p, "expected a value", err);
     }
 }
 
 /* Behind a value: closes what ends here, down to depth `base`.  *out_more says that a comma wants
  * one more value. */
-static inline bool
-scan_close(Scan *scan, unsigned base, bool *out_more, Str *out_name, Error *err)
+static inline const char *
+scan_close(Scan *scan, const char *p, unsigned base, bool *out_more, Str *out_name, Error *err)
 {
+    *out_more = false;
     while (scan->depth > base) {
         bool is_object = scan->is_object[scan->depth - 1];
 
-        skip_space(scan);
-        if (next_is(scan, ',')) {
-            scan->at++;
+        p = skip_space(p, scan->end);
+        if (is_at(scan, p, ',')) {
             *out_more = true;
-            return !is_object || scan_name(scan, out_name, err);
+            return is_object ? scan_name(scan, p + 1, out_name, err) : p + 1;
         }
-        if (!next_is(scan, is_object ? '}' : ']')) {
-            return scan_fail(scan, is_object ? "expected ',' or '}'" : "expected ',' or ']'", err);
+        if (!is_at(scan, p, is_object ? '}' : ']')) {
+            return scan_fail(scan, p, is_object ? "expected ',' or '}'" : "expected ',' or ']'",
+                             err);
         }
-        scan->at++;
+        p++;
         scan->depth--;
     }
-    *out_more = false;
-    return true;
+    return p;
 }
 
 static JsonType
@@ -350,22 +334,20 @@ type_from_first(char c)
 }
 
 /* One value and all in it, by a loop and not by recursion. */
-static bool
-scan_tokens(Scan *scan, Error *err)
+static const char *
+scan_tokens(Scan *scan, const char *p, Error *err)
 {
     unsigned base = scan->depth;
     bool more = true;
     Str name;
 
-    while (more) {
-        if (!scan_begin(scan, &more, err)) {
-            return false;
-        }
-        if (!more && !scan_close(scan, base, &more, &name, err)) {
-            return false;
+    while (more && p != NULL) {
+        p = scan_begin(scan, p, &more, err);
+        if (!more && p != NULL) {
+            p = scan_close(scan, p, base, &more, &name, err);
         }
     }
-    return true;
+    return p;
 }
 
 /* --- members that somebody looks out for --- */
@@ -380,7 +362,7 @@ watch_clear(const JsonWatch *watch, JsonValue *values)
 
 /* Which of the names it is; watch->count for none, as most are. */
 static inline size_t
-watch_find(const JsonWatch *watch, Str name, JsonWatched *out)
+watch_find(const JsonWatch *watch, Str name)
 {
     size_t at = 0;
 
@@ -388,55 +370,51 @@ watch_find(const JsonWatch *watch, Str name, JsonWatched *out)
                                  memcmp(name.ptr, watch->names[at].ptr, name.len) != 0)) {
         at++;
     }
-    if (at == watch->count && memchr(name.ptr, '\\', name.len) != NULL) {
-        out->unsure = true;
-    }
     return at;
 }
 
 /* At '{': as scan_tokens, and takes down the members; `out` has watch->count values. */
-static bool
-scan_watched_object(Scan *scan, const JsonWatch *watch, JsonValue *values, JsonWatched *out,
-                    Error *err)
+static const char *
+scan_watched_object(Scan *scan, const char *p, const JsonWatch *watch, JsonValue *values,
+                    JsonWatched *out, Error *err)
 {
     unsigned base = scan->depth;
     bool more;
     Str name;
 
     watch_clear(watch, values);
-    if (!scan_open(scan, &more, &name, err)) {
-        return false;
-    }
-    while (more) {
-        size_t found = watch_find(watch, name, out);
+    p = scan_open(scan, p, &more, &name, err);
+    while (more && p != NULL) {
+        size_t found = watch_find(watch, name);
         bool within = watch->within != NULL && found + 1 == watch->count;
 
-        skip_space(scan);
-        const char *first = scan->at;
+        out->unsure = out->unsure || (found == watch->count && scan->has_escape);
+        p = skip_space(p, scan->end);
+        const char *first = p;
         if (within) {
             watch_clear(watch->within, out->within);
         }
-        if (!(within && next_is(scan, '{')
-                  ? scan_watched_object(scan, watch->within, out->within, out, err)
-                  : scan_tokens(scan, err))) {
-            return false;
-        }
-        if (found < watch->count) {
-            values[found] = (JsonValue){.text = str_n(first, (size_t)(scan->at - first)),
+        p = within && is_at(scan, p, '{')
+                ? scan_watched_object(scan, p, watch->within, out->within, out, err)
+                : scan_tokens(scan, p, err);
+        if (p != NULL && found < watch->count) {
+            values[found] = (JsonValue){.text = str_n(first, (size_t)(p - first)),
                                         .type = type_from_first(*first)};
         }
-        if (!scan_close(scan, base, &more, &name, err)) {
-            return false;
+        if (p != NULL) {
+            p = scan_close(scan, p, base, &more, &name, err);
         }
     }
-    return true;
+    return p;
 }
+
 /* watch may be NULL, and then so may watched. */
-static bool
-scan_value(Scan *scan, const JsonWatch *watch, JsonValue *out, JsonWatched *watched, Error *err)
+static const char *
+scan_value(Scan *scan, const char *p, const JsonWatch *watch, JsonValue *out, JsonWatched *watched,
+           Error *err)
 {
-    skip_space(scan);
-    const char *first = scan->at;
+    p = skip_space(p, scan->end);
+    const char *first = p;
     scan->traits = 0;
     if (watch != NULL) {
         watched->unsure = false;
@@ -445,24 +423,24 @@ scan_value(Scan *scan, const JsonWatch *watch, JsonValue *out, JsonWatched *watc
             watch_clear(watch->within, watched->within);
         }
     }
-    if (!(watch != NULL && next_is(scan, '{')
-              ? scan_watched_object(scan, watch, watched->values, watched, err)
-              : scan_tokens(scan, err))) {
-        return false;
+    p = watch != NULL && is_at(scan, p, '{')
+            ? scan_watched_object(scan, p, watch, watched->values, watched, err)
+            : scan_tokens(scan, p, err);
+    if (p != NULL) {
+        *out = (JsonValue){
+            .text = str_n(first, (size_t)(p - first)),
+            .type = type_from_first(*first),
+            .traits = scan->traits,
+        };
     }
-    *out = (JsonValue){
-        .text = str_n(first, (size_t)(scan->at - first)),
-        .type = type_from_first(*first),
-        .traits = scan->traits,
-    };
-    return true;
+    return p;
 }
 
-static bool
-scan_end(Scan *scan, Error *err)
+static const char *
+scan_end(Scan *scan, const char *p, Error *err)
 {
-    skip_space(scan);
-    return scan->at == scan->end || scan_fail(scan, "expected the end", err);
+    p = skip_space(p, scan->end);
+    return p == scan->end ? p : scan_fail(scan, p, "expected the end", err);
 }
 
 bool
@@ -470,9 +448,11 @@ json_scan_value(Str text, unsigned depth_max, JsonValue *out, Error *err)
 {
     Scan scan;
     JsonValue value;
+    const char *p;
 
-    scan_init(&scan, text, 0, 0, depth_max);
-    if (!scan_value(&scan, NULL, &value, NULL, err) || !scan_end(&scan, err)) {
+    scan_init(&scan, text, 0, 0, depth_max, &p);
+    p = scan_value(&scan, p, NULL, &value, NULL, err);
+    if (p == NULL || scan_end(&scan, p, err) == NULL) {
         return false;
     }
     *out = value;
@@ -483,20 +463,21 @@ bool
 json_elements_init(JsonElements *it, Str text, unsigned depth_max, Error *err)
 {
     Scan scan;
+    const char *p;
 
-    scan_init(&scan, text, 0, 0, depth_max);
-    skip_space(&scan);
-    if (scan.at == scan.end) {
-        return scan_fail(&scan, "", err);
+    scan_init(&scan, text, 0, 0, depth_max, &p);
+    p = skip_space(p, scan.end);
+    if (p == scan.end) {
+        return scan_fail(&scan, p, "", err) != NULL;
     }
-    bool is_array = next_is(&scan, '[');
+    bool is_array = is_at(&scan, p, '[');
     if (is_array && depth_max == 0) {
         return error_set(err, ERR_LIMIT, "JSON: nested deeper than 0 at byte %zu",
-                         (size_t)(scan.at - scan.start));
+                         (size_t)(p - scan.start));
     }
     *it = (JsonElements){
         .text = text,
-        .at = (size_t)(scan.at - scan.start) + (is_array ? 1 : 0),
+        .at = (size_t)(p - scan.start) + (is_array ? 1 : 0),
         .depth_max = depth_max,
         .is_array = is_array,
     };
@@ -504,27 +485,23 @@ json_elements_init(JsonElements *it, Str text, unsigned depth_max, Error *err)
 }
 
 /* What stands before the next element, or after the last one. */
-static bool
-scan_separator(Scan *scan, const JsonElements *it, bool *out_more, Error *err)
+static const char *
+scan_separator(const Scan *scan, const char *p, const JsonElements *it, bool *out_more, Error *err)
 {
-    skip_space(scan);
+    p = skip_space(p, scan->end);
     if (!it->is_array) {
         *out_more = !it->started;
-        return true;
+        return p;
     }
-    if (next_is(scan, ']')) {
-        scan->at++;
+    if (is_at(scan, p, ']')) {
         *out_more = false;
-        return true;
+        return p + 1;
     }
     *out_more = true;
-    if (it->started) {
-        if (!next_is(scan, ',')) {
-            return scan_fail(scan, "expected ',' or ']'", err);
-        }
-        scan->at++;
+    if (!it->started) {
+        return p;
     }
-    return true;
+    return is_at(scan, p, ',') ? p + 1 : scan_fail(scan, p, "expected ',' or ']'", err);
 }
 
 bool
@@ -538,18 +515,22 @@ json_elements_watch(JsonElements *it, const JsonWatch *watch, JsonValue *out, Js
                     bool *out_more, Error *err)
 {
     Scan scan;
+    const char *p;
     bool more;
 
     if (it->done) {
         *out_more = false;
         return true;
     }
-    scan_init(&scan, it->text, it->at, it->is_array ? 1 : 0, it->depth_max);
-    if (!scan_separator(&scan, it, &more, err) ||
-        !(more ? scan_value(&scan, watch, out, watched, err) : scan_end(&scan, err))) {
+    scan_init(&scan, it->text, it->at, it->is_array ? 1 : 0, it->depth_max, &p);
+    p = scan_separator(&scan, p, it, &more, err);
+    if (p != NULL) {
+        p = more ? scan_value(&scan, p, watch, out, watched, err) : scan_end(&scan, p, err);
+    }
+    if (p == NULL) {
         return false;
     }
-    it->at = (size_t)(scan.at - scan.start);
+    it->at = (size_t)(p - scan.start);
     it->started = true;
     it->done = !more;
     *out_more = more;
@@ -560,6 +541,7 @@ void
 json_members(Str object, const Str *keys, size_t count, JsonValue *out)
 {
     Scan scan;
+    const char *p;
     Str name;
     JsonValue value;
     Error ignored;
@@ -567,15 +549,14 @@ json_members(Str object, const Str *keys, size_t count, JsonValue *out)
     for (size_t i = 0; i < count; i++) {
         out[i] = (JsonValue){.text = {NULL, 0}};
     }
-    scan_init(&scan, object, 0, 1, JSON_DEPTH_MAX);
-    skip_space(&scan);
-    if (!next_is(&scan, '{')) {
+    scan_init(&scan, object, 0, 1, JSON_DEPTH_MAX, &p);
+    p = skip_space(p, scan.end);
+    if (!is_at(&scan, p, '{')) {
         return;
     }
     do {
-        scan.at++;
-        if (!scan_name(&scan, &name, &ignored) ||
-            !scan_value(&scan, NULL, &value, NULL, &ignored)) {
+        p = scan_name(&scan, p + 1, &name, &ignored);
+        if (p == NULL || (p = scan_value(&scan, p, NULL, &value, NULL, &ignored)) == NULL) {
             break;
         }
         for (size_t i = 0; i < count; i++) {
@@ -583,8 +564,8 @@ json_members(Str object, const Str *keys, size_t count, JsonValue *out)
                 out[i] = value;
             }
         }
-        skip_space(&scan);
-    } while (next_is(&scan, ','));
+        p = skip_space(p, scan.end);
+    } while (is_at(&scan, p, ','));
 }
 
 bool
