@@ -3,6 +3,8 @@
 
 #include <criterion/criterion.h>
 
+#include "common/mem.h"
+
 Test(pg_text, copy_escapes_exactly_the_bytes_that_copy_would_read_otherwise)
 {
     Buf out;
@@ -53,6 +55,36 @@ Test(pg_text, copy_escaping_does_not_depend_on_where_in_a_word_a_byte_stands)
         }
     }
     buf_done(&out);
+}
+
+/* Thirty-two bytes are escaped in one go, and what lies behind the text is not ours to read. */
+Test(pg_text, escapes_however_close_together_are_those_of_each_byte_alone)
+{
+    static const char bytes[] = "ab\\c\n\td\xc3";
+    unsigned random = 1;
+
+    for (size_t len = 60; len <= 140; len++) {
+        for (int round = 0; round < 100; round++) {
+            char *text = mem_alloc(len);
+            Buf one_by_one;
+            Buf whole;
+            Error err = {0};
+
+            buf_init(&one_by_one, 2 * len);
+            buf_init(&whole, 4096);
+            for (size_t i = 0; i < len; i++) {
+                random = random * 1103515245 + 12345;
+                text[i] = bytes[(random >> 16) % (sizeof(bytes) - 1)];
+                cr_assert(pg_copy_escape(&one_by_one, str_n(&text[i], 1), &err));
+            }
+            cr_assert(pg_copy_escape(&whole, str_n(text, len), &err));
+            cr_assert(str_eq(buf_str(&whole), buf_str(&one_by_one)), "%zu bytes: %s", len,
+                      buf_cstr(&whole));
+            buf_done(&one_by_one);
+            buf_done(&whole);
+            free(text);
+        }
+    }
 }
 
 Test(pg_text, text_of_any_length_takes_as_much_room_as_its_escapes_need)
