@@ -245,21 +245,36 @@ pg_flush(Pg *pg)
     return left == 0 ? PG_SENT_ALL : PG_SENT_PART;
 }
 
-/* Hands libpq a slice at a time, so that its buffer never holds much more than one.  An error that
- * the server reports meanwhile is read after the end: until then it discards what comes. */
+/* What stands before the end of the data, of one piece; nothing at the end. */
+static Str
+copy_peek(PgCommand *command, size_t bytes_max)
+{
+    while (command->copy_rest.len == 0 && command->copy_count > 0) {
+        command->copy_rest = *command->copy_pieces++;
+        command->copy_count--;
+    }
+    return str_head(command->copy_rest, bytes_max);
+}
+
+/* Hands libpq a slice at a time, so that its buffer never holds much more than one; several pieces
+ * may share one, for libpq sends what is worth a system call.  An error that the server reports
+ * meanwhile is read after the end: until then it discards what comes. */
 static PgSent
 pg_copy_step(Pg *pg)
 {
     PgCommand *command = &pg->command;
+    size_t room = 0; /* in the slice; what libpq holds at first is not known */
 
     for (;;) {
-        PgSent sent = pg_flush(pg);
+        if (room == 0) {
+            PgSent sent = pg_flush(pg);
 
-        if (sent != PG_SENT_ALL) {
-            return sent;
+            if (sent != PG_SENT_ALL) {
+                return sent;
+            }
+            room = PG_COPY_SLICE_BYTES;
         }
-        Str slice = str_slice(command->copy_rest, 0,
-                              DS_MIN(command->copy_rest.len, (size_t)PG_COPY_SLICE_BYTES));
+        Str slice = copy_peek(command, room);
         int taken = slice.len > 0 ? PQputCopyData(pg->conn, slice.ptr, (int)slice.len)
                                   : PQputCopyEnd(pg->conn, NULL);
         if (taken < 0) {
@@ -270,6 +285,7 @@ pg_copy_step(Pg *pg)
             return PG_SENT_PART;
         }
         command->copy_rest = str_skip(command->copy_rest, slice.len);
+        room -= slice.len;
         if (slice.len == 0) {
             pg_enter(pg, PG_RUNNING);
             return pg_flush(pg);
@@ -709,11 +725,12 @@ pg_query(Pg *pg, const char *sql, const PgParam *params, size_t count, PgReplyFn
 }
 
 void
-pg_copy_in(Pg *pg, const char *sql, Str data, PgReplyFn fn, void *arg)
+pg_copy_in(Pg *pg, const char *sql, const Str *pieces, size_t count, PgReplyFn fn, void *arg)
 {
     if (command_begin(pg, fn, arg)) {
         pg->command.is_copy = true;
-        pg->command.copy_rest = data;
+        pg->command.copy_pieces = pieces;
+        pg->command.copy_count = count;
         command_sent(pg, PQsendQuery(pg->conn, sql));
     }
 }

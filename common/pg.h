@@ -100,8 +100,9 @@ typedef struct PgParam {
 void pg_query(Pg *pg, const char *sql, const PgParam *params, size_t count, PgReplyFn fn,
               void *arg);
 
-/* COPY ... FROM STDIN: data is borrowed until the callback. */
-void pg_copy_in(Pg *pg, const char *sql, Str data, PgReplyFn fn, void *arg);
+/* COPY ... FROM STDIN of the pieces in a row, which need not end where lines do; they are borrowed
+ * until the callback, as are their bytes. */
+void pg_copy_in(Pg *pg, const char *sql, const Str *pieces, size_t count, PgReplyFn fn, void *arg);
 
 /* Ask the server to cancel the running command (thread pool); its callback still comes, and not
  * before the request is through, so that it never hits the next command. */

@@ -55,7 +55,9 @@ typedef struct PgCommand {
     bool failed;
     bool is_copy;
     bool copy_began;
-    Str copy_rest; /* borrowed from the caller */
+    Str copy_rest; /* of the piece that is being sent; borrowed from the caller, as all of them */
+    const Str *copy_pieces; /* behind it */
+    size_t copy_count;
 } PgCommand;
 
 struct Pg {

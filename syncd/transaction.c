@@ -5,7 +5,7 @@
 #include "syncd/array_text.h"
 
 #define ROWS_FIRST      256
-#define BUFFER_KEEP_MAX (16u << 20) /* memory kept between transactions, per buffer */
+#define BUFFER_KEEP_MAX (16u << 20) /* memory kept between transactions, per array */
 
 void
 transaction_init(Transaction *transaction)
@@ -14,8 +14,8 @@ transaction_init(Transaction *transaction)
     for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
         buf_init(&transaction->arrays[i], TRANSACTION_TEXT_BYTES_MAX);
     }
-    buf_init(&transaction->copy[0], TRANSACTION_TEXT_BYTES_MAX);
-    buf_init(&transaction->copy[1], TRANSACTION_TEXT_BYTES_MAX);
+    copy_text_init(&transaction->copy[0], TRANSACTION_TEXT_BYTES_MAX);
+    copy_text_init(&transaction->copy[1], TRANSACTION_TEXT_BYTES_MAX);
     buf_init(&transaction->scratch, TRANSACTION_TEXT_BYTES_MAX);
 }
 
@@ -25,8 +25,8 @@ transaction_done(Transaction *transaction)
     for (size_t i = 0; i < TRANSACTION_ARRAYS_MAX; i++) {
         buf_done(&transaction->arrays[i]);
     }
-    buf_done(&transaction->copy[0]);
-    buf_done(&transaction->copy[1]);
+    copy_text_done(&transaction->copy[0]);
+    copy_text_done(&transaction->copy[1]);
     buf_done(&transaction->scratch);
     free(transaction->rows);
 }
@@ -334,18 +334,27 @@ transaction_encode_letters(Transaction *transaction, Error *err)
 static bool
 encode_copy_row(Transaction *transaction, const Part *part, Error *err)
 {
-    Buf *copy = &transaction->copy[transaction->copy_now];
+    CopyText *copy = &transaction->copy[transaction->copy_now];
     const PartCursor *at = &transaction->next_item;
     RowPlace place = {.generation = part->lane->checkpoint.generation, .seq = at->seq};
     Str line;
+    Buf *out;
 
     if (unit_prepared_line(at->unit, at->item, &place, &line)) {
-        return buf_append(copy, line, err);
+        return copy_text_ahead(copy, line, err);
     }
+    if (!copy_text_open(copy, &out, err)) {
+        return false;
+    }
+    size_t before = out->len;
     place.stream_name = str_c(part->lane->row_name);
     place.offset = str_c(at->unit->start.offset);
     SinkItem item = unit_item_view(at->unit, at->item);
-    return copy_line(copy, transaction->sink, &place, &item, &transaction->scratch, err);
+    if (!copy_line(out, transaction->sink, &place, &item, &transaction->scratch, err)) {
+        buf_truncate(out, before);
+        return false;
+    }
+    return true;
 }
 
 static void
@@ -357,7 +366,6 @@ transaction_add_row(Transaction *transaction, Part *part, const PartCursor *at)
             mem_regrow(transaction->rows, transaction->row_room, sizeof(*transaction->rows));
     }
     transaction->rows[transaction->row_count++] = (TransactionRow){
-        .copy_at = transaction->copy[transaction->copy_now].len,
         .part = part,
         .unit = at->unit,
         .item = at->item,
@@ -369,8 +377,7 @@ void
 transaction_first_slice(Transaction *transaction)
 {
     for (size_t i = 0; i < DS_COUNT(transaction->copy); i++) {
-        buf_reset(&transaction->copy[i]);
-        buf_shrink(&transaction->copy[i], BUFFER_KEEP_MAX);
+        copy_text_reset(&transaction->copy[i]);
     }
     transaction->row_count = 0;
     transaction->slice_first = 0;
@@ -410,9 +417,6 @@ transaction_allows_letters(Transaction *transaction)
 static void
 drop_row(Transaction *transaction, const Error *err)
 {
-    Buf *copy = &transaction->copy[transaction->copy_now];
-
-    buf_truncate(copy, transaction->rows[transaction->row_count - 1].copy_at);
     transaction_mark(transaction, transaction->row_count - 1, err);
     transaction->row_count--;
 }
@@ -466,8 +470,9 @@ bool
 transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err)
 {
     transaction->copy_now ^= 1;
-    buf_reset(&transaction->copy[transaction->copy_now]);
-    return next_slice(transaction, rows_max, encode_copy_row, err);
+    copy_text_reset(&transaction->copy[transaction->copy_now]);
+    return next_slice(transaction, rows_max, encode_copy_row, err) &&
+           copy_text_end(&transaction->copy[transaction->copy_now], err);
 }
 
 static bool
@@ -500,21 +505,10 @@ transaction_next_sieve(Transaction *transaction, size_t rows_max, Error *err)
            transaction_end_arrays(transaction, err);
 }
 
-Str
-transaction_copy_text(const Transaction *transaction, size_t first, size_t end)
+const CopyText *
+transaction_copy_text(const Transaction *transaction)
 {
-    Str text = buf_str(&transaction->copy[transaction->copy_now]);
-    size_t from = text.len;
-    size_t to = text.len;
-
-    DS_ASSERT(transaction->slice_first <= first && first <= end && end <= transaction->slice_end);
-    if (first < transaction->slice_end) {
-        from = transaction->rows[first].copy_at;
-    }
-    if (end < transaction->slice_end) {
-        to = transaction->rows[end].copy_at;
-    }
-    return str_slice(text, from, to);
+    return &transaction->copy[transaction->copy_now];
 }
 
 void

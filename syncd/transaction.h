@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common/pg.h"
+#include "syncd/copy_text.h"
 #include "syncd/lane.h"
 
 #define TRANSACTION_PARTS_MAX      1024
@@ -22,7 +23,6 @@
 #define TRANSACTION_SMALL_BYTES_MAX (256u * 1024)
 
 typedef struct TransactionRow {
-    size_t copy_at; /* where its COPY line begins, in the slice that it belongs to */
     Part *part;
     Unit *unit;
     size_t item;
@@ -40,7 +40,7 @@ typedef struct Transaction {
     Buf arrays[TRANSACTION_ARRAYS_MAX]; /* array literals, the parameters of the statement encoded
                                            last */
     size_t array_count;
-    Buf copy[2]; /* COPY text of the newest slice, and of the one before, which is being sent */
+    CopyText copy[2];   /* of the newest slice, and of the one before, which is being sent */
     unsigned copy_now;  /* the newest one's */
     size_t slice_first; /* its rows */
     size_t slice_end;
@@ -85,14 +85,14 @@ bool transaction_allows_letters(Transaction *transaction);
 /* What is no dead letter, as COPY text, in slices: one can be encoded while the one before is under
  * way. transaction_first_slice begins; each transaction_next_slice makes slice_first .. slice_end -
  * 1 the next rows, rows_max of them at most and none behind the last; those that are found at fault
- * are marked and left out.  The text of a slice stays in
+ * are marked and left out.  The text of a slice, and what it borrows of the lanes' units, stays in
  * place until the second call after it. */
 void transaction_first_slice(Transaction *transaction);
 DS_MUST_CHECK bool transaction_next_slice(Transaction *transaction, size_t rows_max, Error *err);
 /* As transaction_next_slice, for the sink's sieve_fill_sql: the rows are in the arrays. */
 DS_MUST_CHECK bool transaction_next_sieve(Transaction *transaction, size_t rows_max, Error *err);
-/* The COPY lines of rows first .. end - 1, which lie in the newest slice. */
-Str transaction_copy_text(const Transaction *transaction, size_t first, size_t end);
+/* The COPY lines of the newest slice. */
+const CopyText *transaction_copy_text(const Transaction *transaction);
 /* The arrays as parameters; count is array_count. */
 void transaction_params(Transaction *transaction, PgParam *out);
 /* NULL when no part has that stream. */

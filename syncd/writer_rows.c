@@ -43,14 +43,14 @@ static void
 send_copy(Writer *writer)
 {
     const Transaction *transaction = &writer->transaction;
+    const CopyText *copy = transaction_copy_text(transaction);
 
     writer->range_first = transaction->slice_first;
     writer->range_end = transaction->slice_end;
     writer_enter(writer, WRITER_ROWS);
     writer_command_started(writer);
-    pg_copy_in(writer->pg, transaction->sink->copy_sql,
-               transaction_copy_text(transaction, writer->range_first, writer->range_end),
-               writer_on_reply, writer);
+    pg_copy_in(writer->pg, transaction->sink->copy_sql, copy->texts, copy->count, writer_on_reply,
+               writer);
     encode_slice(writer); /* while Postgres takes this one */
     writer_drop_if(writer, FAULT("writer.copy_sent"));
 }

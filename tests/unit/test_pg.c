@@ -168,6 +168,16 @@ copy_rows(Buf *out, int from, int count)
     }
 }
 
+/* Until the next one. */
+static void
+copy_in(Client *client, const char *sql, Str data)
+{
+    static Str piece;
+
+    piece = data;
+    pg_copy_in(client->pg, sql, &piece, 1, client_on_reply, client);
+}
+
 Test(pg, copy_loads_every_row_however_many_slices_it_takes)
 {
     static const int counts[] = {0, 1, 2000, 200000};
@@ -182,7 +192,7 @@ Test(pg, copy_loads_every_row_however_many_slices_it_takes)
         buf_init(&rows, 64u << 20);
         copy_rows(&rows, 0, counts[i]);
         exec_ok(&client, "TRUNCATE c");
-        pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
+        copy_in(&client, "COPY c FROM STDIN", buf_str(&rows));
         cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
         (void)snprintf(expected, sizeof(expected), "COPY %d", counts[i]);
         cr_expect_str_eq(client.seen.tag, expected);
@@ -191,6 +201,37 @@ Test(pg, copy_loads_every_row_however_many_slices_it_takes)
         cr_expect_str_eq(exec_ok(&client, "SELECT count(DISTINCT a) FROM c")->value, expected);
         buf_done(&rows);
     }
+    client_done(&client);
+}
+
+Test(pg, copy_in_pieces_of_any_size_loads_what_they_are_together)
+{
+    static const size_t sizes[] = {1, 4096, 65535, 65536, 65537, 1000000};
+    Client client;
+    Buf rows;
+
+    client_connect(&client);
+    exec_ok(&client, "CREATE TEMP TABLE c (a int, b text)");
+    buf_init(&rows, 64u << 20);
+    copy_rows(&rows, 0, 20000);
+    for (size_t i = 0; i < DS_COUNT(sizes); i++) {
+        size_t count = 2 * (rows.len / sizes[i] + 1);
+        Str *pieces = mem_array(count, sizeof(*pieces));
+
+        exec_ok(&client, "TRUNCATE c");
+        for (size_t at = 0; at < count; at += 2) { /* each second one is empty */
+            pieces[at] = str_head(str_skip(buf_str(&rows), at / 2 * sizes[i]), sizes[i]);
+        }
+        pg_copy_in(client.pg, "COPY c FROM STDIN", pieces, count, client_on_reply, &client);
+        cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
+        cr_expect_str_eq(
+            exec_ok(&client,
+                    "SELECT count(*) FROM c WHERE b = 'some text to fill the row with ' || a")
+                ->value,
+            "20000", "pieces of %zu", sizes[i]);
+        free(pieces);
+    }
+    buf_done(&rows);
     client_done(&client);
 }
 
@@ -205,7 +246,7 @@ Test(pg, copied_text_comes_back_byte_for_byte)
     exec_ok(&client, "CREATE TEMP TABLE c (a text)");
     buf_init(&row, 1024);
     cr_assert(pg_copy_escape(&row, str_c(text), &err) && buf_append_char(&row, '\n', &err));
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&row), client_on_reply, &client);
+    copy_in(&client, "COPY c FROM STDIN", buf_str(&row));
     cr_assert(client_wait(&client)->ok, "%s", client.seen.err.text);
     cr_expect_str_eq(exec_ok(&client, "SELECT a FROM c")->value, text);
     buf_done(&row);
@@ -225,7 +266,7 @@ Test(pg, a_bad_row_in_the_middle_of_copy_is_named_and_the_connection_lives)
     copy_rows(&rows, 0, 2);
     cr_assert(buf_append(&rows, STR("x\tnot a number\n"), &err));
     copy_rows(&rows, 3, 200000); /* far more than any buffer holds after the server gave up */
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
+    copy_in(&client, "COPY c FROM STDIN", buf_str(&rows));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_str_eq(client.seen.err.sqlstate, "22P02");
     cr_expect_eq(client.seen.error_class, PG_ERROR_ROW);
@@ -246,7 +287,7 @@ Test(pg, copy_where_nobody_can_serve_it_is_an_error_and_no_hang)
     cr_expect_not(try_exec(&client, "COPY c FROM STDIN")->ok);
     cr_expect_str_eq(client.seen.err.sqlstate, "57014");
     cr_expect_str_eq(exec_ok(&client, "SELECT 1")->value, "1");
-    pg_copy_in(client.pg, "SELECT 1", STR("1\n"), client_on_reply, &client);
+    copy_in(&client, "SELECT 1", STR("1\n"));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.err.code, ERR_PROTOCOL);
     cr_expect_str_eq(exec_ok(&client, "SELECT 2")->value, "2");
@@ -314,7 +355,7 @@ Test(pg, a_connection_lost_in_the_middle_of_copy_fails_it)
     exec_ok(&client, "CREATE TEMP TABLE c (a int, b text)");
     buf_init(&rows, 64u << 20);
     copy_rows(&rows, 0, 500000);
-    pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
+    copy_in(&client, "COPY c FROM STDIN", buf_str(&rows));
     kill_backend(pg_backend_pid(client.pg));
     cr_expect_not(client_wait(&client)->ok);
     cr_expect_eq(client.seen.error_class, PG_ERROR_CONNECTION);
@@ -402,7 +443,7 @@ Test(pg, freeing_is_safe_under_a_command_and_under_copy)
             pg_exec(client.pg, "SELECT pg_sleep(60)", client_on_reply, &client);
         } else {
             exec_ok(&client, "CREATE TEMP TABLE c (a int, b text)");
-            pg_copy_in(client.pg, "COPY c FROM STDIN", buf_str(&rows), client_on_reply, &client);
+            copy_in(&client, "COPY c FROM STDIN", buf_str(&rows));
         }
         if (turn >= 2) {
             client_run_ms(&client, 5);
