@@ -77,6 +77,16 @@ json_plain_end(const char *p, const char *end)
     return p;
 }
 
+/* What may follow a backslash, "u" aside. */
+static inline bool
+json_is_short_escape(char c)
+{
+    static const bool is_one[256] = {['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
+                                     ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true};
+
+    return is_one[(unsigned char)c];
+}
+
 /* Four hexadecimal digits of either case. */
 DS_MUST_CHECK bool json_hex4(const char *p, const char *end, unsigned *out);
 

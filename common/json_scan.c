@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/json_scan.h"
 
-#include "common/json_internal.h"
+#include "common/json_block.h"
 
 #define NUMBER_DIGITS_MAX   1000
 #define NUMBER_EXPONENT_MAX 400
@@ -79,16 +79,6 @@ scan_unicode_escape(Scan *scan, const char *p, Error *err)
     return p;
 }
 
-/* What may follow a backslash, "u" aside. */
-static inline bool
-is_short_escape(char c)
-{
-    static const bool is_one[256] = {['"'] = true, ['\\'] = true, ['/'] = true, ['b'] = true,
-                                     ['f'] = true, ['n'] = true,  ['r'] = true, ['t'] = true};
-
-    return is_one[(unsigned char)c];
-}
-
 /* At a backslash. */
 static inline const char *
 scan_escape(Scan *scan, const char *p, Error *err)
@@ -97,7 +87,7 @@ scan_escape(Scan *scan, const char *p, Error *err)
     if (scan->end - p < 2) {
         return scan_fail(scan, scan->end, "", err);
     }
-    if (is_short_escape(p[1])) {
+    if (json_is_short_escape(p[1])) {
         return p + 2;
     }
     return p[1] == 'u' ? scan_unicode_escape(scan, p, err)
@@ -118,10 +108,28 @@ scan_non_ascii(const Scan *scan, const char *p, Error *err)
     return p;
 }
 
+/* The next byte of a string that has to be looked at alone. */
+static inline const char *
+skip_simple(Scan *scan, const char *p)
+{
+#ifdef __SSE2__
+    while (scan->end - p >= JSON_BLOCK_BYTES) {
+        const char *stop = json_block_end(p, &scan->has_escape);
+
+        if (stop < p + JSON_BLOCK_BYTES) {
+            return stop;
+        }
+        p = stop;
+    }
+#endif
+    return json_plain_end(p, scan->end);
+}
+
 /* Of a string, from its first byte that is not plain. */
 __attribute__((noinline)) static const char *
 scan_special(Scan *scan, const char *p, Error *err)
 {
+    p = skip_simple(scan, p);
     while (p < scan->end && *p != '"') {
         if (*p == '\\') {
             p = scan_escape(scan, p, err);
@@ -133,7 +141,7 @@ scan_special(Scan *scan, const char *p, Error *err)
         if (p == NULL) {
             return NULL;
         }
-        p = json_plain_end(p, scan->end);
+        p = skip_simple(scan, p);
     }
     return p < scan->end ? p + 1 : scan_fail(scan, p, "", err);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/json_scan.h"
 
+#include <bsd/string.h>
 #include <criterion/criterion.h>
 
 static bool
@@ -663,6 +664,82 @@ Test(json_scan, a_byte_that_a_string_may_not_hold_is_found_wherever_it_lies)
             text[at] = (char)byte;
             cr_assert_eq(json_scan_value(str_n(text, sizeof(text)), 4, &value, &err), good,
                          "byte %d at %zu", byte, at);
+        }
+    }
+}
+
+/* What may stand in a string, and what may not; each is at fault where it begins. */
+static const char *const good_pieces[] = {"a",     "word ",    "\\\"",     "\\\\",
+                                          "\\n",   "\\u00e9",  "\xc3\xa9", "\xd0\xb6",
+                                          "\\/ ",  "\\\\\\\"", "\\t\\r",   "\xe2\x82\xac",
+                                          "a b c", "\x7f",     "{[,:]}",   "\xf0\x9f\x98\x80"};
+static const char *const bad_pieces[] = {"\x01",         "\x1f",       "\\x",      "\xc3",
+                                         "\x80",         "\xc0\x80",   "\xc1\xbf", "\xe0\x9f\xbf",
+                                         "\xed\xa0\x80", "\\\xc3\xa9", "\\\x01",   "\\\x80",
+                                         "\xe2\x82",     "\\u12x",     "\xff",     "\xc3\xc3\xa9"};
+
+/* Sixty-four bytes are looked at in one go. */
+Test(json_scan, a_long_string_is_judged_as_its_pieces_are)
+{
+    unsigned random = 1;
+
+    for (int round = 0; round < 20000; round++) {
+        char text[512] = "\"";
+        size_t bad_at = 0;
+        size_t pieces = 20 + (size_t)round % 40;
+        size_t bad = (size_t)round % (3 * pieces); /* behind the last one: none */
+        JsonValue value;
+        Error err;
+
+        for (size_t i = 0; i < pieces; i++) {
+            random = random * 1103515245 + 12345;
+            if (i == bad) {
+                bad_at = strlen(text);
+                (void)strlcat(text, bad_pieces[(random >> 16) % DS_COUNT(bad_pieces)],
+                              sizeof(text));
+            } else {
+                (void)strlcat(text, good_pieces[(random >> 16) % DS_COUNT(good_pieces)],
+                              sizeof(text));
+            }
+        }
+        cr_assert_lt(strlcat(text, "\"", sizeof(text)), sizeof(text));
+        cr_assert_eq(json_scan_value(str_c(text), 4, &value, &err), bad_at == 0, "%s", text);
+        if (bad_at != 0) {
+            char where[32];
+
+            (void)snprintf(where, sizeof(where), "at byte %zu", bad_at);
+            cr_assert(str_ends(str_c(err.text), str_c(where)), "%s: %s", text, err.text);
+        }
+    }
+}
+
+Test(json_scan, a_watched_name_is_unsure_only_for_an_escape_in_it)
+{
+    static const Str names[] = {STR("\"key\"")};
+    static const JsonWatch watch = {names, DS_COUNT(names), NULL};
+    static const char filler[] =
+        "\xc3\xa9 a name that is longer than what is looked at in one go..";
+
+    for (size_t len = 0; len < 200; len++) {
+        for (unsigned escape = 0; escape < 2; escape++) {
+            char text[512] = "{\"";
+            JsonElements it;
+            JsonValue value;
+            JsonWatched watched;
+            bool more;
+            Error err;
+
+            for (size_t i = 0; i < len; i++) {
+                size_t at = 2 * (i % (sizeof(filler) / 2));
+
+                (void)strlcat(text, (const char[]){filler[at], filler[at + 1], '\0'}, sizeof(text));
+            }
+            (void)strlcat(text, escape != 0 ? "\\n\":\"x\"}" : "n\":\"\\n and more \\t\"}",
+                          sizeof(text));
+            cr_assert(json_elements_init(&it, str_c(text), JSON_DEPTH_MAX, &err));
+            cr_assert(json_elements_watch(&it, &watch, &value, &watched, &more, &err), "%s: %s",
+                      text, err.text);
+            cr_assert_eq(watched.unsure, escape != 0, "%s", text);
         }
     }
 }
