@@ -56,6 +56,14 @@ mutant_state_statement(const char *sql, Buf *scratch)
 }
 
 const char *
+mutant_state_put(const char *sql, Buf *scratch)
+{
+    return MUTANT("state_older_overwrites")
+               ? statement_without(sql, "WHERE t.seq < excluded.seq", scratch)
+               : sql;
+}
+
+const char *
 mutant_state_sieve(const char *sql, Buf *scratch)
 {
     if (MUTANT("state_sieve_overwrites")) {
@@ -66,6 +74,13 @@ mutant_state_sieve(const char *sql, Buf *scratch)
 }
 
 #else
+
+const char *
+mutant_state_put(const char *sql, Buf *scratch)
+{
+    (void)scratch;
+    return sql;
+}
 
 const char *
 mutant_state_sieve(const char *sql, Buf *scratch)

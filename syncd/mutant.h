@@ -12,4 +12,5 @@
 const char *mutant_statement(const char *sql, Buf *scratch);
 /* Likewise, of a rule about the rows of a table of state. */
 const char *mutant_state_statement(const char *sql, Buf *scratch);
+const char *mutant_state_put(const char *sql, Buf *scratch);
 const char *mutant_state_sieve(const char *sql, Buf *scratch);

@@ -58,6 +58,7 @@ typedef enum SinkStateSql {
     SINK_STATE_SIEVE,
     SINK_STATE_CLEAR,
     SINK_STATE_APPLY,
+    SINK_STATE_PUT, /* instead, where all changes set */
     SINK_STATE_COUNT
 } SinkStateSql;
 
@@ -90,7 +91,7 @@ struct Sink {
 DS_MUST_CHECK bool sink_new(const RouteSpec *spec, const SinkTable *table, Sink **out, Error *err);
 Sink *sink_ref(Sink *sink);
 bool sink_writes(const Sink *sink, const char *column); /* as it is called */
-void sink_unref(Sink *sink); /* accepts NULL */
+void sink_unref(Sink *sink);                            /* accepts NULL */
 
 /* Of SYNCD_STREAMS: ds_sync.session_events and ds_sync.stream_chunks.  Made once, never freed. */
 Sink *sink_default_events(void); /* its of_bytes is the one below */

@@ -7,6 +7,7 @@
 #define SMALL_FIRST_PARAM 15 /* behind the guard's ten and the place's four */
 #define SIEVE_FIRST       5  /* behind the place's four */
 #define STATE_FIRST_PARAM 11 /* behind those that each statement of state has */
+#define PUT_FIRST_PARAM   5  /* but this one */
 #define TAG_BYTES_MAX     64
 
 bool
@@ -288,6 +289,12 @@ append_state_params(const Sink *sink, Buf *out, Error *err)
 }
 
 static bool
+append_put_params(const Sink *sink, Buf *out, Error *err)
+{
+    return append_arrays_from(sink, PUT_FIRST_PARAM, out, err);
+}
+
+static bool
 append_table(const Sink *sink, Buf *out, Error *err)
 {
     return buf_append(out, str_c(sink->table), err);
@@ -350,6 +357,7 @@ static const struct {
     {STR("payload_type"), append_payload_type},
     {STR("payload_value"), append_payload_value},
     {STR("pointer_literals"), append_pointer_literals},
+    {STR("put_params"), append_put_params},
     {STR("required"), append_required},
     {STR("settings"), append_settings},
     {STR("shape"), append_shape},
@@ -423,7 +431,8 @@ make_state_statements(Sink *sink, Error *err)
            make(sink, sql_sink_sieve_fill, &sink->state_sql[SINK_STATE_FILL], err) &&
            make(sink, sql_sink_state_sieve, &sink->state_sql[SINK_STATE_SIEVE], err) &&
            make(sink, sql_sink_state_clear, &sink->state_sql[SINK_STATE_CLEAR], err) &&
-           make(sink, sql_sink_state_apply, &sink->state_sql[SINK_STATE_APPLY], err);
+           make(sink, sql_sink_state_apply, &sink->state_sql[SINK_STATE_APPLY], err) &&
+           make(sink, sql_sink_state_put, &sink->state_sql[SINK_STATE_PUT], err);
 }
 
 bool

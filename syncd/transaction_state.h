@@ -58,6 +58,11 @@ DS_MUST_CHECK bool transaction_encode_state_check(Transaction *transaction, cons
                                                   bool *out_needed, Error *err);
 DS_MUST_CHECK bool transaction_encode_state_rows(Transaction *transaction, const StateFold *fold,
                                                  bool staged, bool *out_needed, Error *err);
+/* Whether what is to become of the visible sets can be had by [_PUT]; then its parameters, and how
+ * many rows it is to write. */
+bool transaction_only_sets(const StateFold *fold);
+DS_MUST_CHECK bool transaction_encode_state_put(Transaction *transaction, const StateFold *fold,
+                                                size_t *out_rows, Error *err);
 /* Those of state_drop.sql and of the sink's [SINK_STATE_REMOVE], [_MOVE], [_CLEAR], and with `sift`
  * of [_SIFT]. */
 DS_MUST_CHECK bool transaction_encode_state_page(Transaction *transaction, const StatePage *page,

@@ -108,6 +108,7 @@ struct Writer {
     size_t rows_sent;
 
     StateStep state_step; /* WRITER_CHANGES */
+    size_t state_put;     /* rows that SINK_STATE_PUT is to write; 0: another statement is sent */
     StatePage state_page; /* of a step in pages */
     StateSets state_sets[TRANSACTION_PARTS_MAX];
     StateFold fold;

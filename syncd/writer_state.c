@@ -67,6 +67,11 @@ encode_rows(Writer *writer, bool staged, const char **out_sql, bool *out_needed,
 
     if (fold->apart && state_fold_next(fold, staged, &at) != NULL) {
         *out_sql = sql[SINK_STATE_FILL];
+    } else if (!staged && transaction_only_sets(fold)) {
+        *out_sql = mutant_state_put(sql[SINK_STATE_PUT], &writer->scratch);
+        bool encoded = transaction_encode_state_put(transaction, fold, &writer->state_put, err);
+        *out_needed = writer->state_put > 0;
+        return encoded;
     } else {
         *out_sql = staged ? sql[SINK_STATE_STAGE]
                           : mutant_state_statement(sql[SINK_STATE_APPLY], &writer->scratch);
@@ -139,6 +144,7 @@ send_step(Writer *writer)
         bool needed;
         Error err;
 
+        writer->state_put = 0;
         if (!encode_step(writer, &sql, &needed, &err)) {
             writer_blame(writer, NULL, LANE_REFUSED, &err);
             return;
@@ -274,15 +280,26 @@ turn_page(Writer *writer, const PgReply *reply)
     return true;
 }
 
-/* The answer: rows that were left alone since they are newer, and rows that were changed. */
+/* Rows that were left alone since they are newer, and rows that were changed. */
+static bool
+read_changed(const Writer *writer, const PgReply *reply, int64_t *out_left_alone, int64_t *out_rows)
+{
+    if (writer->state_put > 0) {
+        *out_rows = (int64_t)reply->rows_affected;
+        *out_left_alone = (int64_t)writer->state_put - *out_rows;
+        return strncmp(reply->tag, "INSERT ", 7) == 0;
+    }
+    return reply->rows == 1 && read_number(reply, 0, 0, out_left_alone) &&
+           read_number(reply, 0, 1, out_rows);
+}
+
 static void
 changed(Writer *writer, const PgReply *reply)
 {
     int64_t left_alone;
     int64_t rows;
 
-    if (reply->rows != 1 || !read_number(reply, 0, 0, &left_alone) ||
-        !read_number(reply, 0, 1, &rows)) {
+    if (!read_changed(writer, reply, &left_alone, &rows)) {
         answer_is_wrong(writer);
         return;
     }

@@ -427,3 +427,59 @@ Test(transaction_state, a_staged_row_keeps_the_message_that_its_columns_are_of)
     expect_array(9, "{\"t\",\"f\",\"t\"}");
     end(&lane);
 }
+
+Test(transaction_state, sets_alone_are_told_as_short_as_they_can_be)
+{
+    Lane a;
+    Lane b;
+    size_t rows;
+    Error err;
+
+    plain_sink();
+    begin();
+    make_lane(&a, "a", 3, "[" CHANGE("k", "set", "1") "," CHANGE("l", "set", "\"x\"") "]");
+    make_lane(&b, "b", 9,
+              "[" CHANGE("k", "set", "1") "," CHANGE("k", "set", "2") "," CHANGE(
+                  "l", "append", "[3]") "," CHANGE("l", "set", "4") "]");
+    cr_assert(add(&a, 100));
+    cr_assert(transaction_fold(&transaction, sets, &fold));
+    cr_assert(transaction_only_sets(&fold));
+    cr_assert(transaction_encode_state_put(&transaction, &fold, &rows, &err));
+    cr_expect_eq(rows, 2);
+    expect_array(0, "{\"a\"}");
+    expect_array(1, "{\"t\"}");
+    expect_array(2, "{10}");
+    expect_array(3, "{\"k\",\"l\"}");
+    expect_array(4, "{\"1\",\"\\\"x\\\"\"}");
+    cr_assert(add(&b, 100));
+    cr_assert(transaction_fold(&transaction, sets, &fold));
+    cr_assert(transaction_only_sets(&fold));
+    cr_assert(transaction_encode_state_put(&transaction, &fold, &rows, &err));
+    cr_expect_eq(rows, 4);
+    expect_array(0, "{\"a\",\"a\",\"b\",\"b\"}");
+    expect_array(1, "{\"t\"}");
+    expect_array(2, "{10,11,11,13}");
+    lane_done(&b);
+    end(&a);
+}
+
+Test(transaction_state, sets_with_anything_else_are_not_told_so)
+{
+    static const char *const others[] = {
+        "[" CHANGE("k", "set", "1") "," CHANGE("l", "remove", "0") "]",
+        "[" CHANGE("k", "set", "1") "," CHANGE("l", "append", "[1]") "]",
+        "[" MARK("reset") "," CHANGE("k", "set", "1") "]",
+    };
+
+    for (size_t i = 0; i < DS_COUNT(others); i++) {
+        Lane lane;
+
+        plain_sink();
+        begin();
+        make_lane(&lane, "a", 9, others[i]);
+        cr_assert(add(&lane, 100));
+        cr_assert(transaction_fold(&transaction, sets, &fold));
+        cr_expect(!transaction_only_sets(&fold), "%s", others[i]);
+        end(&lane);
+    }
+}
