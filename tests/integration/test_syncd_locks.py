@@ -5,6 +5,7 @@ import re
 import ds
 import psycopg2
 import pytest
+import routes
 from fleet import Fleet, partition
 from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
 
@@ -111,3 +112,31 @@ def test_a_state_that_cannot_be_stored_holds_up_no_rows(database, server, start_
     assert state_of(database[1], STREAMS[0])[0] == "running"
     locker.rollback()
     syncd.wait_for(lambda: state_of(database[1], STREAMS[0])[0] == "stopped", "to store it")
+
+
+@pytest.mark.parametrize("parts", ["", " PARTITION BY HASH (stream_name)"], ids=["table", "partition"])
+def test_a_route_whose_table_is_locked_keeps_no_other_from_running(parts, database, server, start_syncd, locker):
+    """As VACUUM FULL does, for hours: what a route is has to be known without waiting for its table."""
+    connection = database[1]
+    connection.cursor().execute(f'CREATE TABLE public.locked (stream_name text COLLATE "C" NOT NULL, generation integer'
+                                f' NOT NULL, seq bigint NOT NULL, ds_offset text COLLATE "C" NOT NULL, payload jsonb'
+                                f' NOT NULL, PRIMARY KEY (stream_name, seq)){parts}')
+    locked = "locked"
+    if parts:
+        locked = "locked_0"
+        connection.cursor().execute("CREATE TABLE public.locked_0 PARTITION OF public.locked "
+                                    "FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    routes.make_table(connection, "public.other")
+    for name in ("locked", "other"):
+        server.create(f"{name}/1")
+    locker.cursor().execute(f"LOCK TABLE public.{locked} IN ACCESS EXCLUSIVE MODE")
+    syncd = start_syncd([], **FAST)
+    for name in ("locked", "other"):
+        routes.declare(connection, name, [f"{name}/1"], f"public.{name}")
+    server.append("other/1", messages(0, 2))
+    syncd.wait_for(lambda: routes.payloads(connection, "public.other", "other/1") == messages(0, 2),
+                   "to load the other route")
+    locker.rollback()
+    server.append("locked/1", messages(0, 2))
+    syncd.wait_for(lambda: routes.payloads(connection, "public.locked", "locked/1") == messages(0, 2),
+                   "to load the route whose table was locked")
