@@ -91,7 +91,7 @@ built_in_run(RouteCatalog *catalog)
 
     row->route = route_ref(catalog->config.built_in);
     route_hold_release(&row->route->hold);
-    row->route->hold.begun = row->route->hold.begun || row->stopped;
+    row->route->hold.begun = row->route->hold.begun || row->stopped || catalog->built_in_written;
     row->route->hold.table_seen = row->doubted;
     row->stopped = false;
     row->reason[0] = '\0';

@@ -50,6 +50,7 @@ struct RouteCatalog {
     CatalogRow built_in;   /* its route is the configuration's while it runs; no name: none */
     int64_t built_in_ms;   /* held: tried again then */
     bool built_in_stopped; /* as just read */
+    bool built_in_written; /* likewise: its tables hold rows, or did */
     char built_in_why[REASON_BYTES];
     bool built_in_untold; /* whether it fails has changed, and Postgres does not know */
     bool told;            /* the routes, at least once */

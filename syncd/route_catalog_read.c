@@ -150,6 +150,17 @@ applied_ms(const RouteCatalog *catalog, const PgReply *reply, int row)
     return peer_clock_earliest_ms(&clock, time_ms);
 }
 
+/* It always is among the rows. */
+static void
+built_in_read(RouteCatalog *catalog, const PgReply *reply, int number)
+{
+    catalog->built_in_stopped = !pg_is_null(reply, number, 4);
+    catalog->built_in_written = str_eq(pg_get(reply, number, 7), STR("t"));
+    if (catalog->built_in_stopped) {
+        catalog_reason_set(catalog->built_in_why, pg_get(reply, number, 4));
+    }
+}
+
 /* An instance stopped it, perhaps this one. */
 static void
 row_take_stop(CatalogRow *row, const PgReply *reply, int number)
@@ -171,21 +182,21 @@ catalog_on_routes(void *arg, const PgReply *reply)
         catalog_wait(catalog);
         return;
     }
-    if (count > ROUTES_MAX) {
+    if (count > ROUTES_MAX + 1) {
         log_error(&scope, EVENT_ROUTE_FAILED, LOG_FIELDS(),
-                  "ds_sync.route holds %zu routes; only the first %d, by name, run", count,
+                  "ds_sync.route holds %zu routes; only the first %d, by name, run", count - 1,
                   ROUTES_MAX);
-        count = ROUTES_MAX;
     }
     catalog->coming = mem_array(DS_MAX(count, (size_t)1), sizeof(CatalogRow));
     catalog->coming_count = 0;
-    catalog->built_in_stopped = false;
     for (size_t i = 0; i < count; i++) {
         CatalogRow *row = &catalog->coming[catalog->coming_count];
 
         if (str_eq(pg_get(reply, (int)i, 0), STR(ROUTE_DEFAULT_NAME))) {
-            catalog->built_in_stopped = true;
-            catalog_reason_set(catalog->built_in_why, pg_get(reply, (int)i, 4));
+            built_in_read(catalog, reply, (int)i);
+            continue;
+        }
+        if (catalog->coming_count == ROUTES_MAX) {
             continue;
         }
         catalog->coming_count++;

@@ -240,6 +240,23 @@ def test_bad_messages_beside_a_good_one_are_letters_however_many_they_are(good, 
     assert syncd.stop() == 0
 
 
+def test_bad_messages_stop_no_built_in_route_whose_tables_took_rows_before(connection, dsctl, server, start):
+    """Though this instance loads none of the streams that they are of."""
+    server.create("old")
+    server.append("old", messages(0, 1))
+    syncd = start(["old"])
+    wait_loaded(connection, syncd, "ds_sync.session_events", 1)
+    assert syncd.stop() == 0
+    connection.cursor().execute("ALTER TABLE ds_sync.session_events ADD CONSTRAINT no_bad CHECK (NOT payload ? 'bad')")
+    server.create("new")
+    server.append("new", [{"bad": number} for number in range(200)])
+    syncd = start(["new"])
+    syncd.wait_for(lambda: count(connection, "ds_sync.dead_letter") == 200 or
+                   routes.state(connection, "default") is not None, "to make letters of all")
+    assert routes.state(connection, "default") is None
+    assert syncd.stop() == 0
+
+
 def test_rows_that_wait_for_those_of_others_are_letters_from_the_first_on(connection, dsctl, server, start):
     connection.cursor().execute("CREATE TABLE public.others (n integer PRIMARY KEY)")
     routes.make_table(connection, TABLE, columns="n integer REFERENCES public.others (n),")
