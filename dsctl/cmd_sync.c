@@ -175,21 +175,6 @@ status_row(Status *status, const CallRows *rows, int i, json_t *out, Error *err)
     return status->source_down || ask_head(status, row, err);
 }
 
-/* '{"a","b"}', or NULL for all. */
-static bool
-names_array(const CliCall *cli, Buf *out, Error *err)
-{
-    if (!buf_append_char(out, '{', err)) {
-        return false;
-    }
-    for (size_t i = 0; i < cli->count; i++) {
-        if (!pg_array_append(out, str_c(cli->args[i]), i == 0, err)) {
-            return false;
-        }
-    }
-    return buf_append_char(out, '}', err);
-}
-
 static bool
 check_names(const CliCall *cli, const CallRows *rows, Error *err)
 {
@@ -216,7 +201,7 @@ run_status(Call *call, const CliCall *cli, Error *err)
     Buf array;
 
     buf_init(&array, NAMES_BYTES_MAX);
-    if (!names_array(cli, &array, err)) {
+    if (!sync_names(cli->args, cli->count, &array, err)) {
         goto done;
     }
     params[0].value = cli->count > 0 ? buf_cstr(&array) : NULL;

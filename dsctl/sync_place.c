@@ -43,13 +43,13 @@ const OutputColumn sync_move_columns[] = {
     {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
-static bool
-names_array(const SyncWanted *wanted, Buf *out, Error *err)
+bool
+sync_names(const char *const *names, size_t count, Buf *out, Error *err)
 {
     bool ok = buf_append_char(out, '{', err);
 
-    for (size_t i = 0; ok && i < wanted->count; i++) {
-        ok = pg_array_append(out, str_c(wanted->names[i]), i == 0, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = pg_array_append(out, str_c(names[i]), i == 0, err);
     }
     return ok && buf_append_char(out, '}', err);
 }
@@ -79,7 +79,7 @@ sync_find(Call *call, const SyncWanted *wanted, CallRows *out, Error *err)
     Buf names;
 
     buf_init(&names, NAMES_BYTES_MAX);
-    ok = names_array(wanted, &names, err);
+    ok = sync_names(wanted->names, wanted->count, &names, err);
     if (ok) {
         PgParam params[] = {{.value = wanted->count > 0 ? buf_cstr(&names) : NULL},
                             {.value = wanted->route},

@@ -40,6 +40,9 @@ typedef struct SyncWanted {
     const char *source;
 } SyncWanted;
 
+/* Streams' names as an array of Postgres. */
+DS_MUST_CHECK bool sync_names(const char *const *names, size_t count, Buf *out, Error *err);
+
 /* ERR_NOT_FOUND names a stream that syncd has never had.  The rows are the caller's. */
 DS_MUST_CHECK bool sync_find(Call *call, const SyncWanted *wanted, CallRows *out, Error *err);
 DS_MUST_CHECK bool sync_stream(const CallRows *rows, int row, SyncStream *out, Error *err);
