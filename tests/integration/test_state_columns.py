@@ -192,3 +192,23 @@ def test_a_row_that_an_older_program_staged_is_read_from_its_message_or_not_at_a
     dsctl(database, "sync", "retry", STREAM)
     wait_seq(database, done + 1, syncd)
     assert rows(database, "a, b") == [("k", "a-k", "b-k")]
+
+
+def test_the_letter_that_an_older_program_makes_of_a_row_that_grew_holds_all_of_it(
+        database, folder, server, start_syncd):
+    """It knows of one message at most, and takes it for the row; going back, or an instance of it, ends the snapshot."""
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter", columns=FIRST))
+    done = stage(server, database, syncd, [mark("snapshot-start"), full("g", value="x"), full("k")])
+    stage(server, database, syncd, [full("g", "append", "y")], done)
+    assert syncd.stop() == 0
+    cursor = database[1].cursor()
+    cursor.execute("ALTER TABLE public.state ADD CHECK (a = '') NOT VALID")
+    cursor.execute("""SELECT looked, last_key, f.letters FROM ds_sync.stream s, ds_sync.state_sift(
+                          s.name, s.stream_id, NULL, NULL, 1000, 0, s.name, 'public.state', '{a,b,value}', '^57') f""")
+    assert cursor.fetchall() == [(2, "k", 2)]
+    cursor.execute("SELECT convert_from(payload, 'UTF8')::json FROM ds_sync.dead_letter ORDER BY seq DESC")
+    (grown,), (alone,) = cursor.fetchall()
+    assert (grown["key"], grown["value"]) == ("g", "xy") and alone == full("k")
+    cursor.execute("SELECT count(*) FROM ds_sync.state_staged")
+    assert cursor.fetchone() == (0,)
