@@ -37,8 +37,8 @@ session_gone(Session *session, const Error *err)
     bool anew = session_reads_anew(session);
 
     session_stop_reading(session);
-    session->lane.gone = !anew;
     if (!anew) {
+        session->lane.gone = true;
         session_enter(session, SESSION_STOPPED);
         session_tell(session, STR("stopped"), err->text);
         log_error(&scope, EVENT_STREAM_STOPPED, SESSION_FIELDS(session),

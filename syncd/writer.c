@@ -204,6 +204,9 @@ writer_deadline(void *arg)
         Error err;
 
         (void)error_set(&err, ERR_RETRY, "%s", what);
+        if (writer->job_lane != NULL) {
+            writer->job_lane->telling = false;
+        }
         job_stalled(writer, writer->job_lane, &err);
         writer->job_lane = NULL;
     }
@@ -490,6 +493,8 @@ job_reply(Writer *writer, const PgReply *reply)
     if (job == LANE_WANTS_LOAD) {
         lane_remember(lane, str_eq(pg_get(reply, 0, 7), STR("t")),
                       str_eq(pg_get(reply, 0, 8), STR("t")));
+    } else {
+        lane->gone = false; /* the generation is of what came again */
     }
     job_loaded(lane);
 }

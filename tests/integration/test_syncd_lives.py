@@ -221,6 +221,28 @@ def test_a_stream_that_was_gone_is_not_taken_for_the_same_after_a_restart(connec
     assert syncd.stop() == 0
 
 
+def test_a_stream_that_came_again_is_not_read_twice_though_it_was_never_said_to_run(
+        connection, database, fake, start_syncd):
+    """What becomes of a stream is told when there is time for it; its rows do not wait for that."""
+    fake.append(messages(0, 2))
+    syncd = start_syncd([STREAM], server_url=fake.url, SYNCD_ON_RECREATE="new_generation", **FAST)
+    wait_rows(database, messages(0, 2), syncd, STREAM)
+    connection.cursor().execute(
+        "CREATE FUNCTION public.untold() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER untold BEFORE UPDATE OF state ON ds_sync.stream FOR EACH ROW"
+        " WHEN (old.state = 'waiting' AND new.state = 'running') EXECUTE FUNCTION public.untold()")
+    fake.delete()
+    syncd.wait_for(lambda: told(connection)[2], "to see it gone")
+    fake.make_anew([messages(10, 2), messages(12, 2), messages(14, 2)])
+    wait_rows(database, messages(0, 2) + messages(10, 6), syncd, STREAM)
+    syncd.kill()
+    syncd.start()
+    fake.append(messages(16, 2))
+    wait_rows(database, messages(0, 2) + messages(10, 8), syncd, STREAM)
+    assert generations(connection) == [(1, 2), (2, 8)]
+    assert syncd.stop() == 0
+
+
 def test_a_stream_that_was_gone_is_not_taken_for_the_same_after_its_route_rested(connection, fake, start):
     syncd = start(admin=False, SYNCD_SERVERS=f"fake={fake.url}")
     routes.declare(connection, "r", [STREAM], TABLE, server="fake", on_recreate="new_generation")

@@ -150,6 +150,7 @@ writer_load(Writer *writer DS_UNUSED, Lane *lane)
 {
     bench.loads++;
     lane->checkpoint = bench.checkpoint;
+    lane_remember(lane, false, false);
     lane->callbacks->on_loaded(lane->arg);
 }
 
@@ -391,5 +392,47 @@ Test(session, what_comes_where_a_stream_was_deleted_is_new)
     session_start(bench.session);
     bench_wait(is_waiting);
     cr_expect(bench.lane->from_start, "`start: now` leaves out nothing of it");
+    bench_done();
+}
+
+/* Gone when it is looked at first, then there and longer than what is loaded. */
+static void
+serve_gone_then_longer(Peer *peer, int fd, int index)
+{
+    bool is_gone = index == 0;
+
+    while (peer_read(peer, fd)) {
+        peer_send(fd, is_gone ? STR("HTTP/1.1 404 Not Found\r\n\r\n")
+                              : STR("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                                    "Stream-Next-Offset: o9\r\n\r\n"));
+        is_gone = false;
+    }
+}
+
+static bool
+is_judged(Bench *unused DS_UNUSED)
+{
+    SessionState state = session_view(bench.session).state;
+
+    return state == SESSION_DRAIN || state == SESSION_STREAM;
+}
+
+Test(session, a_stream_that_was_gone_is_another_one_until_its_generation_has_begun)
+{
+    bench_init(serve_gone_then_longer);
+    bench.route->spec.on_recreate = ROUTE_RECREATE_NEW_GENERATION;
+    position_set(&bench.checkpoint.position, STR("o1"), 0);
+    bench.checkpoint.next_seq = 1;
+    session_start(bench.session);
+    bench.lane->in_flight = true; /* the generation has to wait for it */
+    bench_wait(is_judged);
+    cr_assert_eq(session_view(bench.session).state, SESSION_DRAIN);
+    bench.lane->callbacks->on_down(bench.lane->arg); /* and Postgres does not know of all that */
+    bench_turn();
+    cr_assert_eq(bench.loads, (size_t)2);
+    bench_wait(is_judged);
+    cr_expect_eq(session_view(bench.session).state, SESSION_DRAIN,
+                 "else the first messages of the new one are passed over");
+    bench.lane->in_flight = false;
     bench_done();
 }
