@@ -151,7 +151,7 @@ Test(control_link, the_server_ends_what_takes_too_long_and_the_connection_stays)
     ControlLink *link = link_to(&asker, &url, 20000);
 
     control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
-    control_link_query(link, "SELECT set_config('statement_timeout', '50ms', false)", NULL, 0,
+    control_link_query(link, "SELECT set_config('statement_timeout', '1s', false)", NULL, 0,
                        on_answer, &asker);
     control_link_query(link, "SELECT pg_sleep(50)", NULL, 0, on_answer, &asker);
     control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
@@ -159,7 +159,7 @@ Test(control_link, the_server_ends_what_takes_too_long_and_the_connection_stays)
     cr_expect_str_eq(asker.values[0], "15s");
     cr_expect_not(asker.ok[2]);
     cr_expect_eq(asker.last.error_class, PG_ERROR_NONE);
-    cr_expect_str_eq(asker.values[3], "50ms", "the session is another one");
+    cr_expect_str_eq(asker.values[3], "1s", "the session is another one");
     control_link_free(link);
     loop_free(asker.loop);
     secret_done(&url);

@@ -75,11 +75,16 @@ Test(dsctl_call, a_signal_that_comes_with_the_answer_is_not_lost)
     cr_expect_not(waited_well);
 }
 
+/* Programs in the background of a script are begun with an interrupt that is ignored. */
 Test(dsctl_call, signals_are_as_before_when_nothing_is_waited_for)
 {
+    static void (*const handlers[])(int) = {SIG_DFL, SIG_IGN};
     struct sigaction action;
 
-    cr_expect_eq(run_with(SIGINT, signalled), DSCTL_INTERRUPTED);
-    cr_expect_eq(sigaction(SIGINT, NULL, &action), 0);
-    cr_expect_eq(action.sa_handler, SIG_DFL);
+    for (size_t i = 0; i < DS_COUNT(handlers); i++) {
+        cr_assert(signal(SIGINT, handlers[i]) != SIG_ERR);
+        cr_expect_eq(run_with(SIGINT, signalled), DSCTL_INTERRUPTED);
+        cr_expect_eq(sigaction(SIGINT, NULL, &action), 0);
+        cr_expect(action.sa_handler == handlers[i], "handler %zu", i);
+    }
 }
