@@ -46,6 +46,7 @@ watch_begin(ServerWatch *watch)
     watch->at = 0;
     watch->root_at = 0;
     watch->seen = 0;
+    watch->followed = false;
     buf_reset(&watch->listing.next);
     watch->callbacks->begin(watch->arg, watch->config.server);
 }
@@ -180,8 +181,8 @@ static bool
 watch_followed(ServerWatch *watch, Error *err)
 {
     if (watch->status == 410 || watch->status == 400) {
-        watch_begin(watch);
-        watch_enter(watch, WATCH_LIST);
+        /* One that never knows its token would be listed without end. */
+        watch_pause(watch, watch->followed ? 0 : CALM_MS, WATCH_LIST);
         return true;
     }
     watch->seen = 0;
@@ -198,6 +199,7 @@ watch_followed(ServerWatch *watch, Error *err)
         return false;
     }
     watch_went_well(watch);
+    watch->followed = true;
     if (watch->seen == 0 && clock_mono_ms() - watch->asked_ms < CALM_MS) {
         watch_pause(watch, CALM_MS, WATCH_FOLLOW);
     } else {

@@ -43,8 +43,9 @@ struct ServerWatch {
     int64_t asked_ms;
     int64_t asked_wall_ms;
     Listing listing;
-    Buf token;   /* of the listing's first page, or of the last changes */
-    size_t seen; /* streams of this round */
+    Buf token;     /* of the listing's first page, or of the last changes */
+    bool followed; /* changes came since the listing */
+    size_t seen;   /* streams of this round */
     int64_t looked_ms;
     Error trouble;
     bool said; /* the trouble is in the log already */

@@ -228,3 +228,46 @@ Test(server_watch, a_stream_that_came_between_two_views_is_new_whatever_patterns
     expect_made("a/3", second_ms + 2000);
     bench_done();
 }
+
+static atomic_int listings;
+
+/* Never knows the token that it gave. */
+static void
+serve_forgetful(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        if (strstr(peer->request, "since=") != NULL) {
+            reply(fd, 410, "{}");
+        } else {
+            (void)atomic_fetch_add(&listings, 1);
+            reply(fd, 200,
+                  "{\"streams\":[],\"next\":null,\"token\":\"0_1\","
+                  "\"now\":\"1970-01-01T00:00:10.000Z\"}");
+        }
+    }
+}
+
+static bool over;
+
+static void
+be_over(void *arg DS_UNUSED)
+{
+    over = true;
+    loop_stop(bench.loop);
+}
+
+Test(server_watch, a_server_that_forgets_at_once_is_not_listed_without_pause)
+{
+    static const char *const patterns[] = {"a/*"};
+
+    bench_init(serve_forgetful, true);
+    LoopTimer *timer = timer_new(bench.loop, be_over, NULL);
+    timer_start(timer, 300);
+    server_watch_set(bench.watch, patterns, 1);
+    while (!over) {
+        loop_run(bench.loop);
+    }
+    cr_expect_lt(atomic_load(&listings), 10, "%d", atomic_load(&listings));
+    timer_free(timer);
+    bench_done();
+}
