@@ -171,16 +171,15 @@ write_batch(AcidBackend *backend, const Change *changes, Error *err)
     StreamRowTime now = {.boot_ms = clock_boot_ms(), .wall_ms = clock_wall_ms()};
     AcidStream *stream;
 
-    if (!sqlite_begin(backend->db, err)) {
+    /* Garbage of earlier batches: that of this one is read until the batch is public. */
+    if (!sqlite_begin(backend->db, err) ||
+        !acid_garbage_slice(&backend->garbage, BATCH_GARBAGE_ROWS, BATCH_GARBAGE_BYTES, err)) {
         return false;
     }
     STAILQ_FOREACH (stream, &backend->batch, next_in_batch) {
         if (!write_stream(backend, stream, changes, now, err)) {
             return false;
         }
-    }
-    if (!acid_garbage_slice(&backend->garbage, BATCH_GARBAGE_ROWS, BATCH_GARBAGE_BYTES, err)) {
-        return false;
     }
     if (!hold_room(backend, err)) {
         return false;

@@ -182,16 +182,22 @@ add_payload(Batch *batch, ChangeKind kind, ShardStream *stream, AppendRequest re
                         NULL);
 }
 
+static void
+publish(const Batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        stream_publish(&batch->changes[i].stream->base);
+    }
+    backend->table->published(backend, batch->changes, batch->count);
+}
+
 static bool
 commit(Batch *batch, Error *err)
 {
     bool ok = backend->table->commit(backend, batch->changes, batch->count, err);
 
-    for (size_t i = 0; ok && i < batch->count; i++) {
-        stream_publish(&batch->changes[i].stream->base);
-    }
     if (ok) {
-        backend->table->published(backend, batch->changes, batch->count);
+        publish(batch);
     }
     batch->count = 0;
     return ok;
@@ -552,6 +558,33 @@ Test(store_acid, a_large_delete_goes_in_slices_and_its_space_is_given_back)
         backend->table->tick(backend);
     }
     cr_expect_leq(number("PRAGMA page_count"), pages / 2);
+}
+
+/* Whoever reads between the commit and its becoming public sees the stream as it was. */
+Test(store_acid, what_a_batch_trims_or_deletes_is_there_until_it_is_public)
+{
+    ShardStream *trimmed = create(1, "trimmed", STR("text/plain"));
+    ShardStream *deleted = create(2, "deleted", STR("text/plain"));
+    Batch batch = {0};
+    Error err = {0};
+
+    append(trimmed, STR("0123456789"));
+    append(deleted, STR("abcdefghij"));
+    trimmed->base.state.at.start = trimmed->base.state.at.base = 10;
+    trimmed->base.state.at.bytes = 0;
+    add(&batch, CHANGE_TRIM, trimmed);
+    deleted->base.state.deleted = true;
+    add(&batch, CHANGE_DELETE, deleted);
+    cr_assert(backend->table->commit(backend, batch.changes, batch.count, &err), "%s", err.text);
+    expect_read(trimmed, 0, 10, 1000, "0123456789", 10);
+    expect_measure(trimmed, 5, 5, 0);
+    expect_read(deleted, 0, 10, 1000, "abcdefghij", 10);
+    publish(&batch);
+    atomic_store(&deleted->base.deleted, true);
+    tick_until_clean();
+    cr_expect_eq(read_fails(trimmed, 0, 10), ERR_GONE);
+    cr_expect_eq(read_fails(deleted, 0, 10), ERR_GONE);
+    cr_expect_eq(number("SELECT count(*) FROM append"), 0);
 }
 
 Test(store_acid, garbage_survives_a_restart)
