@@ -196,6 +196,25 @@ catalog_on_version(void *arg, const PgReply *reply)
     }
 }
 
+/* False: there is nothing that Postgres does not know. */
+static bool
+catalog_tell_news(RouteCatalog *catalog)
+{
+    if (catalog_tell_stop(catalog)) {
+        return true;
+    }
+    if (catalog->built_in_untold) {
+        catalog_tell_built_in(catalog);
+        return true;
+    }
+    if (catalog->unreported && catalog->told) {
+        catalog->unreported = false;
+        catalog_report(catalog);
+        return true;
+    }
+    return false;
+}
+
 static void
 catalog_on_timer(void *arg)
 {
@@ -210,18 +229,10 @@ catalog_on_timer(void *arg)
     if (changed) {
         catalog_tell(catalog);
     }
-    if (catalog_tell_stop(catalog)) {
+    if (!catalog->refused && catalog_tell_news(catalog)) {
         return;
     }
-    if (catalog->built_in_untold) {
-        catalog_tell_built_in(catalog);
-        return;
-    }
-    if (catalog->unreported && catalog->told) {
-        catalog->unreported = false;
-        catalog_report(catalog);
-        return;
-    }
+    catalog->refused = false;
     const char *params[] = {catalog->config.instance};
     catalog_ask(catalog, sql_control_version, params, DS_COUNT(params), catalog_on_version);
 }

@@ -56,6 +56,7 @@ struct RouteCatalog {
     bool told;            /* the routes, at least once */
     bool unreported;      /* what runs is not in ds_sync.route_instance yet */
     size_t reported;      /* routes, the last time */
+    bool refused;         /* what was told last; routes are read before it is told again */
     CatalogRow *rows;
     size_t row_count;
     CatalogRow *coming;

@@ -18,6 +18,7 @@ catalog_on_reported(void *arg, const PgReply *reply)
 {
     RouteCatalog *catalog = arg;
 
+    catalog->refused = !reply->ok;
     if (!reply->ok) {
         catalog->version = -1; /* read and report it all again */
         catalog->unreported = true;
@@ -81,6 +82,7 @@ catalog_on_built_in_told(void *arg, const PgReply *reply)
 {
     RouteCatalog *catalog = arg;
 
+    catalog->refused = !reply->ok;
     catalog->built_in_untold = catalog->built_in_untold || !reply->ok;
     catalog_wait(catalog);
 }
@@ -119,6 +121,7 @@ catalog_on_stop_told(void *arg, const PgReply *reply)
 {
     RouteCatalog *catalog = arg;
 
+    catalog->refused = !reply->ok;
     if (reply->ok) {
         catalog_untold_stop(catalog)->stop_told = true; /* the one that was asked for */
     }

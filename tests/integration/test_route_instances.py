@@ -98,3 +98,19 @@ def test_a_stop_of_another_version_is_not_there_any_more(fleet, dsctl, database)
     assert listed(dsctl) == ("stopped", "has")
     fleet.query("UPDATE ds_sync.route SET version = version + 1 RETURNING 1")
     assert fleet.query("SELECT name FROM ds_sync.route_state") == []
+
+
+def test_routes_are_followed_though_nothing_can_be_said_of_them(fleet, database, server):
+    fleet.start("has", wait=False)
+    wait_said(fleet, has="failed")
+    cursor = database[1].cursor()
+    cursor.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$")
+    cursor.execute("CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON ds_sync.route_instance"
+                   " FOR EACH ROW EXECUTE FUNCTION refuse()")
+    for name in ("first", "second"):        # the second is found after the first could not be told
+        server.create(f"{name}/s")
+        server.append(f"{name}/s", [1])
+        routes.make_table(database[1], f"public.{name}")
+        routes.declare(database[1], name, [f"{name}/*"], f"public.{name}")
+        ds.wait_until(lambda: routes.payloads(database[1], f"public.{name}", f"{name}/s") == [1],
+                      what=f"the rows of {name}")
