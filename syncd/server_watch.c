@@ -81,11 +81,12 @@ watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms)
     watch_pause(watch, delay_ms, next);
 }
 
+/* All of what was asked in a row is answered: one page, or one view, that is well says nothing
+ * about the others. */
 static void
 watch_went_well(ServerWatch *watch)
 {
     backoff_reset(&watch->backoff);
-    watch->looked_ms = clock_wall_ms();
     watch->trouble = (Error){0};
     if (watch->said) {
         watch->said = false;
@@ -147,13 +148,36 @@ watch_expect_200(const ServerWatch *watch, Error *err)
                          : "");
 }
 
+/* Names are sorted: a page that does not go on behind what it was asked for would be asked for
+ * without end. */
+static bool
+watch_read_page(ServerWatch *watch, Error *err)
+{
+    Listing page;
+    bool ok;
+
+    listing_init(&page);
+    ok = listing_read_page(buf_str(&watch->body), watch_on_stream, watch, &page, err);
+    if (ok && page.next.len > 0 &&
+        str_cmp(buf_str(&page.next), buf_str(&watch->listing.next)) <= 0) {
+        ok = error_set(err, ERR_PROTOCOL,
+                       "the list of streams does not end: its \"next\" is not behind \"after\"");
+    }
+    if (!ok) {
+        listing_done(&page);
+        return false;
+    }
+    listing_done(&watch->listing);
+    watch->listing = page;
+    return true;
+}
+
 static bool
 watch_listed(ServerWatch *watch, Error *err)
 {
     bool is_first = watch->root_at == 0 && watch->listing.next.len == 0;
 
-    if (!watch_expect_200(watch, err) ||
-        !listing_read_page(buf_str(&watch->body), watch_on_stream, watch, &watch->listing, err)) {
+    if (!watch_expect_200(watch, err) || !watch_read_page(watch, err)) {
         return false;
     }
     if (is_first) {
@@ -164,7 +188,7 @@ watch_listed(ServerWatch *watch, Error *err)
             return error_set(err, ERR_PROTOCOL, "the list of streams comes without a token");
         }
     }
-    watch_went_well(watch);
+    watch->looked_ms = clock_wall_ms();
     if (watch->roots[watch->root_at].exact) {
         buf_reset(&watch->listing.next);
     }
@@ -172,6 +196,7 @@ watch_listed(ServerWatch *watch, Error *err)
         watch_enter(watch, WATCH_LIST);
         return true;
     }
+    watch_went_well(watch);
     watch->callbacks->end(watch->arg, watch->config.server); /* that was all */
     watch_enter(watch, WATCH_FOLLOW);
     return true;
@@ -194,10 +219,15 @@ watch_followed(ServerWatch *watch, Error *err)
     if (watch->listing.token.len == 0) {
         return error_set(err, ERR_PROTOCOL, "changes come without a token");
     }
+    if (watch->seen > 0 && str_eq(buf_str(&watch->listing.token), buf_str(&watch->token))) {
+        return error_set(err, ERR_PROTOCOL,
+                         "changes came, and the token behind them is the one before them");
+    }
     buf_reset(&watch->token);
     if (!buf_append(&watch->token, buf_str(&watch->listing.token), err)) {
         return false;
     }
+    watch->looked_ms = clock_wall_ms();
     watch_went_well(watch);
     watch->followed = true;
     if (watch->seen == 0 && clock_mono_ms() - watch->asked_ms < CALM_MS) {
@@ -238,11 +268,12 @@ watch_viewed(ServerWatch *watch, Error *err)
         return false;
     }
     view_memory_end(&watch->memories[watch->at]);
-    watch_went_well(watch);
+    watch->looked_ms = clock_wall_ms();
     if (++watch->at < watch->pattern_count) {
         watch_enter(watch, WATCH_VIEW);
         return true;
     }
+    watch_went_well(watch);
     watch->callbacks->end(watch->arg, watch->config.server); /* that was all */
     watch_pause(watch, DS_MIN(DS_MAX((int64_t)watch->seen, (int64_t)VIEW_MS), (int64_t)VIEW_MS_MAX),
                 WATCH_VIEW);

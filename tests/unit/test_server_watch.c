@@ -260,6 +260,7 @@ Test(server_watch, a_server_that_forgets_at_once_is_not_listed_without_pause)
 {
     static const char *const patterns[] = {"a/*"};
 
+    over = false;
     bench_init(serve_forgetful, true);
     LoopTimer *timer = timer_new(bench.loop, be_over, NULL);
     timer_start(timer, 300);
@@ -268,6 +269,94 @@ Test(server_watch, a_server_that_forgets_at_once_is_not_listed_without_pause)
         loop_run(bench.loop);
     }
     cr_expect_lt(atomic_load(&listings), 10, "%d", atomic_load(&listings));
+    timer_free(timer);
+    bench_done();
+}
+
+static atomic_int asks; /* that the peer answered */
+
+/* Its first page goes on behind "a/1", and so does the page behind it. */
+static void
+serve_stuck(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        (void)atomic_fetch_add(&asks, 1);
+        reply(fd, 200,
+              "{\"streams\":[{\"name\":\"a/1\"}],\"next\":\"a/1\",\"token\":\"0_1\","
+              "\"now\":\"1970-01-01T00:00:10.000Z\"}");
+    }
+}
+
+#define LISTINGS_SEEN 6
+
+typedef struct Watching {
+    bool in_trouble;
+    int ended; /* how often trouble went away by itself */
+} Watching;
+
+static void
+watch_for_trouble(void *arg)
+{
+    Watching *watching = arg;
+    bool in_trouble = server_watch_view(bench.watch).reason[0] != '\0';
+
+    watching->ended += watching->in_trouble && !in_trouble;
+    watching->in_trouble = in_trouble;
+    if (in_trouble && atomic_load(&asks) >= 2 * LISTINGS_SEEN) {
+        loop_stop(bench.loop);
+    }
+}
+
+Test(server_watch, a_list_that_never_comes_to_its_end_is_trouble_until_it_does)
+{
+    static const char *const patterns[] = {"a/*"};
+    Watching watching = {0};
+
+    atomic_store(&asks, 0);
+    bench_init(serve_stuck, true);
+    LoopTimer *timer = timer_new(bench.loop, watch_for_trouble, &watching);
+    timer_repeat(timer, 1);
+    server_watch_set(bench.watch, patterns, 1);
+    loop_run(bench.loop);
+    ServerWatchView view_now = server_watch_view(bench.watch);
+    cr_expect_not_null(strstr(view_now.reason, "does not end"), "%s", view_now.reason);
+    cr_expect_eq(watching.ended, 0, "a first page that is well says nothing about the rest");
+    timer_free(timer);
+    bench_done();
+}
+
+/* Tells the same change behind the same token, and does not wait. */
+static void
+serve_repeating(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        if (strstr(peer->request, "since=") != NULL) {
+            (void)atomic_fetch_add(&asks, 1);
+            reply(fd, 200,
+                  "{\"changes\":[{\"change\":\"created\",\"name\":\"a/1\",\"era\":"
+                  "\"00000000000000ab\"}],\"token\":\"0_1\"}");
+        } else {
+            reply(fd, 200,
+                  "{\"streams\":[],\"next\":null,\"token\":\"0_1\","
+                  "\"now\":\"1970-01-01T00:00:10.000Z\"}");
+        }
+    }
+}
+
+Test(server_watch, changes_that_come_again_and_again_are_trouble)
+{
+    static const char *const patterns[] = {"a/*"};
+    Watching watching = {0};
+
+    atomic_store(&asks, 0);
+    bench_init(serve_repeating, true);
+    LoopTimer *timer = timer_new(bench.loop, watch_for_trouble, &watching);
+    timer_repeat(timer, 1);
+    server_watch_set(bench.watch, patterns, 1);
+    do {
+        loop_run(bench.loop); /* the end of the list stops it, too */
+    } while (!watching.in_trouble);
+    cr_expect_not_null(strstr(server_watch_view(bench.watch).reason, "token"));
     timer_free(timer);
     bench_done();
 }
