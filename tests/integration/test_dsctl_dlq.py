@@ -241,6 +241,22 @@ def test_two_who_replay_at_once_make_one_row_of_each(db, apply, cursor):
 
 # ---- rm and purge ----
 
+def test_a_database_of_the_first_release_replays_letters_once_it_is_migrated(db, apply, cursor):
+    """It has schema 5 as it was then; and the dsctl of then still finds what it calls."""
+    db("db", "migrate")
+    cursor.execute("DROP FUNCTION ds_sync.letter_replay(bigint, integer, bigint, text)")
+    cursor.execute("CREATE OR REPLACE FUNCTION ds_sync.letter_replay(p_stream_id bigint, p_generation integer, "
+                   "p_seq bigint, OUT result text, OUT code text, OUT message text) LANGUAGE plpgsql "
+                   "SET search_path = pg_catalog, pg_temp AS $$ BEGIN result := 'of then'; END $$")
+    cursor.execute("DELETE FROM ds_sync.schema_version WHERE version >= 13")
+    db("db", "migrate")
+    apply()
+    stream_id = put(cursor, STREAM, {1: b"[1]", 2: b"[2]"}, route="letters")
+    assert replay(db, STREAM, "1") == [(STREAM, 1, "replayed")]
+    cursor.execute("SELECT result FROM ds_sync.letter_replay(%s, 1, 2)", (stream_id,))
+    assert cursor.fetchone() == ("replayed",)
+
+
 def test_letters_are_dropped_on_demand_and_counted_before(db, cursor):
     stream_id = put(cursor, "a", {0: b"1", 1: b"2", 2: b"3"})
     put(cursor, "b", {0: b"1"})
