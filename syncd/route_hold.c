@@ -43,6 +43,7 @@ route_hold_count(RouteHold *hold, size_t letters, size_t rows)
 {
     hold->tally.weight += (int64_t)letters;
     poison_tally_rows(&hold->tally, (int64_t)rows);
+    hold->begun = hold->begun || rows > 0;
 }
 
 /* Whether a row is refused depends on other rows as well: of the first ones, those may be on their
@@ -69,11 +70,11 @@ route_hold_refuses_all(const RouteHold *hold, const Error *reason, size_t letter
 }
 
 void
-route_hold_note(RouteHold *hold, const Error *reason, size_t letters, bool has_rows)
+route_hold_note(RouteHold *hold, const Error *reason, size_t letters)
 {
-    if (has_rows || (letters > 0 && (reason == NULL || !is_the_same(hold, reason)))) {
+    if (reason == NULL || !is_the_same(hold, reason)) {
         hold->begun = true;
-    } else if (letters > 0) {
+    } else {
         hold->reason = *reason;
         hold->alike += letters;
     }

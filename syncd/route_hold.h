@@ -50,13 +50,13 @@ void route_hold_release(RouteHold *hold);
 DS_MUST_CHECK bool route_hold_admit(RouteHold *hold, size_t letters, size_t rows,
                                     size_t *out_pending);
 void route_hold_settled(RouteHold *hold, size_t pending);
-/* They were committed. */
+/* They were committed; a row shows that its table takes rows. */
 void route_hold_count(RouteHold *hold, size_t letters, size_t rows);
 /* Whether so many letters for that reason, with no row beside them, are one table's refusal of
  * everything.  NULL: they are for several reasons, or for one that lies in the messages. */
 bool route_hold_refuses_all(const RouteHold *hold, const Error *reason, size_t letters);
-/* A transaction is committed that had letters for that reason (or NULL, as above), or rows. */
-void route_hold_note(RouteHold *hold, const Error *reason, size_t letters, bool has_rows);
+/* They were committed, for that reason (or NULL, as above). */
+void route_hold_note(RouteHold *hold, const Error *reason, size_t letters);
 /* For people: that all were refused. */
 void route_hold_explain_all(const Error *refused, Error *out);
 /* For people: that they were too many. */

@@ -92,7 +92,6 @@ writer_note_letters(Writer *writer)
     RouteHold *hold = transaction->parts[0].lane->hold;
     size_t letters = 0;
     size_t sifted = 0;
-    bool has_rows = false;
     Error reason;
 
     if (hold == NULL || hold->begun) {
@@ -103,9 +102,10 @@ writer_note_letters(Writer *writer)
 
         letters += part->letters;
         sifted += part->sifted;
-        has_rows = has_rows || part->rows + part->moved > 0;
     }
-    route_hold_note(hold, letters_reason(writer, sifted, &reason), letters + sifted, has_rows);
+    if (letters + sifted > 0) {
+        route_hold_note(hold, letters_reason(writer, sifted, &reason), letters + sifted);
+    }
 }
 
 /* The built-in route's, which the catalogue does not look up. */

@@ -107,7 +107,7 @@ Test(route_hold, first_messages_that_are_all_refused_alike_are_the_fault_of_the_
 
     cr_expect_not(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX - 1));
     cr_expect(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX));
-    route_hold_note(&hold, &reason, ROUTE_ALIKE_MAX - 1, false);
+    route_hold_note(&hold, &reason, ROUTE_ALIKE_MAX - 1);
     cr_expect(route_hold_refuses_all(&hold, &reason, 1));
     cr_expect_not(route_hold_refuses_all(&hold, NULL, ROUTE_ALIKE_MAX));
 }
@@ -120,14 +120,26 @@ Test(route_hold, one_row_or_another_reason_makes_it_a_matter_of_the_messages)
     RouteHold mixed = {0};
     RouteHold several = {0};
 
-    route_hold_note(&row, NULL, 0, true);
+    route_hold_count(&row, 0, 1);
     cr_expect_not(route_hold_refuses_all(&row, &reason, 1000));
-    route_hold_note(&mixed, &reason, 1, false);
+    route_hold_note(&mixed, &reason, 1);
     cr_expect_not(route_hold_refuses_all(&mixed, &other, 1000));
-    route_hold_note(&mixed, &other, 1, false);
+    route_hold_note(&mixed, &other, 1);
     cr_expect_not(route_hold_refuses_all(&mixed, &reason, 1000));
-    route_hold_note(&several, NULL, 3, false);
+    route_hold_note(&several, NULL, 3);
     cr_expect_not(route_hold_refuses_all(&several, &reason, 1000));
+}
+
+/* A transaction whose answer was lost is settled part by part. */
+Test(route_hold, a_row_of_any_part_that_was_acknowledged_shows_that_the_table_takes_rows)
+{
+    Error reason = reason_of("23514", "the check");
+    RouteHold hold = {0};
+
+    route_hold_count(&hold, ROUTE_ALIKE_MAX, 0);
+    cr_expect(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX));
+    route_hold_count(&hold, 0, 1);
+    cr_expect_not(route_hold_refuses_all(&hold, &reason, ROUTE_ALIKE_MAX));
 }
 
 Test(route_hold, rows_that_are_refused_because_of_other_rows_say_nothing_of_the_table)
