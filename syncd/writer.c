@@ -609,7 +609,6 @@ static void
 writer_pick(void *arg)
 {
     Writer *writer = arg;
-
     Lane *lane;
 
     writer->pick_scheduled = false;

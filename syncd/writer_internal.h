@@ -140,9 +140,6 @@ void writer_give_up(Writer *writer, WriterAfter after);
 void writer_try_each_alone(Writer *writer); /* each lane of the transaction, in its next one */
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */
 void writer_blame(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
-/* Then its route is held. */
-bool writer_table_is_at_fault(Writer *writer, const PgReply *reply);
-void writer_refuse_set(Writer *writer);    /* the table refuses nearly all of one that ends */
 void writer_count_settled(Writer *writer); /* before parts go: no letter is under way any more */
 void writer_release(Writer *writer, const Part *part);          /* nothing of it was committed */
 void writer_acknowledge_part(Writer *writer, const Part *part); /* it was */

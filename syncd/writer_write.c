@@ -583,6 +583,16 @@ rollback_reply(Writer *writer, const PgReply *reply)
     }
 }
 
+static void
+sink_reply(Writer *writer, const PgReply *reply)
+{
+    if (writer->transaction.sink->kind == ROUTE_STATE) {
+        writer_changes_reply(writer, reply);
+    } else {
+        writer_rows_reply(writer, reply);
+    }
+}
+
 void
 writer_write_reply(Writer *writer, const PgReply *reply)
 {
@@ -602,11 +612,7 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_ROWS:
     case WRITER_SIEVE_FILL:
     case WRITER_SIEVE:
-        if (writer->transaction.sink->kind == ROUTE_STATE) {
-            writer_changes_reply(writer, reply);
-        } else {
-            writer_rows_reply(writer, reply);
-        }
+        sink_reply(writer, reply);
         break;
     case WRITER_CHANGES:
         writer_changes_reply(writer, reply);
@@ -623,7 +629,14 @@ writer_write_reply(Writer *writer, const PgReply *reply)
     case WRITER_ROLLBACK:
         rollback_reply(writer, reply);
         break;
-    default:
+    case WRITER_OFF:
+    case WRITER_CONNECT:
+    case WRITER_WAIT:
+    case WRITER_IDLE:
+    case WRITER_JOB:
+    case WRITER_VERIFY:
+    case WRITER_STATE_COUNT:
         DS_UNREACHABLE("an answer in a state that asks nothing");
+        break;
     }
 }
