@@ -2,6 +2,7 @@
 #include "server/store_shard.h"
 
 #include "common/clock.h"
+#include "common/fnv.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/shard.h"
@@ -26,11 +27,8 @@ shard_stream(Stream *stream)
 static Shard *
 shard_of_name(ShardStore *store, Str name)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    uint64_t hash = fnv1a64(FNV1A64_BASIS, name);
 
-    for (size_t i = 0; i < name.len; i++) {
-        hash = (hash ^ (unsigned char)name.ptr[i]) * UINT64_C(0x100000001b3);
-    }
     hash = (hash ^ hash >> 32) * UINT64_C(0xff51afd7ed558ccd);
     return &store->shards[(hash >> 32) % store->shard_count];
 }

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/ds_proto.h"
+#include "common/fnv.h"
 #include "common/json_scan.h"
 
 #define PAGE_STREAMS      1000
@@ -109,11 +110,9 @@ follow_url(const ServerWatch *watch, Buf *url, Error *err)
 static bool
 subscription_url(const ServerWatch *watch, Buf *url, Error *err)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* fnv1a-64: the same in every instance */
+    /* The same in every instance. */
+    uint64_t hash = fnv1a64(FNV1A64_BASIS, str_c(watch->patterns[watch->at]));
 
-    for (const char *c = watch->patterns[watch->at]; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-    }
     return buf_printf(url, err, "%s%s%016" PRIx64, watch->config.server->url, SUBSCRIPTIONS, hash);
 }
 

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/stream_plan.h"
 
+#include "common/fnv.h"
 #include "common/mem.h"
-
-#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
 
 StreamKey
 stream_key_copy(const StreamKey *key)
@@ -65,20 +63,11 @@ stream_plan_equal(const StreamPlan *a, const StreamPlan *b)
     return strcmp(a->url, b->url) == 0 && a->route == b->route;
 }
 
-static uint64_t
-fnv_add(uint64_t hash, Str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        hash = (hash ^ (unsigned char)text.ptr[i]) * FNV_PRIME;
-    }
-    return hash;
-}
-
 unsigned
 stream_partition(const StreamKey *key, unsigned count)
 {
-    uint64_t hash = fnv_add(FNV_BASIS, key->source);
+    uint64_t hash = fnv1a64(FNV1A64_BASIS, key->source);
 
-    hash = fnv_add(hash, str_n("", 1)); /* so that "a" + "bc" is not "ab" + "c" */
-    return (unsigned)(fnv_add(hash, key->name) % count);
+    hash = fnv1a64(hash, str_n("", 1)); /* so that "a" + "bc" is not "ab" + "c" */
+    return (unsigned)(fnv1a64(hash, key->name) % count);
 }

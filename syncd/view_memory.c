@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "common/fnv.h"
 #include "common/mem.h"
 
 #define ROOM_MIN 16
@@ -27,17 +28,6 @@ view_memory_begin(ViewMemory *memory)
     memory->coming_count = 0;
 }
 
-static uint64_t
-name_hash(Str name)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* fnv1a-64 */
-
-    for (size_t i = 0; i < name.len; i++) {
-        hash = (hash ^ (unsigned char)name.ptr[i]) * UINT64_C(0x100000001b3);
-    }
-    return hash;
-}
-
 static int
 sight_order(const void *a, const void *b)
 {
@@ -50,7 +40,8 @@ sight_order(const void *a, const void *b)
 int64_t
 view_memory_see(ViewMemory *memory, Str name, int64_t now_ms)
 {
-    ViewSight sight = {.name = name_hash(name), .since_ms = memory->whole ? now_ms : 0};
+    ViewSight sight = {.name = fnv1a64(FNV1A64_BASIS, name),
+                       .since_ms = memory->whole ? now_ms : 0};
     const ViewSight *before = memory->count == 0 ? NULL
                                                  : bsearch(&sight, memory->sights, memory->count,
                                                            sizeof(sight), sight_order);
