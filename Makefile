@@ -25,8 +25,8 @@ run: deps-run build ## the whole thing, live on this machine; Ctrl-C stops it
 test: deps-test  ## what CI runs; at most 20 minutes
 	@exec tests/run
 
-test-full: deps-full ## all stages: also clang, thread sanitizer, fuzzers, thousands of kills
-	@exec tests/run --full
+test-full: deps-full ## all stages: also clang, thread sanitizer, fuzzers, thousands of kills; RESUME=1 goes on
+	@exec tests/run --full $(if $(RESUME),--resume)
 
 bench: deps-full build ## compare against peers, printed as ratios
 	@exec bench/run
