@@ -9,6 +9,7 @@
 
 #define CONFIG_FILE_BYTES_MAX 1048576
 #define UNKNOWN_BYTES_MAX     65536
+#define PROBLEMS_BYTES_MAX    65536
 #define LEGAL_BYTES_MAX       512
 #define NAME_BYTES_SHOWN      80
 
@@ -138,6 +139,30 @@ typedef struct Loader {
     ConfigLoad *load;
 } Loader;
 
+void
+config_note(ConfigLoad *load, bool good, const Error *problem)
+{
+    Error full = {0};
+
+    load->problems.max = PROBLEMS_BYTES_MAX;
+    if (!good && !buf_printf(&load->problems, &full, "%s\n", problem->text)) {
+        return; /* the first ones tell enough */
+    }
+}
+
+bool
+config_is_good(const ConfigLoad *load, Error *err)
+{
+    Str rest = buf_str(&load->problems);
+    Str first;
+
+    if (rest.len == 0) {
+        return true;
+    }
+    (void)str_cut(rest, '\n', &first, &rest); /* each has its end */
+    return error_set(err, ERR_CONFIG, "%.*s", STR_ARG(first));
+}
+
 static bool
 name_matches(const Setting *setting, Str name)
 {
@@ -174,18 +199,18 @@ loader_assign(Loader *loader, const Setting *setting, Str text, SettingOrigin or
     return true;
 }
 
-static bool
-load_defaults(Loader *loader, Error *err)
+static void
+load_defaults(Loader *loader)
 {
     const Setting *setting = loader->table->settings;
+    Error err;
 
     for (; setting->name != NULL; setting++) {
-        if (setting->fallback != NULL && !loader_assign(loader, setting, str_c(setting->fallback),
-                                                        ORIGIN_DEFAULT, "default", err)) {
-            return false;
-        }
+        bool legal =
+            setting->fallback == NULL || loader_assign(loader, setting, str_c(setting->fallback),
+                                                       ORIGIN_DEFAULT, "default", &err);
+        DS_ASSERT(legal); /* the table is ours */
     }
-    return true;
 }
 
 static const RetiredSetting *
@@ -269,20 +294,19 @@ load_line(Loader *loader, Str line, unsigned number, Error *err)
     return value.len == 0 || loader_assign(loader, setting, value, ORIGIN_FILE, where, err);
 }
 
-static bool
-load_text(Loader *loader, Str text, Error *err)
+static void
+load_text(Loader *loader, Str text)
 {
+    Error problem = {0};
+
     for (unsigned number = 1; text.len > 0; number++) {
         Str line = STR_EMPTY;
         (void)str_cut(text, '\n', &line, &text); /* false: the last line has no line feed */
         if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
             line.len--;
         }
-        if (!load_line(loader, line, number, err)) {
-            return false;
-        }
+        config_note(loader->load, load_line(loader, line, number, &problem), &problem);
     }
-    return true;
 }
 
 static bool
@@ -309,7 +333,8 @@ load_file(Loader *loader, Error *err)
                   CONFIG_FILE_BYTES_MAX);
         goto done;
     }
-    ok = load_text(loader, str_n(text, len), err);
+    load_text(loader, str_n(text, len));
+    ok = true;
     explicit_bzero(text, len); /* it may hold secrets */
 
 done:
@@ -382,10 +407,11 @@ environment_get(char **environment, const char *name)
     return NULL;
 }
 
-static bool
-load_environment(Loader *loader, Error *err)
+static void
+load_environment(Loader *loader)
 {
     char **environment = loader->load->environ_;
+    Error problem = {0};
 
     for (const Setting *setting = loader->table->settings; setting->name != NULL; setting++) {
         const char *value = environment_get(environment, setting->name);
@@ -393,26 +419,25 @@ load_environment(Loader *loader, Error *err)
              i++) {
             value = environment_get(environment, setting->aliases[i]);
         }
-        if (value != NULL &&
-            !loader_assign(loader, setting, str_c(value), ORIGIN_ENV, "environment", err)) {
-            return false;
-        }
+        config_note(loader->load,
+                    value == NULL || loader_assign(loader, setting, str_c(value), ORIGIN_ENV,
+                                                   "environment", &problem),
+                    &problem);
     }
     for (char **entry = environment; entry != NULL && *entry != NULL; entry++) {
         Str name = STR_EMPTY;
         Str value = STR_EMPTY;
         (void)str_cut(str_c(*entry), '=', &name, &value); /* without '=' all of it is the name */
         const RetiredSetting *retired = find_retired(loader->table, name);
-        if (retired != NULL && value.len > 0 &&
-            !judge_retired(retired, value, "environment", err)) {
-            return false;
-        }
+        config_note(loader->load,
+                    retired == NULL || value.len == 0 ||
+                        judge_retired(retired, value, "environment", &problem),
+                    &problem);
         if (retired == NULL && is_owned(loader->table, name) &&
             find_setting(loader->table, name) == NULL) {
             note_unknown(loader->load, name);
         }
     }
-    return true;
 }
 
 /* ---- flags ---- */
@@ -552,10 +577,13 @@ unexpected_argument(Str arg, Error *err)
     return false;
 }
 
-/* Walked twice: --config must be known before the environment, the others come after it. */
+/* Walked twice: --config must be known before the environment, the others come after it.  What is
+ * no flag is said the first time: the rest of the line may not mean what it seems to. */
 static bool
 load_flags(Loader *loader, bool file_only, Error *err)
 {
+    Error problem = {0};
+
     for (int i = 1; i < loader->load->argc; i++) {
         Str arg = str_c(loader->load->argv[i]);
         Flag flag = {.name = STR_EMPTY, .value = STR_EMPTY};
@@ -570,10 +598,10 @@ load_flags(Loader *loader, bool file_only, Error *err)
         if (!flag.has_value && standard_switch(loader->load, flag.name)) {
             continue;
         }
-        if (!flag_take_value(loader, &flag, &i, err) ||
-            !flag_apply(loader, &flag, file_only, err)) {
+        if (!flag_take_value(loader, &flag, &i, err)) {
             return false;
         }
+        config_note(loader->load, flag_apply(loader, &flag, file_only, &problem), &problem);
     }
     return true;
 }
@@ -586,14 +614,16 @@ config_load(const ConfigTable *table, void *out, ConfigLoad *load, Error *err)
     config_load_done(load);
     load->origins = mem_array(settings_count(table) + 1, sizeof(*load->origins));
     buf_init(&load->unknown, UNKNOWN_BYTES_MAX);
-    if (!load_flags(&loader, true, err) || !load_defaults(&loader, err)) {
-        return false;
-    }
-    if (load->help || load->version) {
+    load_defaults(&loader);
+    bool walked = load_flags(&loader, true, err);
+    if (walked && (load->help || load->version)) {
         return true; /* they must work however broken the rest is */
     }
-    return (load->config_path == NULL || load_file(&loader, err)) &&
-           load_environment(&loader, err) && load_flags(&loader, false, err);
+    config_note(load, walked, err);
+    config_note(load, load->config_path == NULL || load_file(&loader, err), err);
+    load_environment(&loader);
+    config_note(load, !walked || load_flags(&loader, false, err), err);
+    return config_is_good(load, err);
 }
 
 SettingOrigin *
@@ -611,6 +641,7 @@ config_load_done(ConfigLoad *load)
     free(load->config_path);
     free(load->origins);
     buf_done(&load->unknown);
+    buf_done(&load->problems);
     load->config_path = NULL;
     load->origins = NULL;
     load->help = load->version = load->print_config = load->check_config = false;

@@ -79,6 +79,7 @@ typedef struct ConfigLoad {
     char *config_path;      /* owned; free with config_load_done */
     SettingOrigin *origins; /* one per setting */
     Buf unknown;            /* names of unknown variables and file lines, one a line */
+    Buf problems;           /* all that is not legal, one a line; the first is config_load's err */
 } ConfigLoad;
 
 /* Zeroes nothing: `out` must be zeroed by the caller before the first load, and on failure it is
@@ -86,9 +87,13 @@ typedef struct ConfigLoad {
  * only the defaults are there.  A bool's flag may stand alone, which is true.
  * Flags: --NAME VALUE, --NAME=VALUE, --config FILE, --set NAME=VALUE, --help, --version,
  * --print-config, --check-config.  --set takes no secret: who lists processes would read it.
- * ERR_CONFIG says which setting, where it came from and what is
- * legal. */
+ * ERR_CONFIG says which setting, where it came from and what is legal, of the first one that is
+ * not; the others are in load->problems, so that they can be mended at one go. */
 DS_MUST_CHECK bool config_load(const ConfigTable *table, void *out, ConfigLoad *load, Error *err);
+/* Adds to load->problems what the table cannot tell, unless `good`. */
+void config_note(ConfigLoad *load, bool good, const Error *problem);
+/* False, with the first of them, when there are problems. */
+DS_MUST_CHECK bool config_is_good(const ConfigLoad *load, Error *err);
 void config_load_done(ConfigLoad *load);
 void config_done(const ConfigTable *table, void *out); /* frees strings and secrets */
 

@@ -175,6 +175,21 @@ warn_unknown(const ConfigLoad *load)
     }
 }
 
+static void
+refuse_settings(const ConfigLoad *load)
+{
+    Str rest = buf_str(&load->problems);
+
+    warn_unknown(load); /* most often one of them was meant */
+    while (rest.len > 0) {
+        Str reason;
+
+        (void)str_cut(rest, '\n', &reason, &rest); /* each has its end */
+        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
+                  "the settings are not legal");
+    }
+}
+
 static bool
 start_log(const ServerConfig *config, Error *err)
 {
@@ -215,7 +230,9 @@ main(int argc, char **argv)
     int status = EXIT_CONFIG;
 
     standard_fds_hold();
-    if (!server_config_load(&program.config, &load, &err) || !start_log(&program.config, &err)) {
+    if (!server_config_load(&program.config, &load, &err)) {
+        refuse_settings(&load);
+    } else if (!start_log(&program.config, &err)) {
         log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
                   "the settings are not legal");
     } else if (load.help || load.version || load.print_config || load.check_config) {

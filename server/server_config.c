@@ -625,21 +625,22 @@ server_config_load(ServerConfig *out, ConfigLoad *load, Error *err)
 {
     ServerConfig config = {0};
 
-    if (!config_load(&server_config_table, &config, load, err)) {
-        goto fail;
+    if (config_load(&server_config_table, &config, load, err) && (load->help || load->version)) {
+        *out = config;
+        return true;
     }
-    if (!load->help && !load->version &&
-        (!check_addresses(&config, err) || !check_storage(&config, err) ||
-         !check_subscriptions(&config.subscriptions, err) || !check_base_path(&config, err) ||
-         !check_origins(&config, err) || !check_tls(&config.tls, err))) {
-        goto fail;
+    config_note(load, check_addresses(&config, err), err);
+    config_note(load, check_storage(&config, err), err);
+    config_note(load, check_subscriptions(&config.subscriptions, err), err);
+    config_note(load, check_base_path(&config, err), err);
+    config_note(load, check_origins(&config, err), err);
+    config_note(load, check_tls(&config.tls, err), err);
+    if (!config_is_good(load, err)) {
+        config_done(&server_config_table, &config);
+        return false;
     }
     *out = config;
     return true;
-
-fail:
-    config_done(&server_config_table, &config);
-    return false;
 }
 
 void

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "syncd/check_postgres.h"
 #include "syncd/error_class.h"
 #include "syncd/servers.h"
@@ -19,13 +20,24 @@ check_file(const char *setting, const char *path, Error *err)
            error_set(err, ERR_CONFIG, "%s: %s: %s", setting, path, strerror(errno));
 }
 
-bool
-check_settings(const SyncdConfig *config, Error *err)
+/* Leaves it as it was at the start, for what is not legal is to be seen. */
+static bool
+check_log_filter(const char *filter, Error *err)
 {
-    return status_listen_check(config->listen, err) &&
-           check_file("SYNCD_DS_CA_FILE", config->ca_file, err) &&
-           check_file("SYNCD_DS_CERT_FILE", config->cert_file, err) &&
-           check_file("SYNCD_DS_KEY_FILE", config->key_file, err);
+    return (log_set_filter(filter, err) && log_set_filter(NULL, err)) ||
+           error_wrap(err, "SYNCD_LOG");
+}
+
+void
+check_settings(const SyncdConfig *config, ConfigLoad *load)
+{
+    Error err = {0};
+
+    config_note(load, status_listen_check(config->listen, &err), &err);
+    config_note(load, check_file("SYNCD_DS_CA_FILE", config->ca_file, &err), &err);
+    config_note(load, check_file("SYNCD_DS_CERT_FILE", config->cert_file, &err), &err);
+    config_note(load, check_file("SYNCD_DS_KEY_FILE", config->key_file, &err), &err);
+    config_note(load, check_log_filter(config->log_filter, &err), &err);
 }
 
 /* ---- --check ---- */
@@ -37,8 +49,8 @@ typedef struct CheckServer {
     Check *check;
     const Server *server;
     bool is_admin;
-    bool has_stream;   /* asked for is one of SYNCD_STREAMS, else a name that may not exist */
-    char finding[768]; /* shown when all have answered, in the order of the settings */
+    const char *first_stream; /* of SYNCD_STREAMS, which is asked for; NULL: a name of our own */
+    char finding[768];        /* shown when all have answered, in the order of the settings */
 } CheckServer;
 
 struct Check {
@@ -112,6 +124,19 @@ mend_of_failure(const CheckServer *end, const HttpResult *result)
     return result->connected ? ": is this a stream server? correct its URL" : "";
 }
 
+/* Any server says 404 of what it does not know, so one that has nothing to do with streams, too. */
+static void
+check_say_good(CheckServer *end, bool missing)
+{
+    if (missing && end->first_stream != NULL) {
+        (void)snprintf(end->finding, sizeof(end->finding),
+                       "ok, but it has no stream %.200s yet (404): if it should, correct its URL",
+                       end->first_stream);
+    } else {
+        (void)snprintf(end->finding, sizeof(end->finding), "ok");
+    }
+}
+
 static void
 check_on_done(void *arg, const HttpResult *result)
 {
@@ -122,9 +147,7 @@ check_on_done(void *arg, const HttpResult *result)
     bool good = missing || (result->ok && result->status == 200);
 
     if (good) {
-        (void)snprintf(end->finding, sizeof(end->finding), "ok%s",
-                       missing && end->has_stream ? ", but the first stream does not exist yet"
-                                                  : "");
+        check_say_good(end, missing);
     } else if (result->ok) {
         (void)snprintf(end->finding, sizeof(end->finding), "it answers %d: %s", result->status,
                        mend_of(end, result->status));
@@ -154,10 +177,12 @@ check_servers(Check *check, const SyncdConfig *config)
 {
     for (size_t i = 0; i < config->servers.count; i++) {
         const Server *server = servers_at(check->servers, i);
-        CheckServer end = {
-            .check = check, .server = server, .has_stream = i == 0 && config->stream_count > 0};
-        char *url =
-            server_stream_url(server, str_c(end.has_stream ? config->streams[0] : "syncd-check"));
+        CheckServer end = {.check = check,
+                           .server = server,
+                           .first_stream =
+                               i == 0 && config->stream_count > 0 ? config->streams[0] : NULL};
+        char *url = server_stream_url(
+            server, str_c(end.first_stream != NULL ? end.first_stream : "syncd-check"));
 
         check_ask(check, &end, "HEAD", url);
         free(url);

@@ -8,8 +8,9 @@
 #include "syncd/exit_code.h"
 #include "syncd/syncd_config.h"
 
-/* --check-config: what the table of settings cannot tell: addresses, and files that can be read. */
-DS_MUST_CHECK bool check_settings(const SyncdConfig *config, Error *err);
+/* Notes in `load` what the table of settings cannot tell: addresses, files that cannot be read, a
+ * filter for the log. */
+void check_settings(const SyncdConfig *config, ConfigLoad *load);
 
 /* Prints a line per end on stdout. */
 ExitCode check_run(SyncdConfig *config);

@@ -263,6 +263,22 @@ warn_unknown(const ConfigLoad *load)
 }
 
 static ExitCode
+refuse_settings(const ConfigLoad *load)
+{
+    Str rest = buf_str(&load->problems);
+
+    warn_unknown(load); /* most often one of them was meant */
+    while (rest.len > 0) {
+        Str reason;
+
+        (void)str_cut(rest, '\n', &reason, &rest); /* each has its end */
+        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
+                  "the settings are not legal");
+    }
+    return EXIT_USAGE;
+}
+
+static ExitCode
 answer(const SyncdConfig *config, const ConfigLoad *load)
 {
     Error err;
@@ -275,7 +291,7 @@ answer(const SyncdConfig *config, const ConfigLoad *load)
 }
 
 static ExitCode
-run_loaded(Program *program, const ConfigLoad *load, bool check)
+run_loaded(Program *program, ConfigLoad *load, bool check)
 {
     const SyncdConfig *config = &program->config;
     LogConfig log = {
@@ -286,25 +302,20 @@ run_loaded(Program *program, const ConfigLoad *load, bool check)
     };
     Error err;
 
-    if (!log_init(&log, &err)) {
-        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
-                  "the settings are not legal");
-        return EXIT_USAGE;
+    if (check || load->check_config) {
+        check_settings(config, load); /* a start finds these out by itself */
     }
-    if (load->check_config) {
-        warn_unknown(load);
-        if (!check_settings(config, &err)) {
-            log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
-                      "the settings are not legal");
-            return EXIT_USAGE;
-        }
-        return answer(config, load);
+    if (load->problems.len == 0 && !log_init(&log, &err)) {
+        config_note(load, false, &err);
     }
-    if (check) {
-        return check_run(&program->config);
+    if (load->problems.len > 0) {
+        return refuse_settings(load);
     }
     warn_unknown(load);
-    return program_run(program);
+    if (load->check_config) {
+        return answer(config, load);
+    }
+    return check ? check_run(&program->config) : program_run(program);
 }
 
 int
@@ -326,11 +337,8 @@ main(int argc, char **argv)
     if (errors) {
         return (int)print_errors();
     }
-    if (!syncd_config_load(&program.config, &load, &err)) {
-        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
-                  "the settings are not legal");
-        code = EXIT_USAGE;
-    } else if (load.help || load.version || load.print_config) {
+    bool good = syncd_config_load(&program.config, &load, &err);
+    if (good && (load.help || load.version || load.print_config)) {
         code = answer(&program.config, &load);
     } else {
         code = run_loaded(&program, &load, check);

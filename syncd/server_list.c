@@ -16,7 +16,13 @@ server_origin_check(Str url, const char *setting, Str *out, Error *err)
         url.len--;
     }
     if (!str_starts(url, STR("http://")) && !str_starts(url, STR("https://"))) {
-        return error_set(err, ERR_CONFIG, "%s must begin with http:// or https://", setting);
+        return error_set(err, ERR_CONFIG,
+                         "%s must begin with http:// or https://, like http://host:4437", setting);
+    }
+    if (str_ends(url, STR("/v1/stream"))) {
+        return error_set(err, ERR_CONFIG,
+                         "%s must end before /v1/stream, which is appended with the stream's name",
+                         setting);
     }
     if (memchr(url.ptr, '@', url.len) != NULL || memchr(url.ptr, '?', url.len) != NULL ||
         str_contains_ctl(url)) {
@@ -152,52 +158,66 @@ set_token_file(ServerList *list, Str name, Str value, Error *err)
 }
 
 static bool
-entries_walk(ServerList *list, const char *text, const char *setting, EntryFn fn, Error *err)
+entry_take(ServerList *list, Str entry, const char *setting, EntryFn fn, Error *err)
+{
+    Str name;
+    Str value;
+
+    if (!str_cut(entry, '=', &name, &value)) {
+        return error_set(err, ERR_CONFIG, "%s: \"%.*s\" is not of the form name=value, like %s=...",
+                         setting, STR_ARG(str_head(entry, 64)), list->servers[0].name);
+    }
+    return fn(list, str_trim(name), str_trim(value), err);
+}
+
+static void
+entries_walk(ServerList *list, const char *text, const char *setting, EntryFn fn, ConfigLoad *load)
 {
     Str rest = str_trim(str_c(text));
     bool more = rest.len > 0;
+    Error problem = {0};
 
     while (more) {
         Str entry;
-        Str name;
-        Str value;
 
         more = str_cut(rest, ',', &entry, &rest);
-        if (!str_cut(str_trim(entry), '=', &name, &value)) {
-            return error_set(err, ERR_CONFIG, "%s: \"%.*s\" is not of the form name=value", setting,
-                             STR_ARG(str_head(entry, 64)));
-        }
-        if (!fn(list, str_trim(name), str_trim(value), err)) {
-            return false;
-        }
+        config_note(load, entry_take(list, str_trim(entry), setting, fn, &problem), &problem);
     }
-    return true;
 }
 
-bool
-server_list_load(ServerList *out, const ServerTexts *texts, Error *err)
+static bool
+first_name_check(Str name, Error *err)
 {
-    Str origin;
+    return name_is_legal(name) ||
+           error_set(err, ERR_CONFIG,
+                     "SYNCD_SOURCE: \"%.*s\" is no name of a server: letters, digits and "
+                     "\"_-.\", at most %d",
+                     STR_ARG(str_head(name, 64)), SERVER_NAME_BYTES_MAX);
+}
 
-    if (!name_is_legal(str_c(texts->name))) {
-        return error_set(err, ERR_CONFIG,
-                         "SYNCD_SOURCE: \"%s\" is no name of a server: letters, digits and "
-                         "\"_-.\", at most %d",
-                         texts->name, SERVER_NAME_BYTES_MAX);
+static bool
+first_token_read(ServerConfig *server, const char *path, Error *err)
+{
+    if (path == NULL) {
+        return true;
     }
-    if (!server_origin_check(str_c(texts->url), "DS_SERVER_URL", &origin, err)) {
-        return false;
-    }
+    server->token_file = mem_strdup(path);
+    return secret_read_file(&server->token, path, err) || error_wrap(err, "SYNCD_DS_TOKEN_FILE");
+}
+
+void
+server_list_load(ServerList *out, const ServerTexts *texts, ConfigLoad *load)
+{
+    Str origin = str_c(texts->url);
+    Error problem = {0};
+
+    config_note(load, first_name_check(str_c(texts->name), &problem), &problem);
+    config_note(load, server_origin_check(origin, "DS_SERVER_URL", &origin, &problem), &problem);
     list_add(out, str_c(texts->name), origin);
-    if (texts->token_file != NULL) {
-        out->servers[0].token_file = mem_strdup(texts->token_file);
-        if (!secret_read_file(&out->servers[0].token, texts->token_file, err)) {
-            return error_wrap(err, "SYNCD_DS_TOKEN_FILE");
-        }
-    }
-    return entries_walk(out, texts->more, "SYNCD_SERVERS", add_server, err) &&
-           entries_walk(out, texts->admin_urls, "SYNCD_ADMIN_URLS", set_admin_url, err) &&
-           entries_walk(out, texts->token_files, "SYNCD_SERVER_TOKEN_FILES", set_token_file, err);
+    config_note(load, first_token_read(&out->servers[0], texts->token_file, &problem), &problem);
+    entries_walk(out, texts->more, "SYNCD_SERVERS", add_server, load);
+    entries_walk(out, texts->admin_urls, "SYNCD_ADMIN_URLS", set_admin_url, load);
+    entries_walk(out, texts->token_files, "SYNCD_SERVER_TOKEN_FILES", set_token_file, load);
 }
 
 void

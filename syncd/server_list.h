@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "common/error.h"
+#include "common/config.h"
 #include "common/secret.h"
 #include "common/str.h"
 
@@ -38,9 +38,9 @@ typedef struct ServerTexts {
     const char *token_files; /* "name=path,...", not of the first */
 } ServerTexts;
 
-/* Reads the token files, too.  ERR_CONFIG says which setting is not good; *out is to be freed with
- * server_list_done either way, and was zeroed before. */
-DS_MUST_CHECK bool server_list_load(ServerList *out, const ServerTexts *texts, Error *err);
+/* Reads the token files, too.  What is not good is noted in `load`, each of it; *out is to be freed
+ * with server_list_done either way, and was zeroed before. */
+void server_list_load(ServerList *out, const ServerTexts *texts, ConfigLoad *load);
 void server_list_done(ServerList *list);
 
 /* NULL: no server of that name. */

@@ -256,7 +256,7 @@ listen_address(const char *listen, struct sockaddr_storage *out, Error *err)
     uint64_t port;
 
     if (colon == NULL || !parse_u64(str_c(colon + 1), UINT16_MAX, &port)) {
-        return error_set(err, ERR_CONFIG, "SYNCD_LISTEN is \"%s\"; it must be ADDRESS:PORT",
+        return error_set(err, ERR_CONFIG, "SYNCD_LISTEN is \"%s\"; it must be ADDRESS:PORT, or off",
                          listen);
     }
     Str address = str_slice(text, 0, (size_t)(colon - listen));

@@ -337,21 +337,20 @@ streams_differ(SyncdConfig *config, Error *err)
     return true;
 }
 
-static bool
-streams_split(SyncdConfig *config, Error *err)
+static void
+streams_split(SyncdConfig *config, ConfigLoad *load)
 {
     Str rest = str_trim(str_c(config->streams_text));
     bool more = rest.len > 0;
+    Error problem = {0};
 
     while (more) {
         Str name;
 
         more = str_cut(rest, ',', &name, &rest);
-        if (!streams_add(config, str_trim(name), err)) {
-            return false;
-        }
+        config_note(load, streams_add(config, str_trim(name), &problem), &problem);
     }
-    return streams_differ(config, err);
+    config_note(load, streams_differ(config, &problem), &problem);
 }
 
 bool
@@ -380,8 +379,8 @@ electric_needs_pads(Str version, bool *out, Error *err)
     return true;
 }
 
-static bool
-servers_load(SyncdConfig *config, Error *err)
+static void
+servers_load(SyncdConfig *config, ConfigLoad *load)
 {
     ServerTexts texts = {.name = config->source,
                          .url = config->server_url,
@@ -390,7 +389,7 @@ servers_load(SyncdConfig *config, Error *err)
                          .admin_urls = config->admin_urls,
                          .token_files = config->token_files};
 
-    return server_list_load(&config->servers, &texts, err);
+    server_list_load(&config->servers, &texts, load);
 }
 
 static void
@@ -440,32 +439,38 @@ syncd_config_read_postgres_url(SyncdConfig *config, Error *err)
            error_wrap(err, "POSTGRES_URL_FILE");
 }
 
+static bool
+client_certificate_is_whole(const SyncdConfig *config, Error *err)
+{
+    return (config->cert_file == NULL) == (config->key_file == NULL) ||
+           error_set(err, ERR_CONFIG,
+                     "SYNCD_DS_CERT_FILE and SYNCD_DS_KEY_FILE are set both or not at all");
+}
+
+static bool
+backoff_is_ordered(const SyncdConfig *config, Error *err)
+{
+    return config->timeouts.backoff_base_ms <= config->timeouts.backoff_max_ms ||
+           error_set(err, ERR_CONFIG, "SYNCD_BACKOFF_BASE is above SYNCD_BACKOFF_MAX");
+}
+
 bool
 syncd_config_load(SyncdConfig *out, ConfigLoad *load, Error *err)
 {
-    if (!config_load(&syncd_config_table, out, load, err)) {
-        return false;
-    }
-    if (load->help || load->version) {
+    if (config_load(&syncd_config_table, out, load, err) && (load->help || load->version)) {
         return true;
     }
-    if (!postgres_url_load(out, load, err)) {
-        return false;
-    }
-    if ((out->cert_file == NULL) != (out->key_file == NULL)) {
-        return error_set(err, ERR_CONFIG,
-                         "SYNCD_DS_CERT_FILE and SYNCD_DS_KEY_FILE are set both or not at all");
-    }
-    if (out->limits.stream_queue_bytes > out->limits.queue_bytes) {
-        out->limits.stream_queue_bytes = out->limits.queue_bytes;
-    }
-    if (out->timeouts.backoff_base_ms > out->timeouts.backoff_max_ms) {
-        return error_set(err, ERR_CONFIG, "SYNCD_BACKOFF_BASE is above SYNCD_BACKOFF_MAX");
-    }
+    config_note(load, postgres_url_load(out, load, err), err);
+    config_note(load, client_certificate_is_whole(out, err), err);
+    config_note(load, backoff_is_ordered(out, err), err);
+    servers_load(out, load);
+    config_note(load, electric_needs_pads(str_c(out->electric_version), &out->electric_pads, err),
+                err);
+    streams_split(out, load);
+    out->limits.stream_queue_bytes =
+        DS_MIN(out->limits.stream_queue_bytes, out->limits.queue_bytes);
     instance_default(out);
-    return servers_load(out, err) &&
-           electric_needs_pads(str_c(out->electric_version), &out->electric_pads, err) &&
-           streams_split(out, err);
+    return config_is_good(load, err);
 }
 
 void

@@ -33,7 +33,8 @@ def test_both_ends_are_well(migrated, server):
     code, text = check(server, migrated[0], SYNCD_ADMIN_URLS=f"default={server.admin_url}")
     assert code == 0, text
     assert "postgres: ok, version 1" in text and "schema version " in text
-    assert "stream server default: ok, but the first stream does not exist yet\n" in text
+    assert ("stream server default: ok, but it has no stream check/stream yet (404): if it should, correct its URL\n"
+            in text)
     assert "admin listener of default: ok\n" in text
     server.create("check/stream")
     assert "stream server default: ok\n" in check(server, migrated[0])[1]
@@ -44,6 +45,42 @@ def test_nothing_is_changed(database, server):
     cursor = database[1].cursor()
     cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'ds_sync'")
     assert cursor.fetchone()[0] == 0
+
+
+# ---- the settings ----
+
+BAD_SETTINGS = {  # what the line says of each
+    "DS_SERVER_URL=127.0.0.1:4437": "DS_SERVER_URL must begin with http:// or https://, like http://host:4437",
+    "SYNCD_ADMIN_URLS=http://127.0.0.1:4439": 'SYNCD_ADMIN_URLS: "http://127.0.0.1:4439" is not of the form '
+                                              "name=value, like default=",
+    "SYNCD_SERVERS=eu=https://eu:4437/v1/stream": "SYNCD_SERVERS must end before /v1/stream",
+    "SYNCD_STREAMS=chat//lobby,..": 'SYNCD_STREAMS: "chat//lobby" has an empty',
+    "POSTGRES_URL_FILE=/no/such": "POSTGRES_URL_FILE: cannot read the secret file /no/such",
+    "SYNCD_DS_TOKEN_FILE=/no/token": "SYNCD_DS_TOKEN_FILE: cannot read the secret file /no/token",
+    "SYNCD_DS_CA_FILE=/no/ca": "SYNCD_DS_CA_FILE: /no/ca: No such file",
+    "SYNCD_DS_CERT_FILE=/no/cert": "SYNCD_DS_CERT_FILE and SYNCD_DS_KEY_FILE are set both",
+    "SYNCD_WRITERS=0": '"0" is not legal; legal: a whole number, 1 to 64',
+    "SYNCD_QUEUE_BYTES_MAX=64mb": '"64mb" is not legal; legal: a size such as',
+    "SYNCD_ON_RECREATE=newgeneration": "legal: stop or new_generation",
+    "SYNCD_BACKOFF_BASE=40s": "SYNCD_BACKOFF_BASE is above SYNCD_BACKOFF_MAX",
+    "SYNCD_LISTEN=4438": "it must be ADDRESS:PORT, or off",
+    "SYNCD_LOG=info=loud": "SYNCD_LOG: log filter:",
+    "ELECTRIC_VERSION=latest": "it must be a version like 1.4.2",
+    "a line": ":16: expected NAME=value",
+    "SYNCD_WRITER=2": "no setting of that name",
+}
+
+
+@pytest.mark.parametrize("flag", ["--check", "--check-config"])
+def test_all_settings_that_are_not_legal_are_said_at_one_go(tmp_path, flag):
+    file = tmp_path / "syncd.conf"
+    file.write_text("\n".join(BAD_SETTINGS) + "\n")
+    code, text = run("--config", str(file), flag)
+    assert code == 2
+    plain = text.replace('\\"', '"')
+    assert [said for said in BAD_SETTINGS.values() if said not in plain] == [], text
+    assert '".." has an empty' in plain
+    assert text.count("event=config.invalid") == len(BAD_SETTINGS) - 1 + len([".."]) + len(["/no/cert"])
 
 
 # ---- Postgres ----

@@ -109,6 +109,30 @@ Test(config, errors_name_setting_origin_and_what_is_legal, .fini = done)
     unlink(path);
 }
 
+Test(config, all_that_is_not_legal_is_said_at_one_go_from_wherever_it_comes, .fini = done)
+{
+    char path[] = "/tmp/configXXXXXX";
+    static const char *const parts[] = {":1: expected NAME=value", "DS_SERVER__PORT (",
+                                        "DS_IDLE (environment)", "DS_OLD__PROXY (environment)",
+                                        "DS_MODE (flag --mode)"};
+    size_t lines = 0;
+
+    write_file(path, "no setting\nDS_SERVER__PORT=0\nDS_BODY=2KiB\n");
+    cr_expect(!run(WORDS("--config", path, "--mode=disk"),
+                   WORDS("DS_IDLE=soon", "DS_OLD__PROXY=true", "DS_LISTEN=good")));
+    unlink(path);
+    cr_expect_not_null(strstr(err.text, parts[0]), "%s", err.text);
+    for (size_t i = 0; i < DS_COUNT(parts); i++) {
+        cr_expect_not_null(strstr(buf_cstr(&load.problems), parts[i]), "%s", parts[i]);
+    }
+    for (size_t i = 0; i < load.problems.len; i++) {
+        lines += buf_cstr(&load.problems)[i] == '\n';
+    }
+    cr_expect_eq(lines, DS_COUNT(parts), "%s", buf_cstr(&load.problems));
+    cr_expect_str_eq(values.listen, "good");
+    cr_expect_eq(values.body, 2048);
+}
+
 Test(config, a_line_without_an_equals_sign_is_refused_with_its_number, .fini = done)
 {
     char path[] = "/tmp/configXXXXXX";

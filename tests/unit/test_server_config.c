@@ -54,6 +54,25 @@ Test(server_config, older_names_and_bare_seconds_are_understood)
     server_config_done(&config);
 }
 
+Test(server_config, all_that_is_not_legal_is_said_at_one_go)
+{
+    char *environment[] = {"DS_SERVER__PORT=x", "DS_SERVER__BIND_ADDRESS=nowhere",
+                           "DS_STORAGE__ACID_SHARD_COUNT=3", "DS_TLS__CERT_PATH=/cert", NULL};
+    static const char *const parts[] = {"DS_SERVER__PORT", "DS_SERVER__BIND_ADDRESS",
+                                        "DS_STORAGE__ACID_SHARD_COUNT", "DS_TLS__CERT_PATH"};
+    char *argv[] = {"ds-server", NULL};
+    ConfigLoad request = {.argc = 1, .argv = argv, .environ_ = environment};
+    ServerConfig config;
+    Error err;
+
+    cr_assert_not(server_config_load(&config, &request, &err));
+    cr_expect_not_null(strstr(err.text, parts[0]), "%s", err.text);
+    for (size_t i = 0; i < DS_COUNT(parts); i++) {
+        cr_expect_not_null(strstr(buf_cstr(&request.problems), parts[i]), "%s", parts[i]);
+    }
+    config_load_done(&request);
+}
+
 Test(server_config, a_duration_may_name_its_unit)
 {
     char *environment[] = {"DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS=500ms", NULL};

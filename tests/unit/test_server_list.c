@@ -16,13 +16,25 @@ texts_with(const char *more, const char *admin_urls, const char *token_files)
                          .token_files = token_files};
 }
 
+/* True with nothing wrong; else the first of it. */
+static bool
+load_list(ServerList *list, const ServerTexts *texts, Error *err)
+{
+    ConfigLoad load = {0};
+
+    server_list_load(list, texts, &load);
+    bool good = config_is_good(&load, err);
+    config_load_done(&load);
+    return good;
+}
+
 static void
 expect_refused(ServerTexts texts, const char *because)
 {
     ServerList list = {0};
     Error err = {0};
 
-    cr_expect_not(server_list_load(&list, &texts, &err), "accepted: %s", because);
+    cr_expect_not(load_list(&list, &texts, &err), "accepted: %s", because);
     cr_expect_eq(err.code, ERR_CONFIG);
     cr_expect_not_null(strstr(err.text, because), "%s", err.text);
     server_list_done(&list);
@@ -34,7 +46,7 @@ Test(server_list, the_first_server_is_that_of_the_single_setting)
     ServerTexts texts = texts_with(" eu = https://eu:2/ ,us=http://us:3", "us=http://us:4/", NULL);
     Error err;
 
-    cr_assert(server_list_load(&list, &texts, &err), "%s", err.text);
+    cr_assert(load_list(&list, &texts, &err), "%s", err.text);
     cr_assert_eq(list.count, 3);
     cr_expect_str_eq(list.servers[0].name, "default");
     cr_expect_str_eq(list.servers[0].url, "http://h:1");
@@ -49,7 +61,9 @@ Test(server_list, the_first_server_is_that_of_the_single_setting)
 
 Test(server_list, a_list_that_could_mean_two_things_is_refused)
 {
-    expect_refused(texts_with("eu", NULL, NULL), "name=value");
+    expect_refused(texts_with("eu", NULL, NULL), "name=value, like default=");
+    expect_refused(texts_with("eu=http://h:2/v1/stream/", NULL, NULL),
+                   "must end before /v1/stream");
     expect_refused(texts_with("eu=http://a,", NULL, NULL), "name=value");
     expect_refused(texts_with("=http://a", NULL, NULL), "no name");
     expect_refused(texts_with("e/u=http://a", NULL, NULL), "no name");
@@ -79,7 +93,7 @@ Test(server_list, no_more_servers_than_the_limit)
         (void)snprintf(more + at, sizeof(more) - at, "%ss%d=http://%d", i == 1 ? "" : ",", i, i);
     }
     texts = texts_with(more, NULL, NULL);
-    cr_assert(server_list_load(&list, &texts, &err), "%s", err.text);
+    cr_assert(load_list(&list, &texts, &err), "%s", err.text);
     cr_expect_eq(list.count, SERVERS_MAX);
     server_list_done(&list);
     (void)strlcat(more, ",x=http://a", sizeof(more));
@@ -100,7 +114,7 @@ Test(server_list, each_token_belongs_to_its_server)
     (void)close(fd);
     (void)snprintf(token_files, sizeof(token_files), "eu=%s", path);
     texts = texts_with("eu=http://a", NULL, token_files);
-    cr_assert(server_list_load(&list, &texts, &err), "%s", err.text);
+    cr_assert(load_list(&list, &texts, &err), "%s", err.text);
     cr_expect_not(secret_is_set(&list.servers[0].token));
     cr_expect_str_eq(secret_reveal(&list.servers[1].token), "abc");
     server_list_done(&list);
