@@ -7,7 +7,7 @@ import ds
 import psycopg2
 import pytest
 from checker import StreamChecker
-from fleet import Fleet, partition, take_over_seconds
+from fleet import fleet_of, partition, take_over_seconds
 from test_dsctl import CONFLICT, Dsctl, USAGE
 
 STREAMS = [f"fleet/{number}" for number in range(20)]
@@ -15,14 +15,7 @@ LONG = "5m"                    # a lease that does not end during a test
 FAULT_BINARY = str(ds.ROOT / "build/fault/bin/syncd")
 REFUSED = 7
 
-
-@pytest.fixture
-def fleet(folder, database, server):
-    for name in STREAMS:
-        server.create(name)
-    several = Fleet(folder, server.url, database[0], database[1], STREAMS)
-    yield several
-    several.stop_all()
+fleet = fleet_of(STREAMS)
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import ds
 import psycopg2
 import pytest
 import routes
-from fleet import Fleet, partition
+from fleet import fleet_of, partition
 from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
 
 STREAMS = [f"locks/{number}" for number in range(6)]
 LOCKED = partition(STREAMS[0])
 OTHERS = [name for name in STREAMS if partition(name) != LOCKED]
+
+fleet = fleet_of(STREAMS)
 
 
 @pytest.fixture
@@ -20,15 +22,6 @@ def locker(database):
     connection = psycopg2.connect(database[0])
     yield connection
     connection.close()
-
-
-@pytest.fixture
-def fleet(folder, database, server):
-    for name in STREAMS:
-        server.create(name)
-    several = Fleet(folder, server.url, database[0], database[1], STREAMS)
-    yield several
-    several.stop_all()
 
 
 def lock(locker, table, condition, *values):

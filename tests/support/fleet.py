@@ -3,6 +3,7 @@
 import signal
 
 import ds
+import pytest
 
 PARTITIONS = 64
 STATEMENT_SECONDS = 30         # statement_timeout of a writer
@@ -96,3 +97,15 @@ class Fleet:
                                  "JOIN ds_sync.stream_offset o USING (stream_id)")}
             return all(loaded.get(name) == owners[partition(name)] for name in self.streams)
         ds.wait_until(matches, what="every stream to be loaded by the owner of its partition")
+
+
+def fleet_of(streams):
+    """A fixture: a Fleet beside the fixture `server`, which has these streams."""
+    @pytest.fixture
+    def fleet(folder, database, server):
+        for name in streams:
+            server.create(name)
+        several = Fleet(folder, server.url, database[0], database[1], streams)
+        yield several
+        several.stop_all()
+    return fleet

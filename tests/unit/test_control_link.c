@@ -9,6 +9,8 @@
 
 typedef struct Asker {
     Loop *loop;
+    Secret url;
+    ControlLink *link;
     int expected;
     int answers;
     PgReply last; /* class and error only */
@@ -44,165 +46,143 @@ wait_answers(Asker *asker, int count)
     }
 }
 
-static ControlLink *
-link_to(Asker *asker, const Secret *url, int64_t command_ms)
+static void
+asker_init(Asker *asker, Str url, int64_t command_ms)
 {
     *asker = (Asker){.loop = loop_new()};
-    return control_link_new(asker->loop, &(ControlLinkConfig){
-                                             .postgres_url = url,
-                                             .application_name = "test_control_link",
-                                             .command_ms_max = command_ms,
-                                             .backoff_base_ms = 1,
-                                             .backoff_max_ms = 5,
-                                         });
+    secret_set(&asker->url, url);
+    asker->link = control_link_new(asker->loop, &(ControlLinkConfig){
+                                                    .postgres_url = &asker->url,
+                                                    .application_name = "test_control_link",
+                                                    .command_ms_max = command_ms,
+                                                    .backoff_base_ms = 1,
+                                                    .backoff_max_ms = 5,
+                                                });
+}
+
+static void
+asker_done(Asker *asker)
+{
+    control_link_free(asker->link);
+    loop_free(asker->loop);
+    secret_done(&asker->url);
+}
+
+static void
+ask(Asker *asker, const char *sql)
+{
+    control_link_query(asker->link, sql, NULL, 0, on_answer, asker);
 }
 
 Test(control_link, statements_are_answered_one_by_one_in_order)
 {
-    Secret url = {0};
     Asker asker;
     const char *params[] = {"left", NULL};
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 30000);
-
-    control_link_query(link, "SELECT $1::text || coalesce($2::text, '-')", params, 2, on_answer,
-                       &asker);
-    control_link_query(link, "SELECT nosuch", NULL, 0, on_answer, &asker);
-    control_link_query(link, "SELECT 'third'", NULL, 0, on_answer, &asker);
+    asker_init(&asker, str_c(server_url()), 30000);
+    control_link_query(asker.link, "SELECT $1::text || coalesce($2::text, '-')", params, 2,
+                       on_answer, &asker);
+    ask(&asker, "SELECT nosuch");
+    ask(&asker, "SELECT 'third'");
     cr_expect_eq(asker.answers, 0, "no answer comes inside the call");
     wait_answers(&asker, 3);
     cr_expect_str_eq(asker.values[0], "left-");
     cr_expect_not(asker.ok[1]);
     cr_expect_str_eq(asker.values[2], "third", "an error of one does not hold up the next");
-    cr_expect(control_link_is_up(link));
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    cr_expect(control_link_is_up(asker.link));
+    asker_done(&asker);
 }
 
 Test(control_link, without_postgres_every_statement_is_answered_and_none_is_repeated)
 {
-    Secret url = {0};
     Asker asker;
 
-    secret_set(&url, STR("host=127.0.0.1 port=1 dbname=none"));
-    ControlLink *link = link_to(&asker, &url, 1000);
-
+    asker_init(&asker, STR("host=127.0.0.1 port=1 dbname=none"), 1000);
     for (int i = 0; i < 3; i++) {
-        control_link_query(link, "SELECT 1", NULL, 0, on_answer, &asker);
+        ask(&asker, "SELECT 1");
     }
     wait_answers(&asker, 3);
     cr_expect_eq(asker.last.error_class, PG_ERROR_CONNECTION);
-    cr_expect_not(control_link_is_up(link));
-    control_link_query(link, "SELECT 1", NULL, 0, on_answer, &asker);
+    cr_expect_not(control_link_is_up(asker.link));
+    ask(&asker, "SELECT 1");
     wait_answers(&asker, 4);
     cr_expect_not(asker.ok[3]);
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
 
 Test(control_link, a_lost_connection_is_made_again_by_itself)
 {
-    Secret url = {0};
     Asker asker;
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 30000);
-
-    control_link_query(link, "SELECT pg_terminate_backend(pg_backend_pid())", NULL, 0, on_answer,
-                       &asker);
+    asker_init(&asker, str_c(server_url()), 30000);
+    ask(&asker, "SELECT pg_terminate_backend(pg_backend_pid())");
     wait_answers(&asker, 1);
     cr_expect_not(asker.ok[0]);
     cr_expect_eq(asker.last.error_class, PG_ERROR_CONNECTION);
-    control_link_query(link, "SELECT 'again'", NULL, 0, on_answer, &asker);
+    ask(&asker, "SELECT 'again'");
     wait_answers(&asker, 2);
     cr_expect_str_eq(asker.values[1], "again");
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
 
 Test(control_link, a_silent_server_is_given_up)
 {
-    Secret url = {0};
     Asker asker;
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 1000);
-
-    control_link_query(link, "SET statement_timeout = 0", NULL, 0, on_answer, &asker);
-    control_link_query(link, "SELECT pg_sleep(50)", NULL, 0, on_answer, &asker);
+    asker_init(&asker, str_c(server_url()), 1000);
+    ask(&asker, "SET statement_timeout = 0");
+    ask(&asker, "SELECT pg_sleep(50)");
     wait_answers(&asker, 2);
     cr_expect_not(asker.ok[1]);
     cr_expect_eq(asker.last.error_class, PG_ERROR_CONNECTION);
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
 
 Test(control_link, the_server_ends_what_takes_too_long_and_the_connection_stays)
 {
-    Secret url = {0};
     Asker asker;
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 20000);
-
-    control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
-    control_link_query(link, "SELECT set_config('statement_timeout', '1s', false)", NULL, 0,
-                       on_answer, &asker);
-    control_link_query(link, "SELECT pg_sleep(50)", NULL, 0, on_answer, &asker);
-    control_link_query(link, "SHOW statement_timeout", NULL, 0, on_answer, &asker);
+    asker_init(&asker, str_c(server_url()), 20000);
+    ask(&asker, "SHOW statement_timeout");
+    ask(&asker, "SELECT set_config('statement_timeout', '1s', false)");
+    ask(&asker, "SELECT pg_sleep(50)");
+    ask(&asker, "SHOW statement_timeout");
     wait_answers(&asker, 4);
     cr_expect_str_eq(asker.values[0], "15s");
     cr_expect_not(asker.ok[2]);
     cr_expect_eq(asker.last.error_class, PG_ERROR_NONE);
     cr_expect_str_eq(asker.values[3], "1s", "the session is another one");
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
 
 Test(control_link, the_line_is_bounded_and_who_is_too_late_is_told)
 {
-    Secret url = {0};
     Asker asker;
     int refused = 0;
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 30000);
-
+    asker_init(&asker, str_c(server_url()), 30000);
     for (int i = 0; i < CONTROL_LINK_WAITING_MAX + 2; i++) {
-        control_link_query(link, "SELECT 1", NULL, 0, on_answer, &asker);
+        ask(&asker, "SELECT 1");
     }
     wait_answers(&asker, CONTROL_LINK_WAITING_MAX + 2);
     for (int i = 0; i < asker.answers; i++) {
         refused += !asker.ok[i];
     }
     cr_expect_eq(refused, 2);
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
 
 Test(control_link, whoever_is_forgotten_is_not_called)
 {
-    Secret url = {0};
     Asker asker;
     Asker gone = {0};
 
-    secret_set(&url, str_c(server_url()));
-    ControlLink *link = link_to(&asker, &url, 30000);
-
-    control_link_query(link, "SELECT 1", NULL, 0, on_answer, &gone);
-    control_link_query(link, "SELECT 2", NULL, 0, on_answer, &asker);
-    control_link_forget(link, &gone);
+    asker_init(&asker, str_c(server_url()), 30000);
+    control_link_query(asker.link, "SELECT 1", NULL, 0, on_answer, &gone);
+    ask(&asker, "SELECT 2");
+    control_link_forget(asker.link, &gone);
     wait_answers(&asker, 1);
     cr_expect_eq(gone.answers, 0);
     cr_expect_str_eq(asker.values[0], "2");
-    control_link_free(link);
-    loop_free(asker.loop);
-    secret_done(&url);
+    asker_done(&asker);
 }
