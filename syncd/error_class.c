@@ -19,8 +19,8 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_RETRY,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again; nothing is lost",
-            .meaning = "It passes: a deadlock, a lock, too many connections, memory, a pooler that "
-                       "changed sessions.",
+            .meaning = "It passes: a deadlock, too many connections, memory, a pooler that changed "
+                       "sessions.",
             .happens = "The transaction is made again, without end.",
         },
     [ERROR_CLASS_POSTGRES_STALLED] =
@@ -29,7 +29,9 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .action = ERROR_ACTION_RETRY_ALONE,
             .event = EVENT_POSTGRES_RETRY,
             .next = "tries again; nothing is lost",
-            .meaning = "A statement took longer than SYNCD_STATEMENT_TIMEOUT, or was cancelled.",
+            .meaning =
+                "A statement took longer than SYNCD_STATEMENT_TIMEOUT, waited too long for a "
+                "lock, or was cancelled.",
             .happens = "The streams of the transaction are tried alone, then in smaller "
                        "transactions. One that takes too long with a single message waits, in "
                        "state `backoff`, and holds up no other; it is tried again without end.",
@@ -161,8 +163,8 @@ static const struct {
     ErrorClass class;
 } special[] = {
     {"25006", ERROR_CLASS_POSTGRES_READ_ONLY}, {"53100", ERROR_CLASS_POSTGRES_FULL},
-    {"57014", ERROR_CLASS_POSTGRES_STALLED},   {"XX001", ERROR_CLASS_POSTGRES_DAMAGED},
-    {"XX002", ERROR_CLASS_POSTGRES_DAMAGED},
+    {"55P03", ERROR_CLASS_POSTGRES_STALLED},   {"57014", ERROR_CLASS_POSTGRES_STALLED},
+    {"XX001", ERROR_CLASS_POSTGRES_DAMAGED},   {"XX002", ERROR_CLASS_POSTGRES_DAMAGED},
 };
 
 static const ErrorClass class_of_kind[] = {

@@ -192,6 +192,8 @@ writer_reply_lost(Writer *writer, const char *what)
     writer_lost(writer, &reply);
 }
 
+/* Postgres itself ends what takes too long, sooner than this.  So no stream is at fault, and none
+ * has to rest; but the limit of a small statement may be the session's, which a pooler lends. */
 static void
 writer_deadline(void *arg)
 {
@@ -200,19 +202,7 @@ writer_deadline(void *arg)
 
     (void)snprintf(what, sizeof(what), "no answer within %lld s",
                    (long long)(command_ms_max(writer) / 1000));
-    if (writer->state == WRITER_JOB) {
-        Error err;
-
-        (void)error_set(&err, ERR_RETRY, "%s", what);
-        if (writer->job_lane != NULL) {
-            writer->job_lane->telling = false;
-        }
-        job_stalled(writer, writer->job_lane, &err);
-        writer->job_lane = NULL;
-    }
-    if (writer->state != WRITER_SETTLE) {
-        (void)writer_split_stalled(writer); /* it may be the transaction, not the server */
-    }
+    writer->force_long = writer->force_long || writer->state == WRITER_SMALL;
     writer_reply_lost(writer, what);
 }
 
@@ -298,18 +288,20 @@ static void
 job_start_load(Writer *writer, Lane *lane)
 {
     char epoch[24];
-    PgParam params[6] = {
+    PgParam params[7] = {
         {.value = lane->source.ptr},
         {.value = lane->name.ptr},
         {.value = lane->owner.ptr},
         {.value = lane->route.ptr},
         {.value = epoch},
         {.value = bool_text(lane->from_start)},
+        {.value = writer->lock_limit},
     };
 
     number_text(epoch, sizeof(epoch), lane->lease_epoch);
     lane->loaded = false;
     pg_query(writer->pg, sql_load_checkpoint, params, DS_COUNT(params), writer_on_reply, writer);
+    writer_silence_if(writer, FAULT("writer.load_silent"));
 }
 
 static void
@@ -318,7 +310,8 @@ job_start_generation(Writer *writer, Lane *lane)
     char id[24];
     char epoch[24];
     char generation[24];
-    PgParam params[3] = {{.value = id}, {.value = epoch}, {.value = generation}};
+    PgParam params[4] = {
+        {.value = id}, {.value = epoch}, {.value = generation}, {.value = writer->lock_limit}};
 
     number_text(id, sizeof(id), lane->checkpoint.stream_id);
     number_text(epoch, sizeof(epoch), lane->checkpoint.epoch);
@@ -332,7 +325,7 @@ job_start_state(Writer *writer, Lane *lane)
 {
     char id[24];
     char epoch[24];
-    PgParam params[7] = {
+    PgParam params[8] = {
         {.value = id},
         {.value = epoch},
         {.value = lane->state.ptr},
@@ -340,6 +333,7 @@ job_start_state(Writer *writer, Lane *lane)
         {.value = lane->content_type.len > 0 ? buf_cstr(&lane->content_type) : NULL},
         {.value = bool_text(lane->from_start)},
         {.value = bool_text(lane->gone)},
+        {.value = writer->lock_limit},
     };
 
     number_text(id, sizeof(id), lane->checkpoint.stream_id);
@@ -711,6 +705,8 @@ writer_new(Loop *loop, const WriterConfig *config)
                           sql_begin_write, (long long)config->statement_ms,
                           (long long)DS_MIN(config->lease_ms / 3, (int64_t)WRITER_IDLE_MS_MAX));
     DS_ASSERT(length < (int)sizeof(writer->begin_sql));
+    (void)snprintf(writer->lock_limit, sizeof(writer->lock_limit), "%lldms",
+                   (long long)config->statement_ms);
     transaction_init(&writer->transaction);
     state_fold_init(&writer->fold);
     buf_init(&writer->scratch, 1u << 20);

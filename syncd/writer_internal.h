@@ -87,6 +87,7 @@ struct Writer {
     Transaction transaction;
     int64_t begun_ns;
     char begin_sql[WRITER_BEGIN_SIZE];
+    char lock_limit[24]; /* of statements outside a transaction, "30000ms" */
     Buf scratch;
 
     /* How the next transactions are made, after trouble. */
@@ -135,7 +136,8 @@ void writer_send_end(Writer *writer); /* what follows rows and letters */
 /* The transaction takes too long.  False: it is of one lane, and cannot be smaller. */
 bool writer_split_stalled(Writer *writer);
 void writer_idle(Writer *writer);
-void writer_drop_if(Writer *writer, bool fault); /* a fault point drops the connection */
+void writer_drop_if(Writer *writer, bool fault);    /* a fault point drops the connection */
+void writer_silence_if(Writer *writer, bool fault); /* it gives up waiting for an answer */
 void writer_give_up(Writer *writer, WriterAfter after);
 void writer_try_each_alone(Writer *writer); /* each lane of the transaction, in its next one */
 /* One lane is at fault; NULL: whichever it is, and among several each is tried alone first. */

@@ -7,16 +7,22 @@
 
 #include "common/parse.h"
 #include "sql/queries.h"
+#include "syncd/error_class.h"
 
 void
 writer_settle(Writer *writer)
 {
+    PgParam params[TRANSACTION_ARRAYS_MAX + 1];
     Error err;
 
     bool encoded = transaction_encode_ids(&writer->transaction, &err);
 
-    DS_ASSERT(encoded); /* a few hundred numbers */
-    writer_send_arrays(writer, WRITER_SETTLE, sql_read_positions);
+    DS_ASSERT(encoded && writer->transaction.array_count == 1); /* a few hundred numbers */
+    transaction_params(&writer->transaction, params);
+    params[1] = (PgParam){.value = writer->lock_limit};
+    writer_enter(writer, WRITER_SETTLE);
+    writer_command_started(writer);
+    pg_query(writer->pg, sql_read_positions, params, 2, writer_on_reply, writer);
 }
 
 bool
@@ -111,6 +117,28 @@ settle_part(Writer *writer, const PgReply *reply, const Part *part, bool clashed
     }
 }
 
+/* Somebody holds a row for long.  Each stream loads its position then, which waits for that row in
+ * its turn and lets the other streams go on; whatever becomes of the transaction meanwhile, the
+ * guard of the next one sees it. */
+static void
+settle_stalled(Writer *writer, const PgReply *reply)
+{
+    Transaction *transaction = &writer->transaction;
+    size_t count = transaction->part_count;
+    Error err;
+
+    (void)error_set(&err, ERR_RETRY, "whether its last transaction is committed is not known: %s",
+                    reply->err.text);
+    writer_count_settled(writer);
+    writer->clashed = false;
+    transaction->part_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        writer_release(writer, &transaction->parts[i]);
+        writer_trouble(writer, transaction->parts[i].lane, LANE_MOVED, &err);
+    }
+    writer_idle(writer);
+}
+
 void
 writer_settle_reply(Writer *writer, const PgReply *reply)
 {
@@ -121,6 +149,9 @@ writer_settle_reply(Writer *writer, const PgReply *reply)
     if (!reply->ok) {
         if (reply->error_class == PG_ERROR_CONNECTION) {
             writer_lost(writer, reply);
+        } else if (error_class_of_postgres(reply->error_class, reply->err.sqlstate) ==
+                   ERROR_CLASS_POSTGRES_STALLED) {
+            settle_stalled(writer, reply);
         } else {
             writer_wait(writer, reply);
         }

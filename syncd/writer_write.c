@@ -185,6 +185,15 @@ writer_drop_if(Writer *writer, bool fault)
     }
 }
 
+/* A fault point where we wait as if for long already. */
+void
+writer_silence_if(Writer *writer, bool fault)
+{
+    if (fault) {
+        timer_start(writer->deadline, 1);
+    }
+}
+
 void
 writer_send(Writer *writer, WriterState state, const char *sql)
 {
@@ -291,6 +300,7 @@ writer_begin(Writer *writer)
     }
     writer_send_arrays(writer, WRITER_SMALL,
                        mutant_statement(transaction->sink->small_sql, &writer->scratch));
+    writer_silence_if(writer, FAULT("writer.small_silent"));
     writer_drop_if(writer, FAULT("writer.small_sent"));
 }
 

@@ -1,9 +1,11 @@
 -- $1 source, $2 name, $3 owner, $4 route, $5 epoch of the work partition's lease, $6 whether it came into being under
--- its route.  Loading is the fence: whoever holds an older epoch can commit no more, and who comes with an older one
+-- its route, $7 how long to wait for a lock (as in read_positions.sql).  Loading is the fence: whoever holds an older epoch can commit no more, and who comes with an older one
 -- than is there gets no row.
-WITH known AS (
+WITH bounded AS MATERIALIZED (
+    SELECT pg_catalog.set_config('lock_timeout', $7::text, true)
+), known AS (
     INSERT INTO ds_sync.stream AS s (source, name, route, from_start)
-    VALUES ($1::text, $2::text, $4::text, $6::boolean)
+    SELECT $1::text, $2::text, $4::text, $6::boolean FROM bounded
     ON CONFLICT (source, name, route) DO UPDATE SET from_start = s.from_start OR excluded.from_start
     RETURNING s.stream_id, s.from_start, s.gone
 ), loaded AS (

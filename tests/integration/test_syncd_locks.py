@@ -91,6 +91,34 @@ def test_a_stream_whose_position_is_locked_holds_up_no_other(database, server, s
     syncd.wait_for(lambda: state_of(database[1], STREAMS[0]) == ("running", None), "to be well again")
 
 
+def test_a_transaction_of_which_nobody_can_say_what_became_holds_up_no_other(database, server, start_syncd, locker):
+    """Its connection is lost, and its stream's position locked: so it is neither yes nor no, for hours perhaps."""
+    for name in STREAMS:
+        server.create(name)
+        server.append(name, messages(0, 3))
+    syncd = start_syncd(STREAMS, SYNCD_WRITERS="1", SYNCD_STATEMENT_TIMEOUT="2s",
+                        **{**FAST, "SYNCD_IDLE_TIMEOUT": "30s"})
+    for name in STREAMS:
+        wait_rows(database, messages(0, 3), syncd, name)
+    lock(locker, "stream_offset", "stream_id = (SELECT stream_id FROM ds_sync.stream WHERE name = %s)", STREAMS[0])
+    server.append(STREAMS[0], messages(3, 3))
+    cursor = database[1].cursor()
+
+    def cut_off():
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND "
+                       "wait_event_type = 'Lock' AND query LIKE '%wanted%' AND pid <> pg_backend_pid()")
+        return cursor.rowcount
+    ds.wait_until(cut_off, what="the transaction to wait, and its connection to be cut")
+    for turn in (1, 2):
+        for name in STREAMS[1:]:
+            server.append(name, messages(3 * turn, 3))
+        for name in STREAMS[1:]:
+            wait_rows(database, messages(0, 3 * turn + 3), syncd, name)
+    assert len(rows(database[1], STREAMS[0])) == 3
+    locker.rollback()
+    wait_rows(database, messages(0, 6), syncd, STREAMS[0])
+
+
 def test_a_state_that_cannot_be_stored_holds_up_no_rows(database, server, start_syncd, locker):
     for name in STREAMS:
         server.create(name)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that syncd does works behind PgBouncer in transaction mode, where the next statement of a
 connection may run in another session of Postgres."""
+import re
+
 import ds
 import psycopg2
 import pytest
@@ -70,6 +72,62 @@ def test_two_instances_load_everything_through_a_pool_smaller_than_they_are(
     assert 1 <= sessions <= pgbouncer.pool_size
     assert second.stop() == 0
     assert fleet.held() == {}
+
+
+@pytest.fixture
+def locker(database):
+    """Another session, in a transaction."""
+    connection = psycopg2.connect(database[0])
+    yield connection
+    connection.close()
+
+
+def lock_position(locker, name):
+    cursor = locker.cursor()
+    cursor.execute("SELECT FROM ds_sync.stream_offset WHERE stream_id = (SELECT stream_id FROM ds_sync.stream "
+                   "WHERE name = %s) FOR UPDATE", (name,))
+    assert cursor.rowcount == 1
+
+
+def waits_for_lock(fleet, word):
+    return fleet.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+                       "AND query LIKE %s", f"%{word}%")
+
+
+def test_who_asks_what_became_of_a_transaction_waits_for_a_lock_no_longer_than_a_statement_may_take(
+        fleet, server, database, locker):
+    """The session is the pool's, and knows no limit of ours: each try would leave one behind that waits on."""
+    name = STREAMS[0]
+    syncd = fleet.start("a", SYNCD_STATEMENT_TIMEOUT="1s", SYNCD_WRITERS="1")
+    server.append(name, [{"n": 0}])
+    checker = StreamChecker(server, name)
+    ds.wait_until(lambda: checker.caught_up(database[1]), what="the first row")
+    lock_position(locker, name)
+    server.append(name, [{"n": 1}])
+    ds.wait_until(lambda: waits_for_lock(fleet, "wanted"), what="the statement to wait")
+    fleet.query("SELECT pg_terminate_backend(%s)", waits_for_lock(fleet, "wanted")[0][0])
+    syncd.wait_log("lock timeout")
+    assert len(waits_for_lock(fleet, "lock_timeout")) <= 1
+    locker.rollback()
+    ds.wait_until(lambda: checker.caught_up(database[1]), what="the second row")
+    assert checker.check(database[1], everything=True), checker.findings
+
+
+def test_a_stream_whose_position_is_locked_holds_up_no_other(fleet, server, database, locker):
+    first = fleet.start("a")
+    for name in STREAMS:
+        server.append(name, [{"n": 0}])
+    checkers = [StreamChecker(server, name) for name in STREAMS]
+    ds.wait_until(lambda: all(checker.caught_up(database[1]) for checker in checkers), what="the first rows")
+    assert first.stop() == 0
+    lock_position(locker, STREAMS[0])
+    second = fleet.start("b", wait=False, SYNCD_STATEMENT_TIMEOUT="1s", SYNCD_WRITERS="1")
+    for name in STREAMS:
+        server.append(name, [{"n": 1}])
+    ds.wait_until(lambda: all(checker.caught_up(database[1]) for checker in checkers[1:]), what="the other streams")
+    second.wait_for(lambda: re.search(r"event=stream\.stalled.*55P03", second.log_text()), "to give it up for now")
+    locker.rollback()
+    ds.wait_until(lambda: checkers[0].caught_up(database[1]), what="the stream that was locked")
 
 
 def test_the_pool_is_restarted_while_work_is_in_flight(fleet, server, database, pgbouncer):
