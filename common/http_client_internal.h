@@ -47,6 +47,7 @@ typedef struct HttpLong {
     HttpFraming framing;
     HttpChunks chunks;
     uint64_t left; /* HTTP_FRAMING_LENGTH */
+    Buf held;      /* the first bytes, of a read that was paused when they came */
 } HttpLong;
 
 typedef struct HttpHeadStore {

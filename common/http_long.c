@@ -4,8 +4,9 @@
  * the connection becomes ours and all that libcurl held for it is freed.
  *
  * Ten thousand quiet SSE reads are ten thousand sockets and little else this way.  It begins with
- * the first bytes of the body: libcurl hands them over undecoded and then has nothing in its
- * buffers.
+ * the first bytes of the body, though it is paused: libcurl hands them over undecoded and then has
+ * nothing in its buffers.  What libcurl keeps it walks over for each request, so a thousand reads
+ * that wait for their turn would make each of them dearer.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ void
 http_long_init(HttpTransfer *transfer, const HttpRequest *request)
 {
     transfer->read.fd = -1;
+    buf_init(&transfer->read.held, CURL_MAX_WRITE_SIZE);
     transfer->read.wanted = request->is_long && !transfer->client->has_proxy &&
                             str_starts_nocase(str_c(request->url), STR("http://"));
 }
@@ -119,6 +121,25 @@ long_fail(HttpTransfer *transfer, const char *what, const char *why)
     http_transfer_finish(transfer, CURLE_RECV_ERROR);
 }
 
+/* False when it is over. */
+static bool
+long_take(HttpTransfer *transfer, Str bytes)
+{
+    switch (body_feed(transfer, bytes)) {
+    case BODY_MORE:
+        return true;
+    case BODY_DONE:
+        http_transfer_finish(transfer, CURLE_OK);
+        return false;
+    case BODY_BAD:
+        http_transfer_finish(transfer, CURLE_RECV_ERROR);
+        return false;
+    case BODY_CANCELLED:
+        return false;
+    }
+    DS_UNREACHABLE("no such verdict");
+}
+
 /* False when there is nothing more to do in this turn. */
 static bool
 long_read(HttpTransfer *transfer)
@@ -141,19 +162,8 @@ long_read(HttpTransfer *transfer)
         return false;
     }
     transfer->last_byte_ms = loop_now_ms(transfer->client->loop);
-    switch (body_feed(transfer, str_n(buffer, (size_t)count))) {
-    case BODY_MORE:
-        return count == HTTP_READ_BYTES_MAX && !transfer->paused;
-    case BODY_DONE:
-        http_transfer_finish(transfer, CURLE_OK);
-        return false;
-    case BODY_BAD:
-        http_transfer_finish(transfer, CURLE_RECV_ERROR);
-        return false;
-    case BODY_CANCELLED:
-        return false;
-    }
-    DS_UNREACHABLE("no such verdict");
+    return long_take(transfer, str_n(buffer, (size_t)count)) && count == HTTP_READ_BYTES_MAX &&
+           !transfer->paused;
 }
 
 static void
@@ -204,17 +214,32 @@ on_adopt(void *arg)
     http_long_pause(transfer);
 }
 
+/* The bytes are ours: libcurl just must not read any more. */
+static size_t
+adopt(HttpTransfer *transfer)
+{
+    transfer->read.adopting = true;
+    loop_defer(transfer->client->loop, on_adopt, transfer);
+    return CURL_WRITEFUNC_PAUSE;
+}
+
 size_t
 http_long_first(HttpTransfer *transfer, Str bytes)
 {
+    Error err;
+
     DS_ASSERT(!transfer->read.adopting); /* libcurl was told to pause: these would be lost */
+    if (transfer->paused) {
+        bool held = buf_append(&transfer->read.held, bytes, &err);
+
+        DS_ASSERT(held); /* libcurl promises that there are no more */
+        return adopt(transfer);
+    }
     switch (body_feed(transfer, bytes)) {
     case BODY_DONE:
         return bytes.len; /* libcurl sees that, too */
     case BODY_MORE:
-        transfer->read.adopting = true;
-        loop_defer(transfer->client->loop, on_adopt, transfer);
-        return CURL_WRITEFUNC_PAUSE; /* the bytes are ours: it just must not read any more */
+        return adopt(transfer);
     case BODY_BAD:
     case BODY_CANCELLED:
         break;
@@ -222,11 +247,34 @@ http_long_first(HttpTransfer *transfer, Str bytes)
     return 0;
 }
 
+/* Tells what came while it was paused. */
+static void
+on_held(void *arg)
+{
+    HttpTransfer *transfer = arg;
+    Buf held = transfer->read.held;
+
+    if (transfer->state != HTTP_TRANSFER_ACTIVE || transfer->paused || held.len == 0) {
+        return; /* ended or paused meanwhile, or told already */
+    }
+    buf_init(&transfer->read.held, held.max);
+    if (long_take(transfer, buf_str(&held))) {
+        http_long_pause(transfer);
+    }
+    buf_done(&held);
+}
+
 void
 http_long_pause(HttpTransfer *transfer)
 {
-    if (transfer->read.watch != NULL) {
-        fd_watch(transfer->read.watch, transfer->paused ? 0 : LOOP_READABLE);
+    bool holds = transfer->read.held.len > 0;
+
+    if (transfer->read.watch == NULL) {
+        return;
+    }
+    fd_watch(transfer->read.watch, transfer->paused || holds ? 0 : LOOP_READABLE);
+    if (!transfer->paused && holds) {
+        loop_defer(transfer->client->loop, on_held, transfer);
     }
 }
 
@@ -237,4 +285,5 @@ http_long_done(HttpTransfer *transfer)
         fd_free(transfer->read.watch);
         (void)close(transfer->read.fd);
     }
+    buf_done(&transfer->read.held);
 }

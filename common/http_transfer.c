@@ -198,7 +198,7 @@ on_write(char *data, size_t size, size_t count, void *arg)
     if (transfer->state == HTTP_TRANSFER_ENDED) {
         return 0;
     }
-    if (transfer->paused) {
+    if (transfer->paused && !transfer->read.raw) {
         /* libcurl keeps these bytes, and brings them again when it is told to go on. */
         transfer->curl_paused = true;
         return CURL_WRITEFUNC_PAUSE;

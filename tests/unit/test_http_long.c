@@ -205,6 +205,86 @@ Test(http_long, a_paused_read_stops_and_goes_on_where_it_was)
     peer_stop(&peer);
 }
 
+static void
+pause_at_head(Outcome *outcome, char letter)
+{
+    if (letter == 'h') {
+        http_transfer_pause(outcome->transfer);
+    }
+}
+
+/* What libcurl holds it walks over for every request: a thousand reads that wait for their turn
+ * would make each of them a thousand steps dearer. */
+Test(http_long, a_read_that_is_paused_before_its_first_byte_holds_nothing_of_libcurl)
+{
+    HttpRequest request = long_get;
+    Peer peer;
+    Outcome outcome;
+
+    reply = HEAD_CHUNKED "5\r\nhello\r\n";
+    slice = 200;
+    hold_after = 1;
+    request.total_ms_max = 30000; /* else it would wait for good, should it fail */
+    peer_start(&peer, serve_reply);
+    outcome_init(&outcome, NULL);
+    outcome.on_first = pause_at_head;
+    outcome_start(&outcome, &peer, request);
+    while (outcome.done == 0 && outcome.transfer->easy != NULL) {
+        (void)uv_run(loop_uv(outcome.loop), UV_RUN_ONCE);
+    }
+    cr_assert_eq(outcome.done, 0, "libcurl has it to its end");
+    cr_expect_eq(outcome.body.len, 0, "it is paused");
+    http_transfer_resume(outcome.transfer);
+    http_transfer_pause(outcome.transfer);
+    for (int turns = 0; turns < 100; turns++) {
+        (void)uv_run(loop_uv(outcome.loop), UV_RUN_NOWAIT);
+    }
+    cr_expect_eq(outcome.body.len, 0, "it is paused again");
+    http_transfer_resume(outcome.transfer);
+    run_until_body(&outcome, "hello");
+    http_transfer_cancel(outcome.transfer);
+    outcome_done(&outcome);
+    peer_stop(&peer);
+}
+
+Test(http_long, a_body_that_came_while_it_was_paused_is_the_same_however_it_is_framed_and_cut)
+{
+    static const char *const replies[] = {
+        HEAD_CHUNKED "5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nX-Trailer: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
+        "HTTP/1.1 200 OK\r\n\r\nhello world",
+    };
+
+    for (size_t i = 0; i < DS_COUNT(replies); i++) {
+        for (size_t bytes = 1; bytes < strlen(replies[i]) + 19; bytes += 19) {
+            HttpRequest request = long_get;
+            Peer peer;
+            Outcome outcome;
+
+            reply = replies[i];
+            slice = bytes;
+            hold_after = 0;
+            request.total_ms_max = 30000;
+            peer_start(&peer, serve_reply);
+            outcome_init(&outcome, NULL);
+            outcome.on_first = pause_at_head;
+            outcome_start(&outcome, &peer, request);
+            while (outcome.done == 0 && outcome.transfer->easy != NULL) {
+                (void)uv_run(loop_uv(outcome.loop), UV_RUN_ONCE);
+            }
+            cr_assert_eq(outcome.done, 0, "reply %zu, %zu bytes", i, bytes);
+            http_transfer_resume(outcome.transfer);
+            outcome_wait(&outcome);
+            cr_expect(outcome.result.ok, "reply %zu, %zu bytes: %s", i, bytes,
+                      outcome.result.err.text);
+            cr_expect_str_eq(buf_cstr(&outcome.body), "hello world", "reply %zu, %zu bytes", i,
+                             bytes);
+            outcome_done(&outcome);
+            peer_stop(&peer);
+        }
+    }
+}
+
 static char cancel_at;
 
 static void
