@@ -9,7 +9,6 @@
 
 #define PROBE_MS_MAX           15000
 #define LETTERS_LOG_MS         10000 /* between two lines about dead letters of a stream */
-#define BACKOFF_SHOWN          3     /* failures in a row before ds_sync.stream says "backoff" */
 #define STALLED_REST           4     /* how often as long as its transaction took a stream waits */
 #define STALLED_REST_MS_MAX    600000
 #define REASON_BYTES_MAX       511
@@ -302,7 +301,7 @@ session_back_off(Session *session, EventId event, const Error *err, int64_t floo
         metric_add(session->shared->stats->source_errors, 1);
         log_warn(&scope, event, SESSION_FIELDS(session),
                  "%s; tries again in %lld ms from the same place", err->text, (long long)delay_ms);
-        if (session->backoff.attempt >= BACKOFF_SHOWN) {
+        if (session->backoff.attempt >= SESSION_BACKOFF_SHOWN) {
             session_tell(session, STR("backoff"), err->text);
         }
     }
@@ -632,6 +631,8 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
         },
         &source_callbacks, session);
     backoff_init(&session->backoff, config->timeouts.backoff_base_ms,
+                 config->timeouts.backoff_max_ms);
+    backoff_init(&session->renewals, config->timeouts.backoff_base_ms,
                  config->timeouts.backoff_max_ms);
     writer_attach(writer, &session->lane);
     return session;

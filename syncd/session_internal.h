@@ -37,6 +37,9 @@ struct Session {
     BudgetUser budget;
     LoopTimer *timer;
     Backoff backoff;
+    Backoff renewals;   /* of generations: one stream may be another one again and again */
+    int64_t renewed_ms; /* when the last one began; 0: none has */
+    int64_t renew_ms;   /* no other begins before */
     SessionState state;
     unsigned events;
     bool scheduled;
@@ -99,7 +102,8 @@ void session_probed(Session *session); /* it said so: session->probe */
 bool session_probe_has_life(const SessionProbe *probe);
 
 /* session_read.c */
-#define SESSION_AWAIT_MS_MAX 5000 /* between two looks for a stream that does not exist yet */
+#define SESSION_AWAIT_MS_MAX  5000 /* between two looks for a stream that does not exist yet */
+#define SESSION_BACKOFF_SHOWN 3    /* failures in a row before ds_sync.stream says "backoff" */
 
 void session_open(Session *session);
 void session_read_ended(Session *session); /* a read or a probe did: session->end */

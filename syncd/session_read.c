@@ -10,6 +10,7 @@
 #define PROTOCOL_ERRORS_MAX 10   /* in a row, without the position moving */
 #define CYCLE_MS_MIN        1000 /* a read that ends sooner and brings nothing counts as a failure */
 #define HEALTHY_MS          10000 /* a read that lasted this long ends a row of failures */
+#define RENEWED_MS_MIN      60000 /* a generation that lasted this long ends a row of them */
 
 static const LogScope scope = {.name = "syncd.session"};
 
@@ -31,6 +32,30 @@ session_reads_anew(const Session *session)
     return session->plan->route->spec.on_recreate == ROUTE_RECREATE_NEW_GENERATION;
 }
 
+/* A server that says so again and again is not believed each time: every generation loads all of
+ * the stream once more. */
+static bool
+session_must_rest(Session *session, const Error *err)
+{
+    int64_t now_ms = clock_mono_ms();
+    Error why = *err;
+
+    if (now_ms < session->renew_ms) {
+        (void)error_wrap(&why, "made anew again and again, the last time since");
+        session_back_off(session, EVENT_SOURCE_RETRY, &why, session->renew_ms - now_ms);
+        if (session->renewals.attempt >= SESSION_BACKOFF_SHOWN) {
+            session_tell(session, STR("backoff"), why.text);
+        }
+        return true;
+    }
+    if (now_ms >= session->renewed_ms + RENEWED_MS_MIN) {
+        backoff_reset(&session->renewals);
+    }
+    session->renewed_ms = now_ms;
+    session->renew_ms = now_ms + backoff_next_ms(&session->renewals, 0);
+    return false;
+}
+
 void
 session_gone(Session *session, const Error *err)
 {
@@ -46,6 +71,9 @@ session_gone(Session *session, const Error *err)
                   "reads it from its start, as on_recreate (SYNCD_ON_RECREATE) new_generation "
                   "would",
                   err->text);
+        return;
+    }
+    if (session_must_rest(session, err)) {
         return;
     }
     log_warn(&scope, EVENT_STREAM_GENERATION, SESSION_FIELDS(session),
@@ -80,6 +108,15 @@ session_await(Session *session)
     session_start_timer(session, delay_ms);
 }
 
+/* It is not there, so all of it is still to come.  Where the server's list says when streams were
+ * made, that counts: a 404 may be of a proxy, or of a server that is not ready. */
+static void
+session_saw_nothing(Session *session)
+{
+    session->lane.from_start =
+        session->lane.from_start || session->plan->route->server->admin_url == NULL;
+}
+
 /* All of it was loaded when it was parked, and its time was over: as was meant. */
 static void
 session_expired(Session *session)
@@ -100,7 +137,7 @@ session_missing(Session *session)
         session_close(session);
         session_closed_is_gone(session);
     } else if (session_is_untouched(session)) {
-        session->lane.from_start = true;
+        session_saw_nothing(session);
         session_await(session);
     } else if (session_reads_anew(session)) {
         session->lane.gone = true;
@@ -160,7 +197,7 @@ session_read_ended(Session *session)
         break;
     case SOURCE_END_GONE:
         if (session_is_untouched(session) && session_reads_anew(session)) {
-            session->lane.from_start = true;
+            session_saw_nothing(session);
             session_await(session);
         } else {
             Error err;

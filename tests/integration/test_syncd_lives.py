@@ -331,6 +331,56 @@ def test_a_route_that_starts_now_leaves_out_what_another_route_saw_made_before_i
     assert syncd.stop() == 0
 
 
+def test_a_404_of_who_stands_before_a_server_makes_no_stream_newer_than_its_list_says(
+        connection, server, fake, start_syncd):
+    """A proxy that knows its server not yet, say.  The admin listener says that the stream is older."""
+    server.create(STREAM)
+    fake.missing = True
+    syncd = start_syncd([], wait=False, server_url=fake.url, SYNCD_ADMIN_URLS=f"default={server.admin_url}",
+                        **{**FAST, "SYNCD_IDLE_TIMEOUT": "30s"})
+    syncd.wait_log("the schema is there")
+    routes.make_table(connection, TABLE)
+    routes.declare(connection, "r", [STREAM], TABLE, applied="1 hour", start="now")
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "waiting", "to look for it in vain")
+    fake.make_anew([messages(0, 2)])
+    syncd.wait_for(lambda: stream_state(connection, STREAM, "r") == "running", "to begin")
+    fake.append(messages(2, 1))
+    wait_found(connection, STREAM, messages(2, 1), syncd)
+    assert syncd.stop() == 0
+
+
+class ForgetfulServer(FakeServer):
+    """Says what there is, shows it from its start, and no longer has what follows, whatever that is."""
+
+    def _sse(self, connection, number, query):
+        if number > 0 and self.forgets:
+            return self._status(connection, self.forgets)
+        self.begin_sse(connection)
+        for event in range(number, len(self.events)):
+            self.chunk(connection, self.data(self.events[event]) + self.control(event + 1))
+        connection.sendall(b"0\r\n\r\n")
+        return False
+
+
+@pytest.mark.parametrize("forgets", [404, 410])
+def test_a_server_that_always_forgets_makes_no_generations_without_pause(forgets, connection, database, start_syncd):
+    fake = ForgetfulServer()
+    try:
+        fake.forgets = forgets
+        fake.append(messages(0, 3))
+        syncd = start_syncd([STREAM], server_url=fake.url, SYNCD_ON_RECREATE="new_generation",
+                            **{**FAST, "SYNCD_BACKOFF_BASE": "500ms", "SYNCD_BACKOFF_MAX": "5s"})
+        syncd.wait_for(lambda: told(connection)[0] == "backoff" and "again and again" in told(connection)[1],
+                       "to say that it waits, and why")
+        fake.forgets = None
+        fake.append(messages(3, 3))
+        syncd.wait_for(lambda: rows(connection, STREAM)[-1][1] == messages(5, 1)[0], "to go on")
+        syncd.wait_for(lambda: told(connection)[0] == "running", "to say so")
+        assert syncd.stop() == 0
+    finally:
+        fake.stop()
+
+
 def test_other_changes_of_a_route_do_not_move_its_start(connection, server, start):
     syncd = start()
     routes.declare(connection, "r", ["life/*"], TABLE, start="now")

@@ -357,6 +357,7 @@ Test(session, that_a_closed_stream_is_gone_is_stored_before_its_session_ends)
 Test(session, that_a_stream_was_not_there_is_stored_before_its_session_ends)
 {
     bench_init(serve_none);
+    bench.server.admin_url = NULL;
     session_start(bench.session);
     bench_wait(is_waiting);
     cr_assert(bench.lane->from_start);
@@ -388,10 +389,21 @@ serve_gone(Peer *peer, int fd, int index DS_UNUSED)
 Test(session, what_comes_where_a_stream_was_deleted_is_new)
 {
     bench_init(serve_gone);
+    bench.server.admin_url = NULL;
     bench.route->spec.on_recreate = ROUTE_RECREATE_NEW_GENERATION;
     session_start(bench.session);
     bench_wait(is_waiting);
     cr_expect(bench.lane->from_start, "`start: now` leaves out nothing of it");
+    bench_done();
+}
+
+Test(session, what_is_new_is_for_the_list_of_a_server_to_say)
+{
+    bench_init(serve_gone);
+    bench.route->spec.on_recreate = ROUTE_RECREATE_NEW_GENERATION;
+    session_start(bench.session);
+    bench_wait(is_waiting);
+    cr_expect_not(bench.lane->from_start, "the 410 may be of who stands before it");
     bench_done();
 }
 
