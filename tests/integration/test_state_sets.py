@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole sets of state: how snapshots and resets are carried out, and what becomes of letters among them."""
 import json
+import os
+import subprocess
 
 import ds
 import psycopg2
@@ -161,6 +163,45 @@ def test_a_snapshot_that_may_not_lose_rows_stops_its_stream_and_leaves_the_old_s
     assert "22001" in state_of(database[1], STREAM)[1]
     assert ("the table refuses" in state_of(database[1], STREAM)[1]) == (on_error == "dead_letter")
     assert look(database) == (done, {("t", "old"): (0, 1)}) and letters(database) == []
+
+
+def run_dsctl(database, server, *words):
+    done = subprocess.run([ds.program("dsctl"), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={
+        **os.environ, "POSTGRES_URL": database[0], "DSCTL_SERVER": server.url, "DSCTL_ADMIN": server.admin_url})
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("way", ["mend", "skip"])
+def test_out_of_a_set_that_is_refused_whole_there_are_two_ways(way, database, folder, server, start_syncd):
+    """The table is mended, and the set is there; or it is left out: the old one stays until the next one ends."""
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_error="dead_letter", columns=COLUMNS))
+    done = stage(server, database, syncd, [change("old", "set", 1), change("gone", "set", 1)])
+    server.append(STREAM, refused_set("bad", 3500))
+    syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
+    server.append(STREAM, [change("gone", "remove"), change("new", "set", 2)])
+    cursor = database[1].cursor()
+
+    def stopped():
+        cursor.execute("SELECT FROM ds_sync.route_state WHERE name = 'state' AND state = 'stopped'")
+        return cursor.rowcount
+    syncd.wait_for(stopped, "the route to stop, since it is its only stream")
+    if way == "mend":
+        cursor.execute("ALTER TABLE public.state ALTER COLUMN name TYPE text")
+        run_dsctl(database, server, "route", "resume", "state")
+        wait_seq(database, done + 3504, syncd)
+        assert look(database)[1] == {
+            **{("t", f"bad{number}"): (done + 1 + number, 1) for number in range(3500)}, ("t", "new"): (done + 3503, 2)}
+        return
+    run_dsctl(database, server, "sync", "skip", STREAM, "--to", "now", "--execute")
+    run_dsctl(database, server, "route", "resume", "state")
+    syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "running", "to go on")
+    done = look(database)[0]
+    server.append(STREAM, [change("newer", "set", 3)])
+    wait_seq(database, done + 1, syncd)
+    assert {key for _, key in look(database)[1]} == {"old", "gone"}, "the set whose end was left out is still open"
+    server.append(STREAM, [mark("snapshot-start"), change("set", "set", 4), mark("snapshot-end")])
+    syncd.wait_for(lambda: {key for _, key in look(database)[1]} == {"set"}, "to load the next set")
 
 
 def refused_set(name, count, good=0):
