@@ -353,19 +353,24 @@ forget_route(Call *call, const char *name, Error *err)
 {
     PgParam param = {.value = name};
     CallRows rows = {0};
+    char remnants[128];
     bool ok = call_pg(call, sql_route_remnants, &param, 1, &rows, err);
 
     if (ok && rows.rows == 0) {
         ok = error_set(err, ERR_NOT_FOUND, "%s was not removed: dsctl route rm %s comes first",
                        name, name);
     } else if (ok) {
-        call_note("%s: %s positions and %s dead letters%s", name, call_rows_get(&rows, 0, 1),
-                  call_rows_get(&rows, 0, 2), arg_execute ? "" : " to drop; --execute does it");
+        (void)snprintf(remnants, sizeof(remnants), "%s positions and %s dead letters",
+                       call_rows_get(&rows, 0, 1), call_rows_get(&rows, 0, 2)); /* two numbers */
     }
     call_rows_done(&rows);
     if (ok && arg_execute) {
         ok = call_pg(call, sql_route_forget, &param, 1, &rows, err);
         call_rows_done(&rows);
+    }
+    if (ok) {
+        call_note("%s: %s %s", name, remnants,
+                  arg_execute ? "are dropped" : "to drop; --execute does it");
     }
     return ok;
 }

@@ -467,7 +467,8 @@ apply_all(Apply *apply, Error *err)
         return false;
     }
     return apply->problems == 0 ||
-           error_set(err, ERR_CONFLICT, "%zu problems; nothing was changed", apply->problems);
+           error_set(err, ERR_CONFLICT, "%zu problem%s; nothing was changed", apply->problems,
+                     apply->problems == 1 ? "" : "s");
 }
 
 static bool

@@ -58,7 +58,11 @@ static const char details[] =
     "otherwise\n"
     "the word for it: \"new era\" when the stream was made anew, \"other server\" when --server is "
     "not the one\n"
-    "that it is of, as its URL says.  COMMITTED is the age of the last commit.\n"
+    "that it is of, as its URL says.  COMMITTED is the age of the last commit.  REASON also says "
+    "that\n"
+    "the route is stopped, paused or removed, or that a snapshot of state is open, of which no row "
+    "is\n"
+    "seen yet.\n"
     "Status 8 when the stream server could not be asked.";
 
 typedef struct Status {

@@ -34,7 +34,9 @@ const char sync_retry_details[] =
     "may be read on\n"
     "from the old position once it is named: that says that it is the same stream.  --all leaves "
     "such ones alone\n"
-    "(RESULT gone); sync reset reads a new stream of that name from its start.";
+    "(RESULT gone); sync reset reads a new stream of that name from its start.  Those of a route\n"
+    "that is stopped are left alone as well (RESULT route stopped): route resume goes on with "
+    "them.";
 
 static const OutputColumn retry_columns[] = {
     {"stream", "STREAM", COLUMN_TEXT, NULL}, {"result", "RESULT", COLUMN_TEXT, NULL},
@@ -57,22 +59,29 @@ retry_ids(const CallRows *found, Buf *ids, Error *err)
     return ok && buf_append_char(ids, '}', err);
 }
 
-/* asked: a row for each of found; *left counts those that were left alone. */
+/* Those that were left alone, and why. */
+typedef struct Left {
+    int gone;
+    int stopped;
+} Left;
+
+/* asked: a row for each of found. */
 static bool
-retry_results(const CallRows *found, const CallRows *asked, json_t *out, int *left, Error *err)
+retry_results(const CallRows *found, const CallRows *asked, json_t *out, Left *left, Error *err)
 {
     for (int i = 0; i < found->rows; i++) {
-        bool was_asked = strcmp(call_rows_get(asked, i, 0), "t") == 0;
+        const char *result = call_rows_get(asked, i, 0);
         SyncStream stream;
 
         if (!sync_stream(found, i, &stream, err)) {
             return false;
         }
-        *left += !was_asked;
-        json_array_append_new(out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "stream",
-                                             stream.name, "source", stream.source, "route",
-                                             stream.route, "result", was_asked ? "asked" : "gone",
-                                             "state", stream.state, "reason", stream.reason));
+        left->gone += strcmp(result, "gone") == 0;
+        left->stopped += strcmp(result, "route stopped") == 0;
+        json_array_append_new(out,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?}", "stream", stream.name,
+                                        "source", stream.source, "route", stream.route, "result",
+                                        result, "state", stream.state, "reason", stream.reason));
     }
     return true;
 }
@@ -82,16 +91,21 @@ ask_again(Call *call, const CallRows *found, Buf *ids, json_t *out, Error *err)
 {
     PgParam params[] = {{.value = buf_cstr(ids)}, {.value = arg_all ? "f" : "t"}};
     CallRows asked = {0};
-    int left = 0;
+    Left left = {0};
     bool ok = call_pg(call, sql_sync_retry, params, DS_COUNT(params), &asked, err) &&
               retry_results(found, &asked, out, &left, err) &&
               output_rows("streams", retry_columns, out, err);
 
-    if (ok && left > 0) {
+    if (ok && left.gone > 0) {
         call_note("%d were left alone: they were gone from their server, or are others there; "
                   "dsctl sync retry NAME says that it is the same stream, dsctl sync reset NAME "
                   "reads it from its start",
-                  left);
+                  left.gone);
+    }
+    if (ok && left.stopped > 0) {
+        call_note("%d were left alone, since their route is stopped: mend what it says, then dsctl "
+                  "route resume ROUTE, which goes on with them",
+                  left.stopped);
     }
     call_rows_done(&asked);
     return ok;

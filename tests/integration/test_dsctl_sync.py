@@ -130,6 +130,39 @@ def test_retry_names_what_it_cannot_find_and_says_when_nobody_runs(db, cursor):
     assert cursor.fetchall() == [("a", "new"), ("b", "running"), ("c", "new")]
 
 
+def test_a_stream_says_what_of_its_route_keeps_it_from_going_on(db, cursor):
+    cursor.execute("INSERT INTO ds_sync.route (name, spec, paused) VALUES ('rests', '{}', true), ('ends', '{}', false), "
+                   "('opens', '{}', false), ('mended', '{}', false)")
+    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) VALUES "
+                   "('ends', 1, 'stopped', 'said so', 'i'), ('mended', 0, 'stopped', 'an older version', 'i')")
+    for route in ("rests", "ends", "opens", "mended", "nobody", "default"):
+        put(cursor, f"of/{route}", route=route)
+    put(cursor, "failed/itself", route="ends", state="failed", reason="its own")
+    cursor.execute("INSERT INTO ds_sync.state_stream (stream_id, generation, opened_seq) "
+                   "SELECT stream_id, 1, 7 FROM ds_sync.stream WHERE name = 'of/opens'")
+    found = {row["name"]: row["reason"] for row in db.json("sync", "status", "--no-head")["streams"]}
+    assert found == {
+        "of/rests": "its route is paused",
+        "of/ends": "its route is stopped, and goes on with dsctl route resume: said so",
+        "of/opens": "a snapshot is open since seq 7: until its end the table holds the set of before",
+        "of/mended": None, "of/nobody": "its route is removed", "of/default": None, "failed/itself": "its own"}
+
+
+def test_retry_leaves_streams_alone_whose_route_is_stopped(db, cursor):
+    """Nobody would try them before the route is resumed, and their reason would be gone."""
+    put(cursor, "a", state="failed", reason="of the route")
+    cursor.execute("INSERT INTO ds_sync.route_state (name, version, state, reason, instance) "
+                   "VALUES ('default', 0, 'stopped', 'of the route', 'i')")
+    for which in ("a", "--all"):
+        status, stdout, stderr = db.run("sync", "retry", which, "-o", "ndjson")
+        assert status == 0 and "dsctl route resume ROUTE" in stderr
+        assert json.loads(stdout)["result"] == "route stopped"
+    cursor.execute("SELECT state, reason FROM ds_sync.stream")
+    assert cursor.fetchall() == [("failed", "of the route")]
+    db("route", "resume", "default")
+    assert db.json("sync", "retry", "a")["streams"][0]["result"] == "asked"
+
+
 def test_all_says_of_no_stream_that_was_gone_that_it_is_the_same(db, cursor):
     """Where offsets carry no life, a stream that was made anew would be read on from the offset of the old one."""
     put(cursor, "a", state="failed")
