@@ -112,6 +112,35 @@ discovery_start(Discovery *discovery)
     route_catalog_start(discovery->catalog);
 }
 
+/* Their streams are in nobody's hands then, so no session tells. */
+static bool
+routes_are_down(const RouteCatalog *catalog)
+{
+    size_t down = 0;
+    size_t paused = 0;
+
+    for (size_t i = 0; i < route_catalog_count(catalog); i++) {
+        RouteView view = route_catalog_view(catalog, i);
+
+        down += view.is_down;
+        paused += view.is_paused;
+    }
+    return down > 0 && down + paused == route_catalog_count(catalog);
+}
+
+bool
+discovery_is_ready(const Discovery *discovery, const Supervisor *supervisor, const char **out_why)
+{
+    if (!supervisor_is_ready(supervisor, out_why)) {
+        return false;
+    }
+    if (discovery != NULL && routes_are_down(discovery->catalog)) {
+        *out_why = "every route is stopped or failed";
+        return false;
+    }
+    return true;
+}
+
 const Directory *
 discovery_directory(const Discovery *discovery)
 {

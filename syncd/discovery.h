@@ -17,5 +17,9 @@ void discovery_free(Discovery *discovery); /* accepts NULL; what is wanted stays
 /* The schema is there.  The supervisor is started once the routes are known. */
 void discovery_start(Discovery *discovery);
 
+/* Whether the supervisor is ready, and a route is there that can run; a sentence why not. discovery
+ * may be NULL: nothing is looked for. */
+bool discovery_is_ready(const Discovery *discovery, const Supervisor *supervisor,
+                        const char **out_why);
 const Directory *discovery_directory(const Discovery *discovery);
 const RouteCatalog *discovery_catalog(const Discovery *discovery);

@@ -274,7 +274,7 @@ gauges_count(Gauges *gauges, const Supervisor *supervisor, const Discovery *disc
     if (discovery != NULL) {
         directory_count(gauges, discovery_directory(discovery));
     }
-    metric_set(gauges->ready, supervisor_is_ready(supervisor, &why));
+    metric_set(gauges->ready, discovery_is_ready(discovery, supervisor, &why));
     metric_set(gauges->instances, fleet.instances);
     metric_set(gauges->held, fleet.held);
     metric_set(gauges->wanted, (int64_t)fleet.wanted);

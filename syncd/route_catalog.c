@@ -294,5 +294,6 @@ route_catalog_view(const RouteCatalog *catalog, size_t number)
     return (RouteView){.name = row->name,
                        .state = catalog_row_state(row),
                        .reason = row->reason,
-                       .is_down = row->route == NULL && !row->paused};
+                       .is_down = row->route == NULL && !row->paused,
+                       .is_paused = row->paused};
 }

@@ -38,6 +38,7 @@ typedef struct RouteView {
     const char *state;  /* running, paused, stopped or failed */
     const char *reason; /* of stopped and failed, else empty */
     bool is_down;       /* stopped or failed */
+    bool is_paused;
 } RouteView;
 
 /* Routes, the built-in one among them; none before Postgres told them. */

@@ -72,6 +72,13 @@ session_state_word(SessionState state)
 }
 
 bool
+session_asks_server(SessionState state)
+{
+    return state == SESSION_PROBE || state == SESSION_STREAM || state == SESSION_BACKOFF ||
+           state == SESSION_DRAIN;
+}
+
+bool
 session_is_dead(SessionState state)
 {
     return state == SESSION_STOPPED || state == SESSION_FAILED || state == SESSION_FENCED;

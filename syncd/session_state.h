@@ -29,6 +29,8 @@ typedef enum SessionState {
 const char *session_state_name(SessionState state); /* in the log and in the diagram */
 const char *session_state_word(SessionState state); /* in /status: "running", "waiting", ... */
 bool session_is_dead(SessionState state);           /* nothing is loaded before somebody acts */
+/* It asks the stream server, or is about to: so it knows whether that answers. */
+bool session_asks_server(SessionState state);
 
 bool session_edge_is_legal(SessionState from, SessionState to);
 DS_MUST_CHECK bool session_print_states(Buf *out, Error *err); /* the edges in Mermaid */

@@ -145,7 +145,7 @@ connection_answer(Connection *connection, const HttpRequestHead *head)
         connection_reply(connection, 200, text, STR("ok\n"), head_only);
     } else if (str_eq(head->path, STR("/readyz"))) {
         const char *why;
-        bool ready = supervisor_is_ready(config->supervisor, &why);
+        bool ready = discovery_is_ready(*config->discovery, config->supervisor, &why);
 
         if (buf_printf(&body, &err, "%s\n", why)) {
             connection_reply(connection, ready ? 200 : 503, text, buf_str(&body), head_only);

@@ -93,7 +93,7 @@ status_json(const Supervisor *supervisor, const Discovery *discovery, const char
             Buf *out, Error *err)
 {
     const char *why;
-    bool ready = supervisor_is_ready(supervisor, &why);
+    bool ready = discovery_is_ready(discovery, supervisor, &why);
     FleetView fleet = supervisor_fleet(supervisor);
 
     if (!buf_printf(out, err, "{\"version\":\"%s\",\"instance\":", DS_VERSION) ||

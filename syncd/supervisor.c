@@ -659,11 +659,30 @@ supervisor_all_dead(const Supervisor *supervisor)
     return dead > 0 && over == supervisor->session_count;
 }
 
+/* Streams that rest keep what they heard last, so they count where no other one asks. */
+static bool
+supervisor_reaches_servers(const Supervisor *supervisor)
+{
+    bool asks = false;
+    bool asking_reached = false;
+    bool resting_reached = supervisor->session_count == 0;
+
+    for (size_t i = 0; i < supervisor->session_count; i++) {
+        SessionView view = supervisor_view(supervisor, i);
+
+        if (session_asks_server(view.state)) {
+            asks = true;
+            asking_reached = asking_reached || view.reached;
+        } else {
+            resting_reached = resting_reached || view.reached;
+        }
+    }
+    return asks ? asking_reached : resting_reached;
+}
+
 bool
 supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
 {
-    bool reached = supervisor->session_count == 0;
-
     *out_why = "starting";
     if (!supervisor->started) {
         return false;
@@ -682,18 +701,16 @@ supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
         return false;
     }
     for (size_t i = 0; i < supervisor->session_count; i++) {
-        SessionView view = supervisor_view(supervisor, i);
-
         *out_why = "positions are being loaded";
-        if (view.state == SESSION_LOAD) {
+        if (supervisor_view(supervisor, i).state == SESSION_LOAD) {
             return false;
         }
-        reached = reached || view.reached;
     }
     if (supervisor_all_dead(supervisor)) {
         *out_why = "every stream that is not closed is stopped, failed or fenced";
         return false;
     }
+    bool reached = supervisor_reaches_servers(supervisor);
     *out_why = reached ? "ok" : "the stream server does not answer, or refuses us";
     return reached;
 }

@@ -144,6 +144,34 @@ def test_an_instance_whose_every_stream_is_stopped_is_not_ready(database, server
     assert b"\nsyncd_ready 0\n" in ds.http("GET", f"{syncd.url}/metrics")[2]
 
 
+def test_an_instance_whose_every_route_is_down_is_not_ready(database, server, start_syncd):
+    """Their streams are in nobody's hands then: no stream tells of it."""
+    server.create(STREAM)
+    syncd = start_syncd([STREAM], **FAST)
+    assert readiness(syncd) == (200, "ok")
+    cursor = database[1].cursor()
+    cursor.execute("ALTER TABLE ds_sync.session_events RENAME COLUMN payload TO other")
+    server.append(STREAM, messages(0, 1))
+    ds.wait_until(lambda: readiness(syncd) == (503, "every route is stopped or failed"), what="it to say so")
+    assert b"\nsyncd_ready 0\n" in ds.http("GET", f"{syncd.url}/metrics")[2]
+    status = json.loads(ds.http("GET", f"{syncd.url}/status")[2])
+    assert (status["ready"], status["readiness"]) == (False, "every route is stopped or failed")
+    cursor.execute("ALTER TABLE ds_sync.session_events RENAME COLUMN other TO payload")
+    ds.wait_until(lambda: readiness(syncd) == (200, "ok"), what="the route to be tried again")
+    wait_rows(database, messages(0, 1), syncd, STREAM)
+
+
+def test_a_stream_that_is_awaited_does_not_make_up_for_a_server_that_is_down(database, server, start_syncd):
+    """It keeps what the server said of it when it was last asked."""
+    server.create(STREAM)
+    syncd = start_syncd([STREAM, "service/awaited"], SYNCD_ADMIN_URLS=f"default={server.admin_url}", **FAST)
+    ds.wait_until(lambda: (state_of(database[1], "service/awaited") or [None])[0] == "waiting", what="one to be awaited")
+    assert readiness(syncd) == (200, "ok")
+    server.stop()
+    ds.wait_until(lambda: readiness(syncd) == (503, "the stream server does not answer, or refuses us"),
+                  what="it to say so")
+
+
 def metric(syncd, name):
     """{labels: value} of a metric's series."""
     text = ds.http("GET", f"{syncd.url}/metrics")[2].decode()

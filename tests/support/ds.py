@@ -460,7 +460,7 @@ class DsServer(Listener):
 
 
 class Syncd(Listener):
-    ALL_DEAD = b"every stream that is not closed is stopped"
+    ALL_DEAD = b"every "           # stream, or route, is stopped or failed
 
     def __init__(self, folder, server_url, postgres_url, streams, port=None, environment=None,
                  name="syncd", binary=None, arguments=()):
