@@ -48,6 +48,9 @@ mend_of(const PgReply *reply)
     if (str_eq(state, STR("42501"))) {
         return "GRANT ds_sync_writer TO this role";
     }
+    if (str_eq(state, STR("08P01"))) {
+        return "through a pooler: pool_mode transaction or session, and no options in POSTGRES_URL";
+    }
     if (str_starts(state, STR("28"))) {
         return "correct role and password in POSTGRES_URL, or pg_hba.conf";
     }
@@ -160,7 +163,7 @@ check_on_server(void *arg, const PgReply *reply)
 }
 
 static void
-check_on_connected(void *arg, const PgReply *reply)
+check_on_block_end(void *arg, const PgReply *reply)
 {
     CheckPostgres *check = arg;
 
@@ -169,6 +172,32 @@ check_on_connected(void *arg, const PgReply *reply)
         return;
     }
     pg_query(check->pg, sql_check_server, NULL, 0, check_on_server, check);
+}
+
+static void
+check_on_block(void *arg, const PgReply *reply)
+{
+    CheckPostgres *check = arg;
+
+    if (!reply->ok) {
+        check_failed(check, reply);
+        return;
+    }
+    pg_query(check->pg, "ROLLBACK", NULL, 0, check_on_block_end, check);
+}
+
+/* A pooler in statement mode refuses what takes more than one statement, and nothing before that.
+ */
+static void
+check_on_connected(void *arg, const PgReply *reply)
+{
+    CheckPostgres *check = arg;
+
+    if (!reply->ok) {
+        check_failed(check, reply);
+        return;
+    }
+    pg_query(check->pg, "BEGIN READ ONLY", NULL, 0, check_on_block, check);
 }
 
 CheckPostgres *

@@ -187,6 +187,16 @@ def test_a_postgres_that_takes_no_writes(server, migrated):
     assert code == POSTGRES and "it takes no writes" in text and "primary" in text
 
 
+@pytest.mark.parametrize("mode, options", [("statement", ""), ("transaction", "?options=-cstatement_timeout%3D9999")])
+def test_a_pooler_that_syncd_cannot_work_through(folder, migrated, postgres_server, server, mode, options):
+    pooler = ds.PgBouncer(folder, postgres_server, pool_mode=mode).start()
+    try:
+        code, text = check(server, pooler.url(migrated[0].rpartition("/")[2]) + options)
+        assert code == POSTGRES and "SQLSTATE 08P01: through a pooler: pool_mode transaction or session" in text
+    finally:
+        pooler.stop()
+
+
 def test_a_wal_level_that_electric_cannot_use(folder, server):
     postgres = ds.Postgres(folder, settings={"wal_level": "replica", "fsync": "off"}).start()
     try:

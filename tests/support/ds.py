@@ -332,13 +332,14 @@ class Postgres:
 class PgBouncer:
     """A real PgBouncer in transaction mode before a Postgres, with as few server connections as work."""
 
-    def __init__(self, folder, postgres, pool_size=3):
+    def __init__(self, folder, postgres, pool_size=3, pool_mode="transaction"):
         self.program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
         if not os.access(self.program, os.X_OK):
             raise StackError("pgbouncer is not installed: run packaging/install-deps test")
         self.folder = Path(folder) / "pgbouncer"
         self.postgres = postgres
         self.pool_size = pool_size
+        self.pool_mode = pool_mode
         self.user = postgres.user  # it refuses to run as root, too
         self.folder.mkdir()
 
@@ -364,7 +365,7 @@ class PgBouncer:
             f"* = host=127.0.0.1 port={self.postgres.port}\n"
             "[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
+            f"auth_type = trust\nauth_file = {users}\npool_mode = {self.pool_mode}\n"
             f"default_pool_size = {self.pool_size}\nmax_client_conn = 100\nserver_idle_timeout = 5\n")
         self.process = Process("pgbouncer", [self.program, settings], self.folder.parent, user=self.user)
 
