@@ -83,6 +83,20 @@ error_code_of(CURLcode code)
     }
 }
 
+/* In TLS 1.3 a server judges the client's certificate behind the handshake: the connection ends
+ * then, at whatever the client does next, and most often before it has read why. */
+static bool
+may_be_our_certificate(const HttpTransfer *transfer, CURLcode code)
+{
+    curl_off_t tls_us = 0;
+
+    if (transfer->easy != NULL) {
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+    }
+    return tls_us > 0 && transfer->status == 0 &&
+           (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING);
+}
+
 static void
 result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
 {
@@ -107,6 +121,12 @@ result_fill(const HttpTransfer *transfer, CURLcode code, HttpResult *out)
             transfer->curl_error[0] != '\0' ? transfer->curl_error : curl_easy_strerror(code),
             code == CURLE_COULDNT_CONNECT && system_error != 0 ? ": " : "",
             code == CURLE_COULDNT_CONNECT && system_error != 0 ? strerror((int)system_error) : "");
+        if (may_be_our_certificate(transfer, code)) {
+            (void)error_set(&out->err, out->err.code,
+                            "%s; if it asks for client certificates, ours is missing, has expired "
+                            "or is not trusted there",
+                            out->err.text);
+        }
     } else if (transfer->status == 0) {
         /* To libcurl a connection that ends within the head is a short response. */
         (void)error_set(&out->err, ERR_RETRY, "the connection ended within the response's head");

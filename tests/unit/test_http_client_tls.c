@@ -74,6 +74,22 @@ serve_tls(Peer *peer, int fd, int index DS_UNUSED)
     SSL_CTX_free(context);
 }
 
+/* As a server does that does not like the client's certificate. */
+static void
+serve_tls_and_leave(Peer *peer DS_UNUSED, int fd, int index DS_UNUSED)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    SSL *tls;
+
+    DS_ASSERT(SSL_CTX_use_certificate(context, certificate) == 1);
+    DS_ASSERT(SSL_CTX_use_PrivateKey(context, key) == 1);
+    tls = SSL_new(context);
+    DS_ASSERT(SSL_set_fd(tls, fd) == 1);
+    (void)SSL_accept(tls);
+    SSL_free(tls);
+    SSL_CTX_free(context);
+}
+
 static void
 get(Outcome *outcome, const Peer *peer, const char *host, const char *ca_file)
 {
@@ -118,6 +134,25 @@ Test(http_client_tls, a_server_is_believed_only_with_a_trusted_certificate_of_it
     cr_expect_eq(outcome.result.err.code, ERR_CONFIG, "%s", outcome.result.err.text);
     outcome_done(&outcome);
 
+    peer_stop(&peer);
+    cr_expect_eq(unlink(path), 0);
+}
+
+Test(http_client_tls, a_server_that_leaves_after_the_handshake_may_refuse_our_certificate,
+     .init = make_certificate, .fini = free_certificate)
+{
+    char path[] = "/tmp/ds-test-ca-XXXXXX";
+    Peer peer;
+    Outcome outcome;
+
+    write_certificate(path);
+    (void)signal(SIGPIPE, SIG_IGN); /* for the peer's thread, whichever starts first */
+    peer_start(&peer, serve_tls_and_leave);
+    get(&outcome, &peer, "127.0.0.1", path);
+    cr_expect_eq(outcome.result.err.code, ERR_RETRY);
+    cr_expect_not_null(strstr(outcome.result.err.text, "ours is missing, has expired"), "%s",
+                       outcome.result.err.text);
+    outcome_done(&outcome);
     peer_stop(&peer);
     cr_expect_eq(unlink(path), 0);
 }
