@@ -23,7 +23,8 @@ static const char *arg_route;
 static const Option status_options[] = {
     OPT_FLAG(0, "no-head", &arg_no_head, "do not ask the stream server for the tails"),
     OPT_INT(0, "max-lag", &arg_lag_max, "COUNT", 0, INT64_MAX,
-            "status 9 when a stream is further behind than this, or by an unknown count"),
+            "status 9 when a stream, but of a removed route, is further behind, or by an unknown "
+            "count"),
     OPT_STRING('r', "route", &arg_route, "NAME", "only the streams of this route"),
     OPT_END(),
 };
@@ -34,21 +35,33 @@ static const Field fields[] = {
     {"offset", FIELD_TEXT},        {"skip", FIELD_INTEGER},         {"next_seq", FIELD_INTEGER},
     {"generation", FIELD_INTEGER}, {"epoch", FIELD_INTEGER},        {"closed", FIELD_BOOL},
     {"owner", FIELD_TEXT},         {"dead_letters", FIELD_INTEGER}, {"updated_at", FIELD_TEXT},
-    {"age_ms", FIELD_INTEGER},
+    {"age_ms", FIELD_INTEGER},     {"removed", FIELD_BOOL},
 };
 
 static const OutputColumn columns[] = {
-    {"name", "STREAM", COLUMN_TEXT, NULL},         {"state", "STATE", COLUMN_TEXT, NULL},
-    {"offset", "OFFSET", COLUMN_TEXT, NULL},       {"rows", "ROWS", COLUMN_NUMBER, NULL},
-    {"dead_letters", "DEAD", COLUMN_NUMBER, NULL}, {"lag", "LAG", COLUMN_NUMBER, "lag_state"},
-    {"age_ms", "COMMITTED", COLUMN_AGE, NULL},     {"owner", "OWNER", COLUMN_TEXT, NULL},
-    {"reason", "REASON", COLUMN_TEXT, NULL},       {"route", "ROUTE", COLUMN_TEXT, NULL},
-    {"source", NULL, COLUMN_TEXT, NULL},           {"content_type", NULL, COLUMN_TEXT, NULL},
-    {"bytes", NULL, COLUMN_NUMBER, NULL},          {"head_offset", NULL, COLUMN_TEXT, NULL},
-    {"lag_state", NULL, COLUMN_TEXT, NULL},        {"skip", NULL, COLUMN_NUMBER, NULL},
-    {"next_seq", NULL, COLUMN_NUMBER, NULL},       {"generation", NULL, COLUMN_NUMBER, NULL},
-    {"epoch", NULL, COLUMN_NUMBER, NULL},          {"closed", NULL, COLUMN_TEXT, NULL},
-    {"updated_at", NULL, COLUMN_TEXT, NULL},       {NULL, NULL, COLUMN_TEXT, NULL},
+    {"name", "STREAM", COLUMN_TEXT, NULL},
+    {"state", "STATE", COLUMN_TEXT, NULL},
+    {"offset", "OFFSET", COLUMN_TEXT, NULL},
+    {"rows", "ROWS", COLUMN_NUMBER, NULL},
+    {"dead_letters", "DEAD", COLUMN_NUMBER, NULL},
+    {"lag", "LAG", COLUMN_NUMBER, "lag_state"},
+    {"age_ms", "COMMITTED", COLUMN_AGE, NULL},
+    {"owner", "OWNER", COLUMN_TEXT, NULL},
+    {"reason", "REASON", COLUMN_TEXT, NULL},
+    {"route", "ROUTE", COLUMN_TEXT, NULL},
+    {"source", NULL, COLUMN_TEXT, NULL},
+    {"content_type", NULL, COLUMN_TEXT, NULL},
+    {"bytes", NULL, COLUMN_NUMBER, NULL},
+    {"head_offset", NULL, COLUMN_TEXT, NULL},
+    {"lag_state", NULL, COLUMN_TEXT, NULL},
+    {"skip", NULL, COLUMN_NUMBER, NULL},
+    {"next_seq", NULL, COLUMN_NUMBER, NULL},
+    {"generation", NULL, COLUMN_NUMBER, NULL},
+    {"epoch", NULL, COLUMN_NUMBER, NULL},
+    {"closed", NULL, COLUMN_TEXT, NULL},
+    {"updated_at", NULL, COLUMN_TEXT, NULL},
+    {"removed", NULL, COLUMN_TEXT, NULL},
+    {NULL, NULL, COLUMN_TEXT, NULL},
 };
 
 static const char details[] =
@@ -81,7 +94,9 @@ set_lag(Status *status, json_t *row, const char *state, Lag lag)
 
     json_object_set_new(row, "lag", counted ? json_integer((json_int_t)lag.behind) : json_null());
     json_object_set_new(row, "lag_state", json_string(state));
-    if (arg_lag_max >= 0 && (!counted || lag.behind > (uint64_t)arg_lag_max)) {
+    /* Of a route that was removed it grows for ever, and shall. */
+    if (arg_lag_max >= 0 && !json_is_true(json_object_get(row, "removed")) &&
+        (!counted || lag.behind > (uint64_t)arg_lag_max)) {
         status->lag_exceeded = true;
     }
 }

@@ -21,7 +21,8 @@ SELECT s.name,
        o.owner,
        (SELECT count(*) FROM ds_sync.dead_letter d WHERE d.stream_id = s.stream_id) AS dead_letters,
        to_char(o.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS updated_at,
-       round(extract(epoch FROM clock_timestamp() - o.updated_at) * 1000)::bigint AS age_ms
+       round(extract(epoch FROM clock_timestamp() - o.updated_at) * 1000)::bigint AS age_ms,
+       d.name IS NULL AND s.route <> 'default' AS removed
 FROM ds_sync.stream s
 LEFT JOIN ds_sync.stream_offset o USING (stream_id)
 LEFT JOIN ds_sync.route d ON d.name = s.route

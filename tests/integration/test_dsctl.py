@@ -546,6 +546,9 @@ def test_sync_status_says_state_rows_lag_age_and_owner(db, database, server):
     db("sync", "status", "--max-lag", "3", "s/done", "s/behind")
     db("sync", "status", "--max-lag", "2", "s/done", "s/behind", status=WARNING)
     db("sync", "status", "--max-lag", "3", "s/absent", status=WARNING)
+    cursor.execute("UPDATE ds_sync.stream SET route = 'removed' WHERE name = 's/absent'")
+    db("sync", "status", "--max-lag", "3", "s/absent")
+    assert [row["removed"] for row in db.json("sync", "status", "s/absent", "s/done")["streams"]] == [True, False]
 
 
 def test_sync_status_without_the_server_says_what_postgres_knows(db, database):
