@@ -2,11 +2,20 @@
 #include "syncd/lane.h"
 
 #include <bsd/string.h>
+#include <bsd/sys/tree.h>
 
 #include "common/mem.h"
 
 #define REASON_BYTES_MAX       1024
 #define CONTENT_TYPE_BYTES_MAX 256
+
+static int
+fault_compare(const RowFault *a, const RowFault *b)
+{
+    return (a->seq > b->seq) - (a->seq < b->seq);
+}
+
+RB_GENERATE_INTERNAL(RowFaults, RowFault, link, fault_compare, DS_UNUSED static)
 
 void
 lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink, const LaneCallbacks *callbacks,
@@ -26,7 +35,7 @@ lane_init(Lane *lane, Str source, Str name, Str owner, Sink *sink, const LaneCal
     buf_init(&lane->reason, REASON_BYTES_MAX);
     buf_init(&lane->content_type, CONTENT_TYPE_BYTES_MAX);
     STAILQ_INIT(&lane->units);
-    TAILQ_INIT(&lane->faults);
+    RB_INIT(&lane->faults);
 }
 
 void
@@ -134,8 +143,8 @@ lane_forget_faults(Lane *lane, int64_t below)
 {
     RowFault *fault;
 
-    while ((fault = TAILQ_FIRST(&lane->faults)) != NULL && fault->seq < below) {
-        TAILQ_REMOVE(&lane->faults, fault, link);
+    while ((fault = RB_MIN(RowFaults, &lane->faults)) != NULL && fault->seq < below) {
+        RB_REMOVE(RowFaults, &lane->faults, fault);
         free(fault);
     }
 }
@@ -301,7 +310,6 @@ part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Error *e
 {
     Lane *lane = part->lane;
     RowFault *fault = mem_zalloc(sizeof(*fault));
-    RowFault *before;
 
     DS_ASSERT(unit->items[item].poison == POISON_NONE);
     part->letters++;
@@ -310,15 +318,8 @@ part_mark_fault(Part *part, Unit *unit, size_t item, int64_t seq, const Error *e
     (void)strlcpy(fault->message, err->text,
                   sizeof(fault->message)); /* text for people: may be cut */
     unit->items[item].poison = POISON_ROW_FAULT;
-    before = TAILQ_LAST(&lane->faults, RowFaults);
-    while (before != NULL && before->seq > seq) {
-        before = TAILQ_PREV(before, RowFaults, link);
-    }
-    if (before == NULL) {
-        TAILQ_INSERT_HEAD(&lane->faults, fault, link);
-    } else {
-        TAILQ_INSERT_AFTER(&lane->faults, before, fault, link);
-    }
+    RowFault *same = RB_INSERT(RowFaults, &lane->faults, fault);
+    DS_ASSERT(same == NULL); /* items and faults go together */
 }
 
 bool
@@ -407,14 +408,12 @@ lane_blocked(const Lane *lane, Error *out)
 const RowFault *
 lane_find_fault(const Lane *lane, int64_t seq)
 {
-    const RowFault *fault;
+    const RowFault *fault = RB_ROOT(&lane->faults);
 
-    TAILQ_FOREACH (fault, &lane->faults, link) {
-        if (fault->seq == seq) {
-            return fault;
-        }
+    while (fault != NULL && fault->seq != seq) {
+        fault = seq < fault->seq ? RB_LEFT(fault, link) : RB_RIGHT(fault, link);
     }
-    return NULL;
+    return fault;
 }
 
 PartCursor

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <bsd/sys/tree.h>
+
 #include "syncd/checkpoint.h"
 #include "syncd/route_hold.h"
 #include "syncd/unit.h"
@@ -17,11 +19,13 @@ typedef STAILQ_HEAD(UnitQueue, Unit) UnitQueue;
 
 /* A row that Postgres refused, by its seq; the item is marked POISON_ROW_FAULT. */
 typedef struct RowFault {
-    TAILQ_ENTRY(RowFault) link;
+    RB_ENTRY(RowFault) link;
     int64_t seq;
     char sqlstate[6];
     char message[512];
 } RowFault;
+
+typedef RB_HEAD(RowFaults, RowFault) RowFaults; /* by seq: a large batch may have thousands */
 
 /* Why a lane's work came back. */
 typedef enum LaneTrouble {
@@ -77,11 +81,11 @@ typedef struct Lane {
     Buf content_type;
     UnitQueue units;
     size_t units_bytes;
-    int64_t units_seq;                      /* behind the last unit */
-    size_t head_items;                      /* items of the first unit that are committed */
-    TAILQ_HEAD(RowFaults, RowFault) faults; /* by seq */
-    PoisonTally tally;                      /* as of the last commit */
-    size_t narrow; /* at most so many items in its next part, after trouble; 0: any number */
+    int64_t units_seq; /* behind the last unit */
+    size_t head_items; /* items of the first unit that are committed */
+    RowFaults faults;
+    PoisonTally tally; /* as of the last commit */
+    size_t narrow;     /* at most so many items in its next part, after trouble; 0: any number */
     size_t sieve; /* so many of the next items are tried one by one, since the table refuses some */
     size_t run;   /* of those, up to where marks begin or end; 0: not known, or as many as fit */
     Error *sift;  /* why the table refuses rows of its snapshot, which are tried one by one; or
