@@ -153,6 +153,30 @@ def test_a_route_that_is_resumed_unmended_stops_again_and_the_letters_stay_bound
     assert syncd.stop() == 0
 
 
+def test_what_a_check_made_letters_of_is_loaded_once_it_is_dropped(connection, dsctl, server, start):
+    """The table has rows, so the first refusals may be the messages' own fault: they are letters, up to the limits."""
+    routes.make_table(connection, TABLE)
+    routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter",
+                   payload={"column": "payload", "type": "jsonb"})
+    server.create("held/1")
+    server.append("held/1", messages(0, 10))
+    syncd = start()
+    wait_loaded(connection, syncd, TABLE, 10)
+    refuse_all(connection, TABLE)
+    for first in (10, 2010):
+        server.append("held/1", messages(first, 2000))
+    assert "23514" in wait_state(connection, syncd, "held", "stopped")
+    letters = count(connection, "ds_sync.dead_letter")
+    assert 0 < letters <= LETTERS_MAX and count(connection, TABLE) == 10
+    take_again(connection, TABLE)
+    dsctl("route", "resume", "held")
+    wait_loaded(connection, syncd, TABLE, 4010)
+    dsctl("dlq", "replay", "--route", "held", "--all")
+    assert count(connection, "ds_sync.dead_letter") == 0
+    assert routes.payloads(connection, TABLE, "held/1") == messages(0, 4010)
+    assert syncd.stop() == 0
+
+
 def test_another_instance_ends_a_route_that_is_stopped(connection, dsctl, server, start):
     routes.make_table(connection, TABLE)
     routes.declare(connection, "held", ["held/*"], TABLE, on_error="dead_letter")
