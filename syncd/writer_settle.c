@@ -129,6 +129,7 @@ settle_stalled(Writer *writer, const PgReply *reply)
 
     (void)error_set(&err, ERR_RETRY, "whether its last transaction is committed is not known: %s",
                     reply->err.text);
+    writer_succeeded(writer);
     writer_count_settled(writer);
     writer->clashed = false;
     transaction->part_count = 0;
