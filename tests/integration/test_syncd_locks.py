@@ -96,7 +96,7 @@ def test_a_transaction_of_which_nobody_can_say_what_became_holds_up_no_other(dat
     for name in STREAMS:
         server.create(name)
         server.append(name, messages(0, 3))
-    syncd = start_syncd(STREAMS, SYNCD_WRITERS="1", SYNCD_STATEMENT_TIMEOUT="2s",
+    syncd = start_syncd(STREAMS, SYNCD_WRITERS="1", SYNCD_STATEMENT_TIMEOUT="5s",
                         **{**FAST, "SYNCD_IDLE_TIMEOUT": "30s"})
     for name in STREAMS:
         wait_rows(database, messages(0, 3), syncd, name)
