@@ -298,6 +298,12 @@ look_answered(Lease *lease, const PgReply *reply)
     }
     lease->living = (unsigned)DS_MAX(answer_number(reply, 0, 2), 1);
     lease->free_partitions = (unsigned)DS_MAX(answer_number(reply, 0, 3), 0);
+    if (answer_number(reply, 0, 4) > 0) {
+        log_warn(&scope, EVENT_LEASE_FROZEN_ENDED,
+                 LOG_FIELDS(log_i64("sessions", answer_number(reply, 0, 4))),
+                 "sessions of Postgres that held streams and waited for a writer that is frozen or "
+                 "gone were ended");
+    }
     if (lease->leaving) {
         return;
     }
@@ -576,9 +582,11 @@ static void
 ask_look(Lease *lease)
 {
     char lease_ms[24];
+    char statement_ms[24];
 
     number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    const char *params[] = {lease_ms};
+    number_text(statement_ms, sizeof(statement_ms), lease->config.statement_ms);
+    const char *params[] = {lease_ms, statement_ms};
     lease->look_due = false;
     lease_ask(lease, ASKED_LOOK, sql_lease_look, params, DS_COUNT(params));
 }

@@ -4,10 +4,11 @@
  *
  * Joins (a row of ds_sync.instance), takes its fair share of ds_sync.work_partition, renews at a
  * third of the lease, looks every second who lives and what is free, and gives back what others
- * should have.  The leases only keep instances out of each other's way: what shuts out a writer
- * that is late is the epoch, which rises with every change of owner.  Whoever cannot renew is told
- * that all is lost before the lease ends.  Callbacks come from the loop, and from inside
- * lease_doubt and lease_leave.
+ * should have.  Whoever looks also ends sessions of writers that froze with positions locked.  The
+ * leases only keep instances out of each other's way: what shuts out a writer that is late is the
+ * epoch, which rises with every change of owner.  Whoever cannot renew is told that all is lost
+ * before the lease ends.  Callbacks come from the loop, and from inside lease_doubt and
+ * lease_leave.
  */
 #pragma once
 
@@ -34,6 +35,7 @@ typedef struct LeaseConfig {
     const char *servers;     /* array literal: the names of those that it has */
     const char *server_urls; /* likewise, their origins */
     int64_t lease_ms;
+    int64_t statement_ms; /* a writer's: who takes longer, and Postgres waits for him, is ended */
 } LeaseConfig;
 
 Lease *lease_new(Loop *loop, ControlLink *link, const LeaseConfig *config,

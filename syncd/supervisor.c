@@ -490,7 +490,8 @@ supervisor_make_lease(Supervisor *supervisor)
                                   &(LeaseConfig){.instance = config->instance,
                                                  .servers = buf_cstr(&supervisor->server_names),
                                                  .server_urls = buf_cstr(&supervisor->server_urls),
-                                                 .lease_ms = config->timeouts.lease_ms},
+                                                 .lease_ms = config->timeouts.lease_ms,
+                                                 .statement_ms = config->timeouts.statement_ms},
                                   &callbacks, supervisor);
 }
 

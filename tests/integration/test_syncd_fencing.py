@@ -2,8 +2,10 @@
 """Two instances at once: whoever was replaced cannot commit, however late it wakes up."""
 import os
 import signal
+import threading
 
 import ds
+import psycopg2
 import pytest
 from test_syncd_source_faults import FAST, messages, rows, wait_rows
 
@@ -121,3 +123,52 @@ def test_each_load_of_a_position_raises_the_epoch(database, server, start_fault)
         wait_rows(database, messages(0, 1), syncd, STREAM)
         assert position(database[1])[0] == turn
         assert syncd.stop() == 0
+
+
+class FrozenCopy(threading.Thread):
+    """A session that sends COPY's rows no further, as that of a syncd which was stopped there."""
+
+    def __init__(self, url, table, first):
+        super().__init__(daemon=True)
+        self.cursor = psycopg2.connect(url).cursor()
+        self.cursor.execute(first)
+        self.table = table
+        self.thawed = threading.Event()
+        self.error = None
+        self.start()
+
+    def read(self, _size):
+        self.thawed.wait()
+        return ""
+
+    def run(self):
+        try:
+            self.cursor.copy_expert(f"COPY {self.table} FROM STDIN", self)
+        except psycopg2.Error as error:
+            self.error = error
+
+    def thaw(self):
+        self.thawed.set()
+        self.join(ds.HANG_SECONDS)
+        return self.error
+
+
+def test_an_instance_that_is_frozen_inside_copy_does_not_hold_its_streams_for_good(database, server, start_fault):
+    """Postgres ends nothing that waits for its client inside COPY, by no timeout.  Who copies something else is
+    left alone."""
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 3))
+    first = start_fault()
+    wait_rows(database, messages(0, 3), first, STREAM)
+    assert first.stop() == 0
+    database[1].cursor().execute("CREATE TABLE public.mine (a text)")
+    other = FrozenCopy(database[0], "public.mine", "SELECT 1")
+    frozen = FrozenCopy(database[0], "ds_sync.session_events", "SELECT FROM ds_sync.stream_offset FOR UPDATE")
+    server.append(STREAM, messages(3, 3))
+    second = start_fault(wait=False, SYNCD_STATEMENT_TIMEOUT="2s")
+    try:
+        wait_rows(database, messages(0, 6), second, STREAM)
+        assert "lease.frozen_ended" in second.log_text()
+    finally:
+        errors = frozen.thaw(), other.thaw()
+    assert errors[0] is not None and errors[1] is None
