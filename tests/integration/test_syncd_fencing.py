@@ -55,6 +55,13 @@ def hit(process):
     return process.fault_log.exists()
 
 
+def waits_for_a_lock(connection):
+    cursor = connection.cursor()
+    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                   "AND datname = current_database()")
+    return cursor.fetchone()[0] > 0
+
+
 def test_an_instance_that_was_replaced_before_its_transaction_cannot_commit(database, server, start_fault):
     """The first holds a batch and sleeps; the second takes over and commits nothing."""
     server.create(STREAM)
@@ -84,13 +91,7 @@ def test_an_instance_that_wakes_up_inside_its_transaction_does_not_double_rows(
     ds.wait_until(lambda: hit(old), what="the old instance to hold its transaction")
     release_leases(database[1])
     new = start_fault(wait=False)
-    cursor = database[1].cursor()
-
-    def waits():
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-                       "AND datname = current_database()")
-        return cursor.fetchone()[0] > 0
-    ds.wait_until(waits, what="the new instance to wait for the row lock")
+    ds.wait_until(lambda: waits_for_a_lock(database[1]), what="the new instance to wait for the row lock")
     old.kill()
     wait_rows(database, many, new, STREAM)
 
@@ -172,3 +173,35 @@ def test_an_instance_that_is_frozen_inside_copy_does_not_hold_its_streams_for_go
     finally:
         errors = frozen.thaw(), other.thaw()
     assert errors[0] is not None and errors[1] is None
+
+
+def test_whoever_comes_late_with_an_older_epoch_does_not_lower_that_of_a_position(database, server, start_fault):
+    """It has its lease, and before it comes to load the position somebody else does so, with a later one."""
+    server.create(STREAM)
+    server.append(STREAM, messages(0, 3))
+    first = start_fault()
+    wait_rows(database, messages(0, 3), first, STREAM)
+    assert first.stop() == 0
+    cursor = database[1].cursor()
+    cursor.execute("""
+        CREATE TABLE public.lowered (old_epoch bigint, new_epoch bigint);
+        CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN INSERT INTO public.lowered VALUES (OLD.epoch, NEW.epoch); RETURN NULL; END';
+        CREATE TRIGGER note AFTER UPDATE ON ds_sync.stream_offset FOR EACH ROW WHEN (NEW.epoch < OLD.epoch)
+            EXECUTE FUNCTION public.note()""")
+    other = psycopg2.connect(database[0])
+    try:
+        other.cursor().execute("SELECT FROM ds_sync.stream_offset FOR UPDATE")
+        late = start_fault(wait=False)
+        ds.wait_until(lambda: waits_for_a_lock(database[1]), what="the late one to load the position")
+        other.cursor().execute("UPDATE ds_sync.stream_offset SET epoch = epoch + 1000")
+        other.commit()
+    finally:
+        other.close()
+    late.wait_for(lambda: "event=stream.fenced" in late.log_text(), "it to notice")
+    # Nobody holds the partition, so it gets a lease that is later than all, and goes on.
+    server.append(STREAM, messages(3, 3))
+    wait_rows(database, messages(0, 6), late, STREAM)
+    assert position(database[1])[0] > 1000
+    cursor.execute("SELECT * FROM public.lowered")
+    assert cursor.fetchall() == []
