@@ -1,8 +1,8 @@
 -- A template: syncd/sink_sql.h says what stands in braces.
 -- Changes of the visible sets, at most one of each key.  $6 is what to do: s set, a append, d delete, b
 -- delete and leave a tombstone.  $7 are streams, as they are called in the table, of which no other rows
--- stay; $8 to $10 are empty.  A row that has a newer seq is left alone, and counted: the first column of the
--- answer.  The second is how many rows were changed.
+-- stay; $8 to $10 are empty.  A row that has a newer seq is left alone by all of them, and counted: the first
+-- column of the answer.  The second is how many rows were changed.
 WITH r AS (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[],
                          $8::text[], $9::bytea[], $10::boolean[]{state_params})
@@ -18,6 +18,11 @@ WITH r AS (
     WHERE r.op IN ('d', 'b') AND t.stream_name = r.stream_name AND t.type = r.type AND t.key = r.key
       AND t.seq < r.seq AND r.stream_name <> ALL ($7::text[])
     RETURNING 1
+), kept AS (
+    SELECT FROM r
+    WHERE r.op IN ('d', 'b') AND r.stream_name <> ALL ($7::text[])
+      AND (SELECT count(*) FROM {table} t
+           WHERE t.stream_name = r.stream_name AND t.type = r.type AND t.key = r.key AND t.seq >= r.seq) > 0
 ), buried AS (
     INSERT INTO ds_sync.state_tombstone (stream_id, type, key, seq)
     SELECT r.stream_id, r.type, r.key, r.seq FROM r
@@ -40,6 +45,7 @@ WITH r AS (
 ), counts AS (
     SELECT (SELECT count(*) FROM r WHERE r.op IN ('s', 'a')) AS wanted,
            (SELECT count(*) FROM put) + (SELECT count(*) FROM appended) AS written,
+           (SELECT count(*) FROM kept) AS kept,
            (SELECT count(*) FROM cleared) + (SELECT count(*) FROM gone) AS removed
 )
-SELECT wanted - written, written + removed FROM counts
+SELECT wanted - written + kept, written + removed FROM counts

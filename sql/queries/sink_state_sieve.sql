@@ -58,6 +58,9 @@ BEGIN
                     DELETE FROM {table} t
                     WHERE t.stream_name = r.stream_name AND t.type = r.type AND t.key = r.key AND t.seq < r.seq;
                     GET DIAGNOSTICS row_count = ROW_COUNT;
+                    left_alone := left_alone + (
+                        SELECT count(*) FROM {table} t
+                        WHERE t.stream_name = r.stream_name AND t.type = r.type AND t.key = r.key AND t.seq >= r.seq);
                 END IF;
                 INSERT INTO ds_sync.state_tombstone (stream_id, type, key, seq)
                 SELECT r.stream_id, r.type, r.key, r.seq

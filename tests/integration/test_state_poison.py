@@ -333,7 +333,7 @@ def test_a_change_that_is_refused_only_at_the_commit_is_found_among_many(databas
     assert look(database)[1] == {("t", f"k{number}"): (number, f"v{number}") for number in range(150)}
 
 
-@pytest.mark.parametrize("operation,value", [("set", 2), ("append", ["x"])])
+@pytest.mark.parametrize("operation,value", [("set", 2), ("append", ["x"]), ("remove", None)])
 def test_rows_that_are_newer_are_found_among_bad_changes(operation, value, database, folder, server, fake, start_syncd):
     """Tried one by one, too, nothing newer is overwritten."""
     syncd = start_syncd([], server_url=fake.url, **declare(database, folder, server, on_error="dead_letter"))

@@ -362,7 +362,7 @@ def test_an_append_that_makes_the_row_keeps_what_it_has_of_the_columns(database,
     assert cursor.fetchall() == [("me", None, ["x"])]
 
 
-@pytest.mark.parametrize("operation,value", [("set", 2), ("append", ["x"])])
+@pytest.mark.parametrize("operation,value", [("set", 2), ("append", ["x"]), ("remove", None)])
 def test_rows_that_are_newer_than_the_stream_are_never_overwritten(
         operation, value, database, folder, server, start_syncd):
     server.create(STREAM)
