@@ -149,12 +149,15 @@ lane_unwant(Writer *writer, Lane *lane, unsigned want)
 }
 
 /* Somebody holds a row of this stream, or all of Postgres is slow: the other lanes go on.  Nothing
- * waits for the state: it is told again when the writer has rested from it as long as it took. */
+ * waits for the state: it is told again when the writer has rested from it as long as it took.  For
+ * as long rows go first: where many positions are locked, the next job may stall as well. */
 static void
 job_stalled(Writer *writer, Lane *lane, const Error *err)
 {
-    int64_t took_ms = (clock_mono_ns() - writer->job_begun_ns) / 1000000;
+    int64_t now_ns = clock_mono_ns();
+    int64_t took_ms = (now_ns - writer->job_begun_ns) / 1000000;
 
+    writer->rows_first_ns = now_ns + (now_ns - writer->job_begun_ns);
     if (lane == NULL) {
         return;
     }
@@ -612,8 +615,9 @@ writer_pick(void *arg)
     if (writer->unverified && writer_verify(writer)) {
         return;
     }
-    lane = job_next(writer);
-    if (lane != NULL) {
+    if (clock_mono_ns() < writer->rows_first_ns && writer_compose(writer)) {
+        writer_begin(writer);
+    } else if ((lane = job_next(writer)) != NULL) {
         job_start(writer, lane);
     } else if (writer_compose(writer)) {
         writer_begin(writer);

@@ -74,6 +74,7 @@ struct Writer {
     LoopTimer *patience; /* runs from the first trouble on */
     LoopTimer *rest;     /* runs while no states are stored, since that took too long */
     int64_t job_begun_ns;
+    int64_t rows_first_ns; /* until then rows go before jobs, since one took too long */
     Backoff backoff;
     bool pick_scheduled;
     bool up;

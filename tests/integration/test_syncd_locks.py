@@ -91,6 +91,33 @@ def test_a_stream_whose_position_is_locked_holds_up_no_other(database, server, s
     syncd.wait_for(lambda: state_of(database[1], STREAMS[0]) == ("running", None), "to be well again")
 
 
+def test_streams_whose_positions_are_locked_hold_up_no_other_however_many_they_are(database, server, start_syncd,
+                                                                                  locker):
+    """Each rests four times as long as it kept the writer waiting: five of them were enough to keep it waiting always."""
+    names = [f"locks/many/{number}" for number in range(12)]
+    locked, free = names[:10], names[10:]
+    for name in names:
+        server.create(name)
+        server.append(name, messages(0, 3))
+    settings = {**FAST, "SYNCD_WRITERS": "1", "SYNCD_STATEMENT_TIMEOUT": "1s", "SYNCD_IDLE_TIMEOUT": "30s"}
+    syncd = start_syncd(names, **settings)
+    for name in names:
+        wait_rows(database, messages(0, 3), syncd, name)
+    assert syncd.stop() == 0
+    lock(locker, "stream_offset", "stream_id IN (SELECT stream_id FROM ds_sync.stream WHERE name = ANY (%s))", locked)
+    syncd = start_syncd(names, wait=False, **settings)
+    for turn in (1, 2, 3):
+        for name in free:
+            server.append(name, messages(3 * turn, 3))
+        for name in free:
+            wait_rows(database, messages(0, 3 * turn + 3), syncd, name)
+    locker.rollback()
+    for name in locked:
+        wait_rows(database, messages(0, 3), syncd, name)
+        server.append(name, messages(3, 3))
+        wait_rows(database, messages(0, 6), syncd, name)
+
+
 def test_a_transaction_of_which_nobody_can_say_what_became_holds_up_no_other(database, server, start_syncd, locker):
     """Its connection is lost, and its stream's position locked: so it is neither yes nor no, for hours perhaps."""
     for name in STREAMS:
