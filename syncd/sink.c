@@ -315,6 +315,7 @@ sink_unref(Sink *sink)
     free(sink->name_prefix);
     free(sink->table);
     free(sink->small_sql);
+    free(sink->one_sql);
     free(sink->copy_sql);
     free(sink->sieve_fill_sql);
     free(sink->sieve_sql);

@@ -79,6 +79,7 @@ struct Sink {
     JsonPointers *pointers;            /* of the mapped ones, in their order; NULL without any */
     unsigned poison_traits;            /* JsonTrait bits that the payload's type cannot hold */
     char *small_sql;                   /* the guard and the rows in one statement; NULL for state */
+    char *one_sql;                     /* the same for one stream and one row; NULL for state */
     char *copy_sql;                    /* NULL for state */
     char *sieve_fill_sql;              /* hands the rows over to the next one; NULL for state */
     char *sieve_sql;                   /* tries each row alone; NULL for state */

@@ -97,6 +97,17 @@ append_params(const Sink *sink, Buf *out, Error *err)
 }
 
 static bool
+append_singles(const Sink *sink, Buf *out, Error *err)
+{
+    for (size_t i = 0; i < sink->value_count; i++) {
+        if (!buf_printf(out, err, ", ($%zu::text[])[1] AS c%zu", SMALL_FIRST_PARAM + i, i + 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
 append_fields(const Sink *sink, Buf *out, Error *err)
 {
     for (size_t i = 0; i < sink->value_count; i++) {
@@ -361,6 +372,7 @@ static const struct {
     {STR("required"), append_required},
     {STR("settings"), append_settings},
     {STR("shape"), append_shape},
+    {STR("singles"), append_singles},
     {STR("staged_fields"), append_staged_fields},
     {STR("staged_payload"), append_staged_payload},
     {STR("staged_values"), append_staged_values},
@@ -442,6 +454,7 @@ sink_make_statements(Sink *sink, Error *err)
         return make_state_statements(sink, err);
     }
     return make(sink, sql_sink_small, &sink->small_sql, err) &&
+           make(sink, sql_sink_one, &sink->one_sql, err) &&
            make(sink, sql_sink_copy, &sink->copy_sql, err) &&
            make(sink, sql_sink_sieve_fill, &sink->sieve_fill_sql, err) &&
            make(sink, sql_sink_sieve, &sink->sieve_sql, err);

@@ -115,6 +115,14 @@ transaction_is_small(const Transaction *transaction)
            transaction->bytes <= TRANSACTION_SMALL_BYTES_MAX;
 }
 
+const char *
+transaction_small_sql(const Transaction *transaction)
+{
+    bool is_one = transaction->part_count == 1 && transaction->items == 1;
+
+    return is_one ? transaction->sink->one_sql : transaction->sink->small_sql;
+}
+
 Checkpoint
 part_after(const Part *part)
 {

@@ -67,9 +67,12 @@ bool transaction_is_small(const Transaction *transaction);
 void transaction_begin_arrays(Transaction *transaction, size_t count);
 DS_MUST_CHECK bool transaction_end_arrays(Transaction *transaction, Error *err);
 
-/* Fill arrays with the parameters of guard.sql, the sink's small_sql, read_positions.sql and
- * dead_letters.sql.  ERR_LIMIT: too large for one value.  ERR_INPUT, of the small one: a row is at
- * fault; slices and the sieve find it. */
+/* Which of the sink's statements takes what transaction_encode_small encodes. */
+const char *transaction_small_sql(const Transaction *transaction);
+
+/* Fill arrays with the parameters of guard.sql, the sink's small_sql and one_sql,
+ * read_positions.sql and dead_letters.sql.  ERR_LIMIT: too large for one value.  ERR_INPUT, of the
+ * small one: a row is at fault; slices and the sieve find it. */
 DS_MUST_CHECK bool transaction_encode_guard(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_small(Transaction *transaction, Error *err);
 DS_MUST_CHECK bool transaction_encode_ids(Transaction *transaction, Error *err);

@@ -299,7 +299,7 @@ writer_begin(Writer *writer)
         return;
     }
     writer_send_arrays(writer, WRITER_SMALL,
-                       mutant_statement(transaction->sink->small_sql, &writer->scratch));
+                       mutant_statement(transaction_small_sql(transaction), &writer->scratch));
     writer_silence_if(writer, FAULT("writer.small_silent"));
     writer_drop_if(writer, FAULT("writer.small_sent"));
 }

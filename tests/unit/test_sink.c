@@ -66,6 +66,9 @@ Test(sink, statements_name_the_columns_that_the_table_has_and_quote_them)
     expect_part(sink->small_sql, "$15::text[], $16::text[], $17::text[], $18::text[])");
     expect_part(sink->small_sql, "r.c1::text, r.c2::uuid, r.c3::numeric(10,2), r.c4::json");
     expect_part(sink->small_sql, "AND o.epoch = w.epoch");
+    expect_part(sink->one_sql, columns);
+    expect_part(sink->one_sql, "($15::text[])[1] AS c1, ($16::text[])[1] AS c2, ");
+    expect_part(sink->one_sql, "r.c1::text, r.c2::uuid, r.c3::numeric(10,2), r.c4::json");
     expect_part(sink->sieve_sql, columns);
     expect_part(sink->sieve_sql, "'\"app\".\"Chat\"'::regclass");
     expect_part(sink->sieve_fill_sql, "set_config('ds_sync.sieve_8', $8::text, true)");
@@ -73,10 +76,59 @@ Test(sink, statements_name_the_columns_that_the_table_has_and_quote_them)
     sink_unref(sink);
 }
 
+/* Without what lies between words. */
+static void
+squeeze(Str text, Buf *out)
+{
+    Error err;
+
+    buf_init(out, 4096);
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        cr_assert(c == ' ' || c == '\n' || buf_append_char(out, c, &err));
+    }
+}
+
+/* What a guard asks, and what it sets. */
+static Str
+guard_rules(const char *sql, const char *from, const char *to)
+{
+    const char *first = strstr(sql, from);
+    const char *last = first == NULL ? NULL : strstr(first, to);
+
+    cr_assert_not_null(last, "no %s ... %s in %s", from, to, sql);
+    return str_n(first, (size_t)(last - first));
+}
+
+Test(sink, the_guard_of_a_single_row_asks_and_sets_the_same)
+{
+    static const struct {
+        const char *from;
+        const char *to;
+    } rules[] = {{"UPDATE ds_sync.stream_offset o", "FROM"}, {"WHERE o.", "RETURNING"}};
+    Sink *sink = events_sink();
+
+    for (size_t i = 0; i < DS_COUNT(rules); i++) {
+        Str small = guard_rules(strstr(sink->small_sql, "guard AS"), rules[i].from, rules[i].to);
+        Str one = guard_rules(sink->one_sql, rules[i].from, rules[i].to);
+        Buf tight_small;
+        Buf tight_one;
+
+        squeeze(small, &tight_small);
+        squeeze(one, &tight_one);
+        cr_expect_str_eq(buf_cstr(&tight_one), buf_cstr(&tight_small));
+        buf_done(&tight_small);
+        buf_done(&tight_one);
+    }
+    sink_unref(sink);
+}
+
 Test(sink, no_brace_of_a_template_is_left)
 {
     Sink *sink = events_sink();
-    const char *const statements[] = {sink->small_sql, sink->copy_sql, sink->sieve_fill_sql};
+    const char *const statements[] = {sink->small_sql, sink->one_sql, sink->copy_sql,
+                                      sink->sieve_fill_sql};
 
     for (size_t i = 0; i < DS_COUNT(statements); i++) {
         cr_expect_null(strpbrk(statements[i], "{}"), "%s", statements[i]);

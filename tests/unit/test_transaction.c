@@ -387,6 +387,36 @@ Test(transaction, a_row_at_fault_is_found_while_it_is_encoded)
     }
 }
 
+Test(transaction, a_single_row_has_a_statement_of_its_own)
+{
+    static const struct {
+        const char *first;
+        const char *second; /* of another stream; NULL: there is none */
+        bool is_one;
+    } cases[] = {
+        {"[1]", NULL, true}, {"[1,2]", NULL, false}, {"[]", NULL, false}, {"[1]", "[2]", false}};
+
+    for (size_t i = 0; i < DS_COUNT(cases); i++) {
+        Lane lanes[2];
+
+        transaction_init(&transaction);
+        make_lane(&lanes[0], "a", 3);
+        make_lane(&lanes[1], "b", 4);
+        push_json(&lanes[0], cases[i].first);
+        cr_assert(add(&lanes[0]));
+        if (cases[i].second != NULL) {
+            push_json(&lanes[1], cases[i].second);
+            cr_assert(add(&lanes[1]));
+        }
+        const Sink *sink = transaction.sink;
+        cr_expect_eq(transaction_small_sql(&transaction),
+                     cases[i].is_one ? sink->one_sql : sink->small_sql, "case %zu", i);
+        transaction_done(&transaction);
+        lane_done(&lanes[0]);
+        lane_done(&lanes[1]);
+    }
+}
+
 Test(transaction, a_hundred_rows_are_not_small)
 {
     Lane lane;
