@@ -716,6 +716,7 @@ session_view(const Session *session)
         .up_to_date = (source_is_up_to_date(session->source) || session->state == SESSION_PARKED ||
                        session->state == SESSION_CLOSED) &&
                       lane_is_empty(&session->lane),
+        .loaded = session->lane.loaded,
         .reached = session->reached,
         .committed_wall_ms = session->committed_wall_ms,
         .held = after_sync_held(session->after),

@@ -71,6 +71,7 @@ typedef struct SessionView {
     uint64_t letters;
     size_t queue_bytes;
     bool up_to_date;
+    bool loaded;               /* its position; nobody is asked before */
     bool reached;              /* the server answered lately */
     int64_t committed_wall_ms; /* of the last commit, 0 before */
     const char *held;          /* "" or why after_sync waits */

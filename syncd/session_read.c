@@ -175,7 +175,9 @@ session_read_ended(Session *session)
     const SourceEnd *end = session->end;
     const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
 
-    session->reached = end->kind != SOURCE_END_RETRY && end->kind != SOURCE_END_AUTH;
+    /* A read that was there for long is asked for again before the server is called silent. */
+    session->reached =
+        end->kind == SOURCE_END_RETRY ? end->open_ms >= HEALTHY_MS : end->kind != SOURCE_END_AUTH;
     if (end->open_ms >= HEALTHY_MS) {
         backoff_reset(&session->backoff);
     }

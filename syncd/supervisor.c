@@ -2,6 +2,7 @@
 #include "syncd/supervisor.h"
 
 #include <bsd/sys/tree.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "common/log.h"
@@ -660,25 +661,33 @@ supervisor_all_dead(const Supervisor *supervisor)
     return dead > 0 && over == supervisor->session_count;
 }
 
-/* Streams that rest keep what they heard last, so they count where no other one asks. */
-static bool
-supervisor_reaches_servers(const Supervisor *supervisor)
+/* A sentence, "ok" if the servers answer.  Streams that rest keep what they heard last, so they
+ * count where no other one asks. */
+static const char *
+supervisor_reach(const Supervisor *supervisor)
 {
     bool asks = false;
     bool asking_reached = false;
     bool resting_reached = supervisor->session_count == 0;
+    bool loads = false;
 
     for (size_t i = 0; i < supervisor->session_count; i++) {
         SessionView view = supervisor_view(supervisor, i);
 
-        if (session_asks_server(view.state)) {
+        if (!view.loaded) {
+            loads = loads || !session_is_dead(view.state);
+        } else if (session_asks_server(view.state)) {
             asks = true;
             asking_reached = asking_reached || view.reached;
         } else {
             resting_reached = resting_reached || view.reached;
         }
     }
-    return asks ? asking_reached : resting_reached;
+    if (asks ? asking_reached : resting_reached) {
+        return "ok";
+    }
+    return loads && !asks ? "positions are being loaded"
+                          : "the stream server does not answer, or refuses us";
 }
 
 bool
@@ -711,7 +720,6 @@ supervisor_is_ready(const Supervisor *supervisor, const char **out_why)
         *out_why = "every stream that is not closed is stopped, failed or fenced";
         return false;
     }
-    bool reached = supervisor_reaches_servers(supervisor);
-    *out_why = reached ? "ok" : "the stream server does not answer, or refuses us";
-    return reached;
+    *out_why = supervisor_reach(supervisor);
+    return strcmp(*out_why, "ok") == 0;
 }

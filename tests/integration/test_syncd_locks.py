@@ -162,6 +162,20 @@ def test_a_state_that_cannot_be_stored_holds_up_no_rows(database, server, start_
     syncd.wait_for(lambda: state_of(database[1], STREAMS[0])[0] == "stopped", "to store it")
 
 
+def test_a_server_that_was_not_asked_is_not_said_to_be_silent(database, server, start_syncd, locker):
+    """A stream waits for its locked position, so it asks nobody."""
+    server.create(STREAMS[0])
+    server.append(STREAMS[0], messages(0, 3))
+    settings = {**FAST, "SYNCD_STATEMENT_TIMEOUT": "1s"}
+    syncd = start_syncd(STREAMS[:1], **settings)
+    wait_rows(database, messages(0, 3), syncd, STREAMS[0])
+    assert syncd.stop() == 0
+    lock(locker, "stream_offset", "true")
+    syncd = start_syncd(STREAMS[:1], wait=False, **settings)
+    ds.wait_until(lambda: [stream["state"] for stream in syncd.status()["streams"]] == ["backoff"], what="it to rest")
+    assert syncd.status()["readiness"] == "positions are being loaded"
+
+
 @pytest.mark.parametrize("parts", ["", " PARTITION BY HASH (stream_name)"], ids=["table", "partition"])
 def test_a_route_whose_table_is_locked_keeps_no_other_from_running(parts, database, server, start_syncd, locker):
     """As VACUUM FULL does, for hours: what a route is has to be known without waiting for its table."""
