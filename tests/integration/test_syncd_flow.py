@@ -72,8 +72,8 @@ TABLE = "public.flow"
 def start_routes(database, server, start_syncd):
     """start_routes(**environment): syncd without streams of its own, and the table of routes."""
     def begin(**environment):
-        syncd = start_syncd([], wait=False, SYNCD_ADMIN_URLS=f"default={server.admin_url}",
-                            **{**FAST, "SYNCD_IDLE_TIMEOUT": "30s", **environment})
+        syncd = start_syncd([], wait=False, **{**FAST, "SYNCD_ADMIN_URLS": f"default={server.admin_url}",
+                                               "SYNCD_IDLE_TIMEOUT": "30s", **environment})
         syncd.wait_log("the schema is there")
         cursor = database[1].cursor()
         cursor.execute("SELECT to_regclass(%s)", (TABLE,))
@@ -146,6 +146,25 @@ def test_a_quiet_stream_is_parked_and_may_expire(database, server, start_routes)
     assert syncd.stop() == 0
 
 
+def test_a_stream_that_its_route_holds_outlives_its_ttl(database, server, start_routes):
+    """One of the same TTL, which is loaded later and which nobody holds, is over before it."""
+    syncd = start_routes()
+    routes.declare(database[1], "hold", ["held/*"], TABLE, ttl="hold")
+    routes.declare(database[1], "r", ["ttl/*"], TABLE)
+    for name in ("held/1", "ttl/3"):
+        # Long enough that a busy machine reads twice within it.
+        server.create(name, headers={"Stream-TTL": "15"})
+        server.append(name, messages(0, 2))
+        wait_flow(database, name, messages(0, 2), syncd)
+    syncd.wait_for(lambda: state_of(database, "ttl/3")[0] == "stopped", "to see the other expire")
+    assert ds.http("HEAD", server.stream_url("ttl/3"))[0] == 404
+    assert ds.http("HEAD", server.stream_url("held/1"))[0] == 200      # which renews nothing
+    assert state_of(database, "held/1", "hold")[:2] == ("running", "")
+    server.append("held/1", messages(2, 1))
+    wait_flow(database, "held/1", messages(0, 3), syncd)
+    assert syncd.stop() == 0
+
+
 def test_a_parked_stream_is_read_again_when_something_comes(database, server, start_routes):
     server.create("ttl/2", headers={"Stream-TTL": "20"})
     server.append("ttl/2", messages(0, 1))
@@ -185,6 +204,7 @@ def test_a_closed_stream_is_deleted_once_all_routes_have_all_of_it(database, ser
                    after_sync_grace="1s")
     ds.http("POST", server.stream_url("after/2"), headers={"Stream-Closed": "true"})
     syncd.wait_for(lambda: state_of(database, "after/2")[0] == "closed", "to end it")
+    syncd.wait_log("event=stream.held")
     assert listed(server, "after/2") is not None, "the paused route has none of it"
     routes.pause(database[1], "slow", False)
     syncd.wait_for(lambda: listed(server, "after/2") is None, "to delete it")
