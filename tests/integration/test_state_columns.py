@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of an open snapshot when the columns of its route change: no value lands where it does not belong."""
 import json
-import os
-import subprocess
 
-import ds
 import pytest
+from test_dsctl import Dsctl
 from test_state_sets import BROKEN, mend, stage
 from test_state_sink import STREAM, change, declare, letters, look, mark, replay, wait_seq
 from test_syncd_source_faults import state_of
@@ -138,12 +136,6 @@ def test_columns_within_the_value_are_found_in_rows_that_had_none(database, fold
     assert rows(database, "m, k") == [("k", "deep", "k")]
 
 
-def dsctl(database, *words):
-    done = subprocess.run([ds.program("dsctl"), *words], env={**os.environ, "POSTGRES_URL": database[0]}, text=True,
-                          capture_output=True)
-    assert done.returncode == 0, done.stderr
-
-
 LOST = [full("k"), change("g", "set", ["x"]), change("g", "append", ["y"])]
 
 
@@ -160,17 +152,18 @@ def test_a_snapshot_whose_rows_lack_a_new_column_stops_its_stream_and_says_what_
     add(database, ["a text"])
     take(database, folder, server, syncd, **members, columns={"a": text("/a")})
     server.append(STREAM, [mark("snapshot-end")])
+    dsctl = Dsctl(POSTGRES_URL=database[0])
     syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
     assert "dsctl sync reset" in state_of(database[1], STREAM)[1], state_of(database[1], STREAM)
     assert look(database)[0] == done and [key for key, _ in rows(database, "a")] == ["old"]
     assert letters(database) == []
     if way == "back":
         take(database, folder, server, syncd, **members)
-        dsctl(database, "sync", "retry", STREAM)
+        dsctl("sync", "retry", STREAM)
         wait_seq(database, done + 1, syncd)
         assert rows(database, "a") == [("g", None), ("k", None)]
     else:
-        dsctl(database, "sync", "reset", STREAM, "--execute")
+        dsctl("sync", "reset", STREAM, "--execute")
         wait_seq(database, done + done + 1, syncd)
         assert rows(database, "a") == [("g", None), ("k", "a-k")]
     assert look(database)[1]["t", "g"][1] == ["x", "y"]
@@ -189,7 +182,7 @@ def test_a_row_that_an_older_program_staged_is_read_from_its_message_or_not_at_a
     syncd.wait_for(lambda: state_of(database[1], STREAM)[0] == "failed", "the stream to fail")
     assert look(database)[1] == {}
     cursor.execute("DELETE FROM ds_sync.state_staged WHERE key = 'l'")
-    dsctl(database, "sync", "retry", STREAM)
+    Dsctl(POSTGRES_URL=database[0])("sync", "retry", STREAM)
     wait_seq(database, done + 1, syncd)
     assert rows(database, "a, b") == [("k", "a-k", "b-k")]
 

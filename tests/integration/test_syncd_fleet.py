@@ -217,6 +217,21 @@ def test_who_is_killed_and_started_again_on_its_machine_does_not_wait_for_its_le
     assert len(fleet.query("SELECT 1 FROM ds_sync.instance")) == 1, "the dead are cleared away"
 
 
+def test_a_lease_that_ends_far_in_the_future_holds_up_nobody(fleet, load, database):
+    """It was written before Postgres's clock was set back; whoever wrote it is dead, on another machine."""
+    victim = fleet.start("a", lease=LONG)
+    load.append()
+    load.wait_loaded(database[1])
+    fleet.wait_held({"a": 64})
+    victim.kill()
+    fleet.query("UPDATE ds_sync.instance SET host = 'elsewhere' RETURNING 1")
+    fleet.query("UPDATE ds_sync.work_partition SET lease_until = now() + interval '1 day' RETURNING 1")
+    fleet.start("b", wait=False)
+    fleet.wait_held({"b": 64})
+    load.append()
+    load.wait_loaded(database[1])
+
+
 def test_who_slept_past_its_lease_inside_a_transaction_cannot_commit_and_serves_again(
         fleet, load, database, folder):
     if not os.access(FAULT_BINARY, os.X_OK):

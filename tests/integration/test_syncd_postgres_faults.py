@@ -5,6 +5,7 @@ import subprocess
 
 import ds
 import pytest
+from fake_server import FakeServer
 from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
 
 STREAM = "pg/faults"
@@ -43,6 +44,31 @@ def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(
         assert syncd.stop() == 0
     finally:
         syncd.stop()
+
+
+def test_streams_are_let_go_of_while_postgres_is_out_of_reach_for_long(own_postgres, folder):
+    """Nobody would take what comes; the server need not keep connections for it."""
+    fake = FakeServer()
+    fake.append(messages(0, 5))
+    url = own_postgres.url()
+    syncd = ds.Syncd(folder, fake.url, url, [STREAM], environment={
+        **FAST, "SYNCD_IDLE_TIMEOUT": "1h", "SYNCD_LEASE": "5m", "SYNCD_POSTGRES_PATIENCE": "1s"}).wait_ready()
+    try:
+        connection = own_postgres.connect()
+        wait_rows((url, connection), messages(0, 5), syncd, STREAM)
+        connection.close()
+        assert fake.connections, "it is read live"
+        own_postgres.crash()
+        syncd.wait_for(lambda: not fake.connections, "to close its connections")
+        fake.append(messages(5, 5))
+        own_postgres.start()
+        connection = own_postgres.connect()
+        wait_rows((url, connection), messages(0, 10), syncd, STREAM)
+        connection.close()
+        assert syncd.stop() == 0
+    finally:
+        syncd.stop()
+        fake.stop()
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["open", "closed"])

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import ds
 import pytest
+import routes
+from fake_server import FakeAdmin, FakeServer
 from test_syncd_service import run
 from test_syncd_source_faults import FAST, messages, wait_rows
 
 STREAM = "secret/stream"
+TABLE = "public.other"
 PASSWORD = "pl4nted:p@ss/w0rd"
 TOKEN = "pl4nted-t0ken.abc"
-NEEDLES = ("pl4nted", urllib.parse.quote(PASSWORD, safe=""), "p@ss", "w0rd", "t0ken")
+OTHER_TOKEN = "pl4nted-0ther.def"
+NEEDLES = ("pl4nted", urllib.parse.quote(PASSWORD, safe=""), "p@ss", "w0rd", "t0ken", "0ther")
 
 
 def clean(text, what):
@@ -61,6 +65,13 @@ def token_file(folder):
     return path
 
 
+@pytest.fixture
+def other_token_file(folder):
+    path = folder / "other-token"
+    path.write_text(OTHER_TOKEN + "\n")
+    return path
+
+
 def tables(connection):
     """Every row of every table of ours, and what other sessions of the server see of us."""
     cursor = connection.cursor()
@@ -76,17 +87,25 @@ def tables(connection):
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 def test_nothing_that_a_working_instance_says_or_stores_holds_a_secret(
-        form, folder, database, postgres_server, server, secret_url, token_file):
+        form, folder, database, postgres_server, server, secret_url, token_file, other_token_file):
     url_file = folder / "postgres-url"
     url_file.write_text(secret_url + "\n")
     server.create(STREAM)
+    other = FakeServer()
+    other.token = OTHER_TOKEN
+    other.append(messages(0, 3))
     settings = {"POSTGRES_URL_FILE": str(url_file), "SYNCD_DS_TOKEN_FILE": str(token_file),
+                "SYNCD_SERVERS": f"other={other.url}", "SYNCD_SERVER_TOKEN_FILES": f"other={other_token_file}",
                 "SYNCD_LOG": "trace", "SYNCD_LOG_FORMAT": form, **FAST}
     syncd = ds.Syncd(folder, server.url, "", [STREAM], name="syncd-secret", environment=settings)
     try:
         syncd.wait_ready()
         server.append(STREAM, messages(0, 3) + [{"bad": "\x00"}])
         wait_rows(database, messages(0, 3), syncd, STREAM)
+        routes.make_table(database[1], TABLE)
+        routes.declare(database[1], "other", [STREAM], TABLE, server="other", name_prefix="other/")
+        syncd.wait_for(lambda: len(routes.payloads(database[1], TABLE, f"other/{STREAM}")) == 3,
+                       "to load from the other server")
         clean(Path(f"/proc/{syncd.pid}/cmdline").read_bytes(), "the command line")
         syncd.signal(signal.SIGHUP)
         syncd.wait_log("SIGHUP")
@@ -105,6 +124,7 @@ def test_nothing_that_a_working_instance_says_or_stores_holds_a_secret(
             dsctl(*words, **environment)
     finally:
         syncd.stop()
+        other.stop()
     clean(syncd.log_text(), "the log")
     clean(postgres_server.process.log_text(), "the log of Postgres")
     for flag in ("--print-config", "--check", "--check-config", "--help"):
@@ -150,14 +170,21 @@ class EchoServer(http.server.ThreadingHTTPServer):
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 418, 500])
-def test_no_error_of_a_server_that_echoes_the_token_holds_it(status, folder, database, token_file):
-    echo = EchoServer(status)
+def test_no_error_of_a_server_that_echoes_the_token_holds_it(
+        status, folder, database, token_file, other_token_file):
+    echo, other = EchoServer(status), EchoServer(status)
     url = f"http://127.0.0.1:{echo.server_port}"
     syncd = ds.Syncd(folder, url, database[0], [STREAM], name="syncd-echo", environment={
-        **FAST, "SYNCD_DS_TOKEN_FILE": str(token_file), "SYNCD_LOG": "trace"})
+        **FAST, "SYNCD_DS_TOKEN_FILE": str(token_file), "SYNCD_SERVERS": f"other=http://127.0.0.1:{other.server_port}",
+        "SYNCD_SERVER_TOKEN_FILES": f"other={other_token_file}", "SYNCD_LOG": "trace"})
     try:
         syncd.wait_log("event=s")                     # source.retry, source.refused or stream.failed
         ds.wait_until(lambda: f"Bearer {TOKEN}" in echo.seen, what="the token to arrive")
+        routes.make_table(database[1], TABLE)
+        routes.declare(database[1], "other", [STREAM], TABLE, server="other", name_prefix="other/")
+        ds.wait_until(lambda: f"Bearer {OTHER_TOKEN}" in other.seen, what="the other token to arrive")
+        syncd.wait_for(lambda: any(stream["server"] == "other" and stream["reason"]
+                                   for stream in syncd.status()["streams"]), "to tell the refusal")
         for path in ("readyz", "status", "metrics"):
             clean(ds.http("GET", f"{syncd.url}/{path}")[2], f"/{path}")
         clean(tables(database[1]), "a table")
@@ -170,7 +197,47 @@ def test_no_error_of_a_server_that_echoes_the_token_holds_it(status, folder, dat
     finally:
         syncd.stop()
         echo.stop()
+        other.stop()
     clean(syncd.log_text(), "the log")
+
+
+def shown(server):
+    """What it was asked with."""
+    return {head.fields.get("authorization") for head in server.heads}
+
+
+def test_each_server_is_shown_its_own_token_and_an_admin_listener_none(
+        folder, database, token_file, other_token_file):
+    listeners = {"default": FakeServer(), "other": FakeServer(), "open": FakeServer(),
+                 "default admin": FakeAdmin(), "other admin": FakeAdmin()}
+    for listener in listeners.values():
+        listener.era = 1
+        listener.append(messages(0, 2))
+    url = {name: listener.url for name, listener in listeners.items()}
+    syncd = ds.Syncd(folder, url["default"], database[0], [], environment={
+        **FAST, "SYNCD_DS_TOKEN_FILE": str(token_file), "SYNCD_SERVER_TOKEN_FILES": f"other={other_token_file}",
+        "SYNCD_SERVERS": f"other={url['other']},open={url['open']}",
+        "SYNCD_ADMIN_URLS": f"default={url['default admin']},other={url['other admin']}"})
+    try:
+        syncd.wait_log("the schema is there")
+        routes.make_table(database[1], TABLE)
+        for name in ("default", "other", "open"):
+            trims = {} if name == "open" else {"after_sync": "trim", "after_sync_grace": "1s"}
+            routes.declare(database[1], f"of_{name}", [STREAM], TABLE, server=name, name_prefix=f"{name}/", **trims)
+        for name in ("default", "other", "open"):
+            syncd.wait_for(lambda: routes.payloads(database[1], TABLE, f"{name}/{STREAM}") == messages(0, 2),
+                           f"to load from {name}")
+        for name in ("default admin", "other admin"):
+            syncd.wait_for(lambda: {head.method for head in listeners[name].heads} == {"GET", "POST"},
+                           "to list and to trim")
+        assert {name: shown(listener) for name, listener in listeners.items()} == {
+            "default": {f"Bearer {TOKEN}"}, "other": {f"Bearer {OTHER_TOKEN}"}, "open": {None},
+            "default admin": {None}, "other admin": {None}}
+        assert syncd.stop() == 0
+    finally:
+        syncd.stop()
+        for listener in listeners.values():
+            listener.stop()
 
 
 BROKEN_URLS = [

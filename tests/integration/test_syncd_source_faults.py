@@ -82,6 +82,19 @@ def test_a_fault_in_the_middle_costs_nothing(fault, database, fake, start_syncd)
     wait_rows(database, messages(0, 10), syncd)
 
 
+def test_a_server_is_not_asked_again_before_the_time_that_it_named(database, fake, start_syncd):
+    """Our own backoff is a fifth of a second at most."""
+    fake.append(messages(0, 3))
+    fake.retry_after = 3
+    fake.fail_next("503_retry_after")
+    syncd = start(start_syncd, fake)
+    wait_rows(database, messages(0, 3), syncd)
+    heads = list(fake.heads)
+    refused = next(number for number, head in enumerate(heads) if head.method == "GET")
+    waited = heads[refused + 1].at - heads[refused].at
+    assert waited > fake.retry_after - 0.01, "timers count whole milliseconds"
+
+
 def test_data_events_that_share_a_control_event_arrive_once(database, fake, start_syncd):
     fake.append(messages(0, 5))
     fake.append(messages(5, 5))

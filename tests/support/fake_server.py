@@ -2,13 +2,17 @@
 """A scripted Durable Streams server: well behaved by default, and told by a test how to misbehave.
 
 It holds one JSON stream as a list of data events.  Offsets are "o" and five digits, so nobody can take
-them for ours.  `faults` is a queue: each GET takes the next one and answers accordingly; with an empty
+them for ours, unless it was given an era.  `faults` is a queue: each GET takes the next one and answers accordingly; with an empty
 queue the answer is right.
 """
 import collections
+import datetime
 import json
 import socket
 import threading
+import time
+
+Head = collections.namedtuple("Head", "method target fields at")   # at: seconds of a clock that never goes back
 
 
 class FakeServer:
@@ -17,9 +21,12 @@ class FakeServer:
         self.events = []                       # each a list of messages, or bytes as they are sent
         self.faults = collections.deque()      # names of methods below, without "fault_"
         self.requests = []                     # (method, target) as they came
+        self.heads = []                        # the same, each a Head with fields in lower case
         self.closed = False
         self.lingers = False                   # keeps the connection of a closed stream that is read to its end
+        self.era = None                        # a number: offsets are those of a ds-server
         self.ttl = None                        # seconds
+        self.retry_after = 1                   # seconds
         self.round = 0                         # of live reads; see end_all
         self.missing = False                   # 404 for everything
         self.token = None                      # who does not show it gets 401
@@ -83,12 +90,13 @@ class FakeServer:
 
     # --- the server ---
 
-    @staticmethod
-    def offset(number):
-        return f"o{number:05d}"
+    def offset(self, number):
+        return f"o{number:05d}" if self.era is None else f"{self.era:016x}_{number:016x}"
 
     def _number(self, offset):
-        return 0 if offset == "-1" else len(self.events) if offset == "now" else int(offset[1:])
+        if offset in ("-1", "now"):
+            return 0 if offset == "-1" else len(self.events)
+        return int(offset[1:]) if self.era is None else int(offset.partition("_")[2], 16)
 
     def _accept(self):
         while True:
@@ -123,7 +131,12 @@ class FakeServer:
             name, _, value = field.decode().partition(":")
             fields[name.lower()] = value.strip()
         method, target, _ = line.split()
+        file.read(int(fields.get("content-length", 0)))
+        self.heads.append(Head(method, target, fields, time.monotonic()))
         self.requests.append((method, target))
+        return self._answer(connection, method, target, fields)
+
+    def _answer(self, connection, method, target, fields):
         if self.token and fields.get("authorization") != f"Bearer {self.token}":
             self._reply(connection, 401, {}, b"" if method != "HEAD" else None)
             return True
@@ -134,6 +147,10 @@ class FakeServer:
         query = {"path": path, **dict(pair.split("=", 1) for pair in rest.split("&") if "=" in pair)}
         if method == "HEAD":
             return self._head(connection, query)
+        if method == "DELETE":
+            self.missing = True
+            self._reply(connection, 204, {}, None)
+            return True
         fault = self.faults.popleft() if self.faults else None
         if fault:
             return getattr(self, f"fault_{fault}")(connection, query)
@@ -184,6 +201,14 @@ class FakeServer:
         self.follow(connection, number)
         return False
 
+    @staticmethod
+    def _left(connection):
+        """Whether the client closed it."""
+        try:
+            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+
     def follow(self, connection, number):
         began = self.round
         if number == len(self.events):
@@ -193,7 +218,7 @@ class FakeServer:
                 while (number >= len(self.events) and not self.stopping and not self.closed
                        and began == self.round):
                     self.changed.wait(0.2)
-                    if connection not in self.connections:
+                    if self._left(connection):
                         return
                 if self.stopping:
                     return
@@ -231,7 +256,7 @@ class FakeServer:
         return self._status(connection, 500)
 
     def fault_503_retry_after(self, connection, query):
-        return self._status(connection, 503, {"Retry-After": "1"})
+        return self._status(connection, 503, {"Retry-After": str(self.retry_after)})
 
     def fault_redirect(self, connection, query):
         return self._status(connection, 302, {"Location": "http://127.0.0.1:1/elsewhere"})
@@ -294,3 +319,20 @@ class FakeServer:
         whole = self.data(self.events[number])
         self.chunk(connection, whole[:len(whole) // 2])
         return False
+
+
+class FakeAdmin(FakeServer):
+    """An admin listener whose server has no streams that it tells of, and which trims whatever it is told to."""
+
+    def _answer(self, connection, method, target, fields):
+        if "since=" in target:
+            with self.changed:
+                self.changed.wait_for(lambda: self.stopping or self._left(connection), 0.5)
+            body = {"changes": [], "token": "0_1"}
+        elif method == "GET":
+            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+            body = {"streams": [], "next": None, "token": "0_1", "now": now.replace("+00:00", "Z")}
+        else:
+            body = {}
+        self._reply(connection, 200, {"Content-Type": "application/json"}, json.dumps(body).encode())
+        return True
