@@ -30,6 +30,7 @@ struct AfterSync {
     bool busy;                            /* a question or a request is under way */
     char committed[OFFSET_BYTES_MAX + 1]; /* the newest that is */
     bool closed;
+    int64_t epoch;                   /* that it was committed in */
     char aim[OFFSET_BYTES_MAX + 1];  /* what the timer runs for */
     char done[OFFSET_BYTES_MAX + 1]; /* trimmed up to there, or "" */
     bool over;                       /* deleted */
@@ -40,7 +41,7 @@ struct AfterSync {
 
 #define AFTER_FIELDS(after)                                                                        \
     LOG_FIELDS(log_str("stream", (after)->key->name), log_str("route", (after)->key->route),       \
-               log_str("offset", str_c((after)->aim)))
+               log_str("offset", str_c((after)->aim)), log_i64("epoch", (after)->epoch))
 
 static bool
 deletes(const AfterSync *after)
@@ -306,6 +307,7 @@ after_sync_committed(AfterSync *after, const Checkpoint *checkpoint)
     after->over = after->over && strcmp(after->aim, checkpoint->position.offset) == 0;
     memcpy(after->committed, checkpoint->position.offset, sizeof(after->committed));
     after->closed = checkpoint->closed;
+    after->epoch = checkpoint->epoch;
     after_sync_arm(after, after->plan->route->spec.grace_ms);
 }
 

@@ -403,7 +403,12 @@ supervisor_begin_again(Supervisor *supervisor, const StreamKey *key)
     Post *post = post_find(supervisor, key);
 
     if (post != NULL && post->session != NULL && !post->ending) {
-        log_info(&scope, LOG_FIELDS(log_str("stream", key->name), log_str("route", key->route)),
+        const Checkpoint *at = session_view(post->session).checkpoint;
+
+        log_info(&scope,
+                 LOG_FIELDS(log_str("stream", key->name), log_str("route", key->route),
+                            log_str("offset", str_c(at->position.offset)),
+                            log_i64("skip", at->position.skip), log_i64("epoch", at->epoch)),
                  "an operator asked for it: begins again from the position that is stored");
         post->ending = true;
         session_revoke(post->session);

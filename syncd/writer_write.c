@@ -336,7 +336,10 @@ narrow_stalled(Writer *writer, const Part *part)
     if (!lane->stalled) {
         log_warn(
             &scope, EVENT_STREAM_STALLED,
-            LOG_FIELDS(log_str("stream", lane->name), log_u64("messages", part->items)),
+            LOG_FIELDS(log_str("stream", lane->name), log_str("route", lane->route),
+                       log_str("offset", str_c(lane->checkpoint.position.offset)),
+                       log_i64("skip", lane->checkpoint.position.skip),
+                       log_i64("epoch", lane->checkpoint.epoch), log_u64("messages", part->items)),
             "a transaction takes longer than SYNCD_STATEMENT_TIMEOUT (%lld ms), alone and with "
             "so many messages; smaller ones are tried",
             (long long)writer->config.statement_ms);

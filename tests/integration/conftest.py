@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: one Postgres per run, a database and a ds-server of one's own per test."""
 import os
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -41,11 +42,21 @@ def no_sanitizer_reports(sanitizer_folder):
         pytest.fail(f"a sanitizer reports:\n{text}")
 
 
+def lines_without_place(path):
+    """What syncd said about a stream, whatever the test was about, and not where that stands.  Of one for which
+    there was no room nobody knows."""
+    return [line for log in sorted(path.glob("*.log")) for line in log.read_text(errors="replace").splitlines(True)
+            if line.endswith("\n") and re.search(r'\bscope("?[:=]"?)syncd\b.*[ "]stream\1', line)
+            and "directory.full" not in line and not re.search(r'[ "]offset"?[:=].*[ "]epoch"?[:=]', line)]
+
+
 @pytest.fixture
 def folder():
     path = ds.temporary_folder("ds-test-")
     yield path
+    found = lines_without_place(path)
     ds.remove_folder(path)
+    assert found == []
 
 
 @pytest.fixture
