@@ -88,7 +88,7 @@ def pause_and_fence(stack, choose):
         blind.stop()
     moved = [name for name, row in before.items() if after[name][:2] == row[:2] and after[name] != row]
     if moved:
-        raise ds.StackError(f"an instance with an older epoch committed {moved[:3]}")
+        raise stacks.Difference(f"an instance with an older epoch committed {moved[:3]}")
     return "fenced"
 
 

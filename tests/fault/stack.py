@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import ds
@@ -28,7 +29,7 @@ BATCH_ROWS_MAX = 400           # of syncd: larger appends are committed in parts
 CUT_SIZES = ((1.0, BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 200),)
 CHECK_THREADS = 4              # they wait for answers most of the time
 RECOVER_SECONDS = 120          # hang guard: all is loaded again within
-RECOVER_SECONDS_MUTANT = 10    # a mutant is found by it, and nobody waits that long for each
+LOOK_SECONDS = 1               # a mutant that would never load it is found meanwhile
 NOTICE_SECONDS = 20            # hang guard: syncd says what it found within
 NOTICE_SECONDS_MUTANT = 3      # a mutant finds nothing
 SERVER_SETTINGS = {
@@ -48,11 +49,14 @@ LOCK_ALL = "SELECT 1 FROM ds_sync.stream_offset ORDER BY stream_id FOR UPDATE"
 CLOCK_LIBRARY = ds.ROOT / "build/fault/lib/libshift_clock.so"
 
 
+class Difference(ds.StackError):
+    """What is there is not what should be; all else may be a broken or a slow machine."""
+
+
 class Stack:
     def __init__(self, seed, mutant):
         self.seed = seed
         self.mutant = mutant
-        self.recover_seconds = RECOVER_SECONDS_MUTANT if mutant else RECOVER_SECONDS
         self.notice_seconds = NOTICE_SECONDS_MUTANT if mutant else NOTICE_SECONDS
         self.folder = ds.temporary_folder("ds-fault-")
         self.fault_log = self.folder / "faults"
@@ -201,25 +205,39 @@ class Stack:
         finally:
             load.rest(self.loads, False)
 
+    def not_committed(self):
+        """Streams of which syncd believes that more is committed than Postgres has."""
+        believed = {stream["name"]: stream["next_seq"] for stream in self.syncd.status()["streams"]}
+        there = self.positions()       # looked at later: it can only be ahead
+        return [f"{name}: syncd has seen {seq} committed, Postgres has {there.get(name, 0)}"
+                for name, seq in believed.items() if seq > there.get(name, 0)]
+
     def _wait_loaded(self):
         marks = {producer.name: producer.acknowledged[0] for producer in self.producers}
+        looked = time.monotonic()
 
         def loaded():
+            nonlocal looked
             load.complain(self.loads)
             if not self.syncd.alive():
                 raise ds.StackError(f"{self.syncd.name} ended with {self.syncd.child.returncode} by itself:\n"
                                     f"{self.syncd.log_end()}")
+            if self.mutant and time.monotonic() > looked + LOOK_SECONDS:
+                looked = time.monotonic()
+                wrong = self.not_committed()
+                if wrong:
+                    raise Difference(", ".join(wrong[:5]))
             there = self.positions()
             return all(there.get(name, 0) >= mark for name, mark in marks.items())
         try:
-            ds.wait_until(loaded, self.recover_seconds)
+            ds.wait_until(loaded, RECOVER_SECONDS)
         except ds.StackError as error:
             if "in vain" not in str(error):
                 raise
             there = self.positions()
             late = [f"{name} stands at {there.get(name)} and has {mark}" for name, mark in marks.items()
                     if there.get(name, 0) < mark]
-            raise ds.StackError(f"not loaded {self.recover_seconds} s after the fault: {', '.join(late[:5])}, "
+            raise ds.StackError(f"not loaded {RECOVER_SECONDS} s after the fault: {', '.join(late[:5])}, "
                                 f"{len(late)} in all\n{self.syncd.log_end(40)}") from None
 
     def check(self, everything=False):
