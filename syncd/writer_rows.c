@@ -9,7 +9,10 @@
 #include <bsd/string.h>
 
 #include "common/fault.h"
+#include "common/log.h"
 #include "common/parse.h"
+
+static const LogScope scope = {.name = "syncd.writer"};
 
 /* Bad rows were found more often than COPY's line numbers are worth trying. */
 bool
@@ -181,6 +184,9 @@ sieved(Writer *writer, const PgReply *reply)
     if (written + faults != count) {
         rows_dropped(writer, written, count - faults);
         return;
+    }
+    if (FAULT("writer.sieved")) {
+        log_debug(&scope, LOG_FIELDS(), "fault point passed");
     }
     writer->rows_sent += (size_t)written;
     if (faults > 0 && !transaction_allows_letters(transaction)) {

@@ -77,6 +77,18 @@ def kill_in_sieve(stack, choose):
     return _kill_at(stack, choose, syncd_work.SIEVED)
 
 
+def kill_in_event_sieve(stack, choose):
+    """The same with rows of events, of which COPY found too many bad ones."""
+    bad = choose.sample([producer for producer in stack.producers if producer.kind == load.JSON], 10)
+    for producer in bad:
+        producer.poison, producer.poison_share = (load.REFUSED,), stacks.REFUSED_SHARE
+    try:
+        return _kill_at(stack, choose, syncd_work.EVENTS_SIEVED)
+    finally:
+        for producer in bad:
+            producer.poison, producer.poison_share = stacks.POISON, load.POISON_SHARE
+
+
 def _kill_at(stack, choose, point):
     _armed_syncd(stack, choose, "kill", (point,))
     try:
@@ -467,6 +479,7 @@ KINDS = {
     "kill-syncd-at-point": kill_syncd_at_point,
     "kill-syncd-in-event": kill_in_event,
     "kill-syncd-in-sieve": kill_in_sieve,
+    "kill-syncd-in-event-sieve": kill_in_event_sieve,
     "drop-at-point": drop_at_point,
     "kill-postgres": kill_postgres,
     "kill-backend": kill_backend,

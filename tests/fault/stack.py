@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import ds
 import load
 import syncd_work
-from checker import StateChecker, StreamChecker
+from checker import REFUSED_MARK, StateChecker, StreamChecker
 from proxy import Proxy
 
 EVENT_STREAMS = {**{f"fault/json-{number}": load.JSON for number in range(24)},
@@ -25,6 +25,8 @@ STATE_TABLE = "public.fault_state"
 STATE_ROUTE = {"name": "state", "streams": ["state/*"], "table": STATE_TABLE, "as": "state",
                "on_error": "dead_letter", "payload": {"column": "value", "type": "jsonb"}}
 LOAD_THREADS, LOAD_PAUSE = 5, 0.04
+POISON = (*load.POISON, load.REFUSED)
+REFUSED_SHARE = 0.1            # of messages, while syncd is to try rows one by one
 BATCH_ROWS_MAX = 400           # of syncd: larger appends are committed in parts
 CUT_SIZES = ((1.0, BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 200),)
 CHECK_THREADS = 4              # they wait for answers most of the time
@@ -81,9 +83,10 @@ class Stack:
         self.proxies.append(self.postgres_proxy)
         self.connection = self.postgres.connect()
         self.producers, self.loads = load.start(self.server, STREAMS, self.seed, LOAD_PAUSE, LOAD_THREADS,
-                                                load.QUIET)
+                                                load.QUIET, POISON)
         self.checkers = [self._checker(producer) for producer in self.producers]
         self._declare_state()
+        self.execute(f"ALTER TABLE ds_sync.session_events ADD CHECK (NOT payload ? '{REFUSED_MARK}')")
         self.syncd = self.new_syncd().wait_ready()
         self.wait_loaded()
 

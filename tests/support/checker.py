@@ -5,7 +5,7 @@ Shares no code with the programs: it reads the stream over HTTP, cuts the JSON a
 decoder and compares with the tables.  For each stream, at any moment:
   - rows and dead letters together are messages 0 .. next_seq - 1, each exactly once, disjoint;
   - a row's payload is the message, a dead letter's bytes are the message's bytes;
-  - only messages that jsonb cannot hold are dead letters (the generator marks them);
+  - only messages that jsonb cannot hold, or the table refuses, are dead letters (the generator marks them);
   - ds_offset and skip point at message next_seq;
   - chunks of a byte stream, in order, are its first next_seq bytes;
   - the rows of a stream of state are what its messages 0 .. next_seq - 1 leave, one by one, and its
@@ -20,6 +20,7 @@ from appends import Client
 from state_model import StateModel
 
 POISON_MARK = "poison"         # a message with this member true must become a dead letter
+REFUSED_MARK = "refused"       # with this one, too: since its table refuses the row
 FINDINGS_MAX = 5
 
 
@@ -167,6 +168,10 @@ class StreamChecker:
                 self.note(f"dead letter {seq} has other bytes than the message")
             if not value_of(text).get(POISON_MARK):
                 self.note(f"message {seq} is good and became a dead letter ({found[2]}): {text[:120]}")
+            if value_of(text).get(REFUSED_MARK) and found[2] != "row_fault":
+                self.note(f"message {seq} is refused by its table and became a dead letter for {found[2]}")
+        elif value_of(text).get(REFUSED_MARK):
+            self.note(f"message {seq} is a row, and its table refuses it: {text[:120]}")
         elif value_of(text) != value_of(found[1]):
             self.note(f"row {seq} is {found[1][:120]}, the message is {text[:120]}")
 

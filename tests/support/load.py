@@ -21,6 +21,7 @@ JSON, BYTES, TEXT = "application/json", "application/octet-stream", "text/plain;
 POISON = ('{"poison":true,"n":%d,"text":"nul \\u0000 inside"}',
           '{"poison":true,"n":%d,"text":"half a pair \\ud83d"}',
           '{"poison":true,"n":%d,"number":1e999999}')
+REFUSED = '{"poison":true,"refused":true,"n":%d}'  # good JSON: only a table's own check can refuse it
 POISON_SHARE = 0.003           # rare: a stream of little else would be stopped
 REFUSED_SHARE = 0.1            # of the appends to values of state: syncd has to try changes one by one
 AHEAD_MAX = 20_000             # messages or KiB by which a producer may be ahead of the table
@@ -42,6 +43,7 @@ class Producer:
         self.content_type = JSON if self.is_json else kind
         self.random = random.Random(seed)
         self.sizes = sizes
+        self.poison, self.poison_share = POISON, POISON_SHARE
         self.made = 0                      # messages, or bytes
         self.requests = 0
         self.busy = False                  # a request is on its way
@@ -56,8 +58,8 @@ class Producer:
         number = self.made
         self.made += 1
         kind = self.random.random()
-        if kind < POISON_SHARE:
-            return self.random.choice(POISON) % number
+        if kind < self.poison_share:
+            return self.random.choice(self.poison) % number
         if kind < 0.03:
             return json.dumps({"n": number, "long": "x" * self.random.randrange(20_000)})
         return json.dumps({"n": number, "type": "message", "key": f"k{number % 97}", "operation": "set",
@@ -175,14 +177,15 @@ class Load(threading.Thread):
             self.client.close()
 
 
-def start(server, streams, seed, pause=0.15, threads=None, sizes=BURSTS):
-    """streams: name -> kind.  Creates the streams; (producers in that order, threads that feed them)."""
+def start(server, streams, seed, pause=0.15, threads=None, sizes=BURSTS, poison=POISON):
+    """streams: name -> kind; poison: messages that must become dead letters.  Creates the streams; (producers in that order, threads that feed them)."""
     producers = []
     for number, (name, kind) in enumerate(streams.items()):
         producer = (StateProducer if kind == STATE else Producer)(name, kind, f"{seed}/{number}", sizes)
         status, _, body = server.create(name, producer.content_type)
         if status not in (200, 201):
             raise ds.StackError(f"creating {name}: {status} {body!r}")
+        producer.poison = poison
         producers.append(producer)
     count = threads or len(producers)
     loads = [Load(server, producers[number::count], f"{seed}/thread {number}", pause)

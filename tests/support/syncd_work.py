@@ -12,10 +12,11 @@ POINTS = ("checkpoint.loaded", COMPOSED, "writer.small_sent", "writer.small_done
           "writer.guard_done", "writer.copy_sent", "writer.rows_done", "writer.commit_sent",
           "writer.commit_done", "writer.acked")
 SIEVED = "writer.state_sieved"     # changes of state were tried one by one
+EVENTS_SIEVED = "writer.sieved"    # and rows of events
 STATE_POINTS = (*POINTS, "writer.state_changed", SIEVED)    # where there are streams of state
 DROP_POINTS = ("writer.small_sent", "writer.copy_sent", "writer.commit_sent")   # drop the connection
 PASSAGES_MAX = 12              # a fault point is hit at the 1st .. 12th passage
-PASSAGES_OF_RARE = {"checkpoint.loaded": 1, SIEVED: 3}
+PASSAGES_OF_RARE = {"checkpoint.loaded": 1, SIEVED: 3, EVENTS_SIEVED: 3}
 HIT_SECONDS = 60               # hang guard: syncd must be at work within
 
 
