@@ -31,6 +31,7 @@ BATCH_ROWS_MAX = 400           # of syncd: larger appends are committed in parts
 CUT_SIZES = ((1.0, BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 200),)
 CHECK_THREADS = 4              # they wait for answers most of the time
 RECOVER_SECONDS = 120          # hang guard: all is loaded again within
+RECOVER_SECONDS_MUTANT = 30    # then what is there is looked at
 LOOK_SECONDS = 1               # a mutant that would never load it is found meanwhile
 NOTICE_SECONDS = 20            # hang guard: syncd says what it found within
 NOTICE_SECONDS_MUTANT = 3      # a mutant finds nothing
@@ -59,6 +60,7 @@ class Stack:
     def __init__(self, seed, mutant):
         self.seed = seed
         self.mutant = mutant
+        self.recover_seconds = RECOVER_SECONDS_MUTANT if mutant else RECOVER_SECONDS
         self.notice_seconds = NOTICE_SECONDS_MUTANT if mutant else NOTICE_SECONDS
         self.folder = ds.temporary_folder("ds-fault-")
         self.fault_log = self.folder / "faults"
@@ -233,14 +235,14 @@ class Stack:
             there = self.positions()
             return all(there.get(name, 0) >= mark for name, mark in marks.items())
         try:
-            ds.wait_until(loaded, RECOVER_SECONDS)
+            ds.wait_until(loaded, self.recover_seconds)
         except ds.StackError as error:
             if "in vain" not in str(error):
                 raise
             there = self.positions()
             late = [f"{name} stands at {there.get(name)} and has {mark}" for name, mark in marks.items()
                     if there.get(name, 0) < mark]
-            raise ds.StackError(f"not loaded {RECOVER_SECONDS} s after the fault: {', '.join(late[:5])}, "
+            raise ds.StackError(f"not loaded {self.recover_seconds} s after the fault: {', '.join(late[:5])}, "
                                 f"{len(late)} in all\n{self.syncd.log_end(40)}") from None
 
     def check(self, everything=False):
