@@ -30,6 +30,17 @@ def lock(locker, table, condition, *values):
     assert cursor.rowcount > 0
 
 
+def load_first(names, database, server, start_syncd, settings):
+    """Three messages of each, by a syncd that is over: their positions are there."""
+    for name in names:
+        server.create(name)
+        server.append(name, messages(0, 3))
+    syncd = start_syncd(names, **settings)
+    for name in names:
+        wait_rows(database, messages(0, 3), syncd, name)
+    assert syncd.stop() == 0
+
+
 def epochs(fleet):
     return dict(fleet.query("SELECT partition_no, epoch FROM ds_sync.work_partition WHERE partition_no <> %s", LOCKED))
 
@@ -69,14 +80,8 @@ def test_an_instance_joins_and_leaves_though_rows_of_others_are_locked(fleet, se
 
 
 def test_a_stream_whose_position_is_locked_holds_up_no_other(database, server, start_syncd, locker):
-    for name in STREAMS:
-        server.create(name)
-        server.append(name, messages(0, 3))
     settings = {**FAST, "SYNCD_WRITERS": "1", "SYNCD_STATEMENT_TIMEOUT": "1s", "SYNCD_IDLE_TIMEOUT": "30s"}
-    syncd = start_syncd(STREAMS, **settings)
-    for name in STREAMS:
-        wait_rows(database, messages(0, 3), syncd, name)
-    assert syncd.stop() == 0
+    load_first(STREAMS, database, server, start_syncd, settings)
     lock(locker, "stream_offset", "stream_id = (SELECT stream_id FROM ds_sync.stream WHERE name = %s)", STREAMS[0])
     syncd = start_syncd(STREAMS, wait=False, **settings)
     for turn in (1, 2):
@@ -96,14 +101,8 @@ def test_streams_whose_positions_are_locked_hold_up_no_other_however_many_they_a
     """Each rests four times as long as it kept the writer waiting: five of them were enough to keep it waiting always."""
     names = [f"locks/many/{number}" for number in range(12)]
     locked, free = names[:10], names[10:]
-    for name in names:
-        server.create(name)
-        server.append(name, messages(0, 3))
     settings = {**FAST, "SYNCD_WRITERS": "1", "SYNCD_STATEMENT_TIMEOUT": "1s", "SYNCD_IDLE_TIMEOUT": "30s"}
-    syncd = start_syncd(names, **settings)
-    for name in names:
-        wait_rows(database, messages(0, 3), syncd, name)
-    assert syncd.stop() == 0
+    load_first(names, database, server, start_syncd, settings)
     lock(locker, "stream_offset", "stream_id IN (SELECT stream_id FROM ds_sync.stream WHERE name = ANY (%s))", locked)
     syncd = start_syncd(names, wait=False, **settings)
     for turn in (1, 2, 3):
@@ -164,12 +163,8 @@ def test_a_state_that_cannot_be_stored_holds_up_no_rows(database, server, start_
 
 def test_a_server_that_was_not_asked_is_not_said_to_be_silent(database, server, start_syncd, locker):
     """A stream waits for its locked position, so it asks nobody."""
-    server.create(STREAMS[0])
-    server.append(STREAMS[0], messages(0, 3))
     settings = {**FAST, "SYNCD_STATEMENT_TIMEOUT": "1s"}
-    syncd = start_syncd(STREAMS[:1], **settings)
-    wait_rows(database, messages(0, 3), syncd, STREAMS[0])
-    assert syncd.stop() == 0
+    load_first(STREAMS[:1], database, server, start_syncd, settings)
     lock(locker, "stream_offset", "true")
     syncd = start_syncd(STREAMS[:1], wait=False, **settings)
     ds.wait_until(lambda: [stream["state"] for stream in syncd.status()["streams"]] == ["backoff"], what="it to rest")
