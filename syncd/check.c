@@ -119,9 +119,8 @@ mend_of_failure(const CheckServer *end, const HttpResult *result)
         return ": correct its URL, SYNCD_DS_CA_FILE or the client certificate";
     }
     if (result->connected && tls) {
-        return ": if it asks for a certificate, it must trust that of SYNCD_DS_CERT_FILE, which "
-               "must "
-               "not have expired";
+        return ": if it asks for a certificate, it must trust that of SYNCD_DS_CERT_FILE, and "
+               "that must not have expired";
     }
     return result->connected ? ": is this a stream server? correct its URL" : "";
 }

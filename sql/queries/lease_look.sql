@@ -1,7 +1,7 @@
 -- $1 lease in ms, $2 how long a statement may take in ms: who lives, and what is free.  A time too far ahead was written
 -- before Postgres's clock was set back, and says nothing.
--- Ends writers that froze: Postgres heeds no timeout while COPY waits for its client, so one that was stopped there, or
--- whose machine is gone, would hold positions of streams for as long as its connection lasts.
+-- Ends sessions of writers that froze: Postgres heeds no timeout while COPY waits for its client, so that of one which
+-- was stopped there, or whose machine is gone, would hold positions of streams for as long as its connection lasts.
 WITH frozen AS MATERIALIZED (
     SELECT a.pid FROM pg_catalog.pg_stat_activity a
     WHERE a.datname = current_database() AND a.usename = session_user

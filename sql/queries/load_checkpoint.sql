@@ -1,6 +1,6 @@
 -- $1 source, $2 name, $3 owner, $4 route, $5 epoch of the work partition's lease, $6 whether it came into being under
--- its route, $7 how long to wait for a lock (as in read_positions.sql).  Loading is the fence: whoever holds an older epoch can commit no more, and who comes with an older one
--- than is there gets no row.
+-- its route, $7 how long to wait for a lock (as in read_positions.sql).  Loading is the fence: whoever holds an older
+-- epoch can commit no more, and who comes with an older one than is there gets no row.
 WITH bounded AS MATERIALIZED (
     SELECT pg_catalog.set_config('lock_timeout', $7::text, true)
 ), known AS (

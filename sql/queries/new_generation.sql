@@ -1,5 +1,5 @@
--- $1 stream_id, $2 epoch, $3 generation that ends, $4 how long to wait for a lock (as in read_positions.sql).  The stream was made anew: read it from its start,
--- and go on counting.  That it was gone is over with it: remembered, it would make another generation of the same.
+-- $1 stream_id, $2 epoch, $3 generation that ends, $4 how long to wait for a lock (as in read_positions.sql).  The
+-- stream was made anew: read it from its start, and go on counting.  That it was gone is over with it: remembered, it would make another generation of the same.
 WITH bounded AS MATERIALIZED (
     SELECT pg_catalog.set_config('lock_timeout', $4::text, true)
 ), begun AS (

@@ -1,6 +1,5 @@
 -- $1 stream_id, $2 epoch, $3 state, $4 reason, $5 content type, $6 from_start, $7 gone, $8 how long to wait for a
--- lock (as in read_positions.sql).  Only the owner says how a
--- stream fares.
+-- lock (as in read_positions.sql).  Only the owner says how a stream fares.
 WITH bounded AS MATERIALIZED (SELECT pg_catalog.set_config('lock_timeout', $8::text, true))
 UPDATE ds_sync.stream s
 SET state = $3::text, reason = $4::text, content_type = coalesce($5::text, s.content_type),
