@@ -8,6 +8,8 @@ import syncd_work
 from moments import pass_time, until
 from proxy import Proxy
 
+LONG_LEASE = "5m"
+
 
 def _epochs(stack):
     """name -> (epoch, owner, next_seq)"""
@@ -48,25 +50,29 @@ def pause_and_replace(stack, choose):
     return f"{'after' if late else 'before'} take-over, in {doing}"
 
 
-def _freeze(stack, choose):
+def _freeze(stack, choose, **environment):
     """The instance, started anew, standing still with a transaction composed of which Postgres knows nothing
     yet.  It is sent when the instance wakes up, whatever has happened meanwhile: only its guard is in the way."""
     point = syncd_work.COMPOSED
     stack.end_syncd(stack.syncd)
-    stack.syncd = stack.new_syncd(syncd_work.fault_at(point, "stop", stack.fault_log, choose))
+    stack.syncd = stack.new_syncd({**syncd_work.fault_at(point, "stop", stack.fault_log, choose), **environment})
     syncd_work.wait_frozen(stack.syncd, stack.fault_log, point)
     return stack.syncd
 
 
-def _transactions(stack, instance):
-    return stack.query("SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state <> 'idle'",
-                       (f"syncd/{instance.instance}",))
+def _wait_gone(stack, instance):
+    """What its sessions had been told is done, or rolled back."""
+    ds.wait_until(lambda: not stack.query("SELECT pid FROM pg_stat_activity WHERE application_name = %s",
+                                          (f"syncd/{instance.instance}",)),
+                  stacks.RECOVER_SECONDS, f"the sessions of {instance.name} to end")
 
 
 def pause_and_fence(stack, choose):
     """An instance is frozen, and another one takes all streams, and cannot read: no position moves.  What the
     first sends when it wakes up stands where it believes; only the epoch is another one."""
-    old = _freeze(stack, choose)
+    # It must not see by its own clock that its lease is over: then it might not get as far as the guard.
+    old = _freeze(stack, choose, SYNCD_LEASE=LONG_LEASE)
+    syncd_work.release_leases(stack.connection)
     blind = Proxy(stack.server.port, "blind")
     blind.set_mode("stall")
     other = stack.new_syncd(source_port=blind.port)
@@ -75,8 +81,10 @@ def pause_and_fence(stack, choose):
                       stacks.RECOVER_SECONDS, "the other instance to take all streams")
         before = _epochs(stack)
         old.signal(signal.SIGCONT)
-        until(lambda: ("fenced" in old.log_text() and not _transactions(stack, old)) or _epochs(stack) != before,
+        until(lambda: "event=stream.fenced" in old.log_text() or _epochs(stack) != before,
               "the first instance to be fenced")
+        stack.end_syncd(old)           # what it was fenced in may be another stream
+        _wait_gone(stack, old)
         after = _epochs(stack)
     except ds.StackError as error:
         raise ds.StackError(f"{error}\n{stack.sessions()}\n{old.log_end()}\n{other.log_end()}") from None
@@ -89,6 +97,7 @@ def pause_and_fence(stack, choose):
     moved = [name for name, row in before.items() if after[name][:2] == row[:2] and after[name] != row]
     if moved:
         raise stacks.Difference(f"an instance with an older epoch committed {moved[:3]}")
+    stack.syncd = stack.new_syncd()
     return "fenced"
 
 
@@ -100,7 +109,7 @@ def rewind(stack, choose):
     # What a stream of state was before is not known any more: it goes back to its start.
     marks = [(name, stream_id, "-1", 0, 0) if name in stacks.STATE_STREAMS else (name, stream_id, *place)
              for name, stream_id, *place in marks]
-    old = _freeze(stack, choose)
+    old = _freeze(stack, choose, SYNCD_LEASE=LONG_LEASE)
     session = stack.session()
     cursor = session.cursor()
     cursor.execute(stacks.LOCK_ALL)    # its other writer may be in a transaction, until Postgres ends that

@@ -7,6 +7,7 @@ import threading
 import ds
 import psycopg2
 import pytest
+import syncd_work
 from test_syncd_source_faults import FAST, messages, rows, wait_rows
 
 STREAM = "fence/stream"
@@ -44,13 +45,6 @@ def position(connection):
     return cursor.fetchone()
 
 
-def release_leases(connection):
-    """What `dsctl lease release --all` does: whoever comes next need not wait for a lease to end."""
-    cursor = connection.cursor()
-    cursor.execute("DELETE FROM ds_sync.instance")
-    cursor.execute("UPDATE ds_sync.work_partition SET owner = NULL, lease_until = NULL")
-
-
 def hit(process):
     return process.fault_log.exists()
 
@@ -65,17 +59,18 @@ def waits_for_a_lock(connection):
 def test_an_instance_that_was_replaced_before_its_transaction_cannot_commit(database, server, start_fault):
     """The first holds a batch and sleeps; the second takes over and commits nothing."""
     server.create(STREAM)
-    old = start_fault()
+    old = start_fault(SYNCD_LEASE="5m")    # it must get as far as the guard: its own clock is not to stop it
     server.append(STREAM, messages(0, 3))
     wait_rows(database, messages(0, 3), old, STREAM)
     old.signal(signal.SIGSTOP)
-    release_leases(database[1])
+    syncd_work.release_leases(database[1])
     new = start_fault("checkpoint.loaded:stall:1", wait=False)
     ds.wait_until(lambda: hit(new), what="the new instance to take the epoch")
     before = position(database[1])
     server.append(STREAM, messages(3, 3))
     old.signal(signal.SIGCONT)
-    ds.wait_until(lambda: "fenced" in old.log_text(), what="the old instance to notice")
+    ds.wait_until(lambda: "event=stream.fenced" in old.log_text() or position(database[1]) != before,
+                  what="the old instance to notice")
     assert position(database[1]) == before, "an instance with an older epoch committed"
     assert rows(database[1], STREAM) == list(enumerate(messages(0, 3)))
 
@@ -89,7 +84,7 @@ def test_an_instance_that_wakes_up_inside_its_transaction_does_not_double_rows(
     server.append(STREAM, many)
     old = start_fault("writer.guard_done:stall:1", wait=False)
     ds.wait_until(lambda: hit(old), what="the old instance to hold its transaction")
-    release_leases(database[1])
+    syncd_work.release_leases(database[1])
     new = start_fault(wait=False)
     ds.wait_until(lambda: waits_for_a_lock(database[1]), what="the new instance to wait for the row lock")
     old.kill()

@@ -66,6 +66,13 @@ def wait_frozen(process, log, point):
         raise Missed(f"syncd did not come to {point} in {HIT_SECONDS} s:\n{process.log_end()}") from None
 
 
+def release_leases(connection):
+    """What `dsctl lease release --all` does: whoever comes next need not wait for a lease to end."""
+    cursor = connection.cursor()
+    cursor.execute("DELETE FROM ds_sync.instance")
+    cursor.execute("UPDATE ds_sync.work_partition SET owner = NULL, lease_until = NULL")
+
+
 def open_transaction(connection, name="syncd"):
     """(backend's pid, what it did last) of an open transaction that wrote something, or None."""
     cursor = connection.cursor()
