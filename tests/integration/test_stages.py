@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tests/run --resume: counts what has passed at the very same commit, and nothing else."""
+"""tests/run: its campaigns run side by side; --resume counts what has passed at the very same commit."""
 import importlib.machinery
 import importlib.util
 import os
@@ -111,3 +111,52 @@ def test_what_passed_with_other_settings_is_run_and_what_else_passed_is_kept(pro
     assert project.run(capsys, stages[0])[2] == ["first"]
     monkeypatch.setenv("FUZZ_SECONDS", "1")
     assert project.run(capsys, *stages)[2] == ["first"]
+
+
+def meeting(project, name, other, line="1 passed, 0 failed"):
+    """A campaign that waits until the other one is there, too."""
+    here = project.root.parent
+    return project.module.Stage(
+        name, "plain", f"touch {here}/{name}; until [ -e {here}/{other} ]; do sleep 0.01; done; echo '{line}'",
+        beside=True, minutes=1)
+
+
+def test_campaigns_run_side_by_side_after_all_others(project, capsys):
+    campaigns = [meeting(project, "left", "right"), meeting(project, "right", "left", "3 passed, 0 failed")]
+    late = project.module.Stage("late", "plain", f"[ ! -e {project.root.parent}/left ] && echo 1 passed, 0 failed")
+    assert project.run(capsys, *campaigns, late)[:2] == (0, "5 passed, 0 failed")
+
+
+def test_a_campaign_that_fails_fails_the_run_and_is_shown(project, capsys):
+    campaigns = [meeting(project, "left", "right", "0 passed, 1 failed"), meeting(project, "right", "left")]
+    assert project.module.run(campaigns) == 1
+    shown = capsys.readouterr().out
+    assert "--- left failed" in shown and shown.endswith("\n1 passed, 1 failed\n")
+
+
+def test_a_campaign_whose_need_failed_is_not_run(project, capsys):
+    stages = [project.stage("first", "0 passed, 1 failed"), project.stage("second", beside=True, needs=("first",))]
+    assert project.run(capsys, *stages) == (1, "0 passed, 2 failed", ["first"])
+
+
+def test_campaigns_that_passed_are_not_run_again(project, capsys):
+    stages = [project.stage("first", beside=True), project.stage("second", beside=True)]
+    project.run(capsys, stages[0])
+    assert project.run(capsys, *stages) == (0, "4 passed, 0 failed", ["second"])
+
+
+def test_a_run_that_is_ended_ends_its_campaigns(project, capsys, monkeypatch):
+    """Ended by a signal, in the midst of two: neither goes on, and the one that waits does not begin."""
+    here = project.root.parent
+    campaigns = [project.module.Stage(name, "plain", f"echo $$ >> {here}/pids; exec sleep 600", beside=True)
+                 for name in ("first", "second", "third")]
+
+    def interrupted(futures):
+        ds.wait_until(lambda: (here / "pids").exists() and len((here / "pids").read_text().split()) == 2,
+                      what="two campaigns to run")
+        raise KeyboardInterrupt
+    monkeypatch.setattr(project.module, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        project.module.run(campaigns)
+    pids = (here / "pids").read_text().split()
+    assert len(pids) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in pids)
