@@ -1,33 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/lease.h"
 
-#include <unistd.h>
-
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/parse.h"
-#include "sql/queries.h"
-#include "syncd/lease_host.h"
-#include "syncd/lease_rules.h"
+#include "syncd/lease_internal.h"
 
-#define STARTED_SIZE        40
-#define LIST_BYTES_MAX      (LEASE_PARTITIONS_MAX * 24u)
 #define NAMES_BYTES_MAX     (1u << 20) /* of dead neighbours */
 #define NEIGHBOUR_BYTES_MAX 512        /* a longer name is not one of ours */
 #define LEAVE_RETRY_MS      250        /* between two tries to give back what is ours */
 
 static const LogScope scope = {.name = "syncd.lease"};
-
-typedef enum LeaseState {
-    LEASE_OFF,
-    LEASE_NEIGHBOURS, /* asks who ran on this machine before */
-    LEASE_JOIN,
-    LEASE_MEMBER,
-    LEASE_LEAVE,
-    LEASE_LEFT,
-    LEASE_STATE_COUNT
-} LeaseState;
 
 /* Every legal edge and no other. */
 static const uint32_t lease_edges[LEASE_STATE_COUNT] = {
@@ -36,47 +20,6 @@ static const uint32_t lease_edges[LEASE_STATE_COUNT] = {
     [LEASE_JOIN] = DS_BIT(LEASE_MEMBER) | DS_BIT(LEASE_LEFT),
     [LEASE_MEMBER] = DS_BIT(LEASE_NEIGHBOURS) | DS_BIT(LEASE_LEAVE) | DS_BIT(LEASE_LEFT),
     [LEASE_LEAVE] = DS_BIT(LEASE_LEFT),
-};
-
-/* What a member has asked Postgres and not heard of; one at a time. */
-typedef enum LeaseAsked {
-    ASKED_NOTHING,
-    ASKED_NEIGHBOURS,
-    ASKED_JOIN,
-    ASKED_LOOK,
-    ASKED_CLAIM,
-    ASKED_RENEW,
-    ASKED_RELEASE,
-    ASKED_LEAVE,
-} LeaseAsked;
-
-struct Lease {
-    Loop *loop;
-    ControlLink *link;
-    LeaseConfig config;
-    const LeaseCallbacks *callbacks;
-    void *arg;
-    LeaseState state;
-    LeaseAsked asked;
-    int64_t asked_ms;
-    LoopTimer *tick;     /* looks, renews, and tries again what failed */
-    LoopTimer *next;     /* fires in the next turn: there is something to ask */
-    LoopTimer *deadline; /* of all leases */
-    LoopTimer *leave;
-    LeaseTable table;
-    char host[LEASE_HOST_SIZE];
-    char started[STARTED_SIZE]; /* of our row, as Postgres says it */
-    Buf dead;                   /* array literal of dead neighbours */
-    bool joined_before;         /* the row of our name is ours only the first time */
-    bool name_told;
-    bool settled;
-    bool renew_due;
-    bool look_due;
-    bool leaving;
-    bool leaving_now;
-    int64_t renew_at_ms;
-    unsigned living;
-    unsigned free_partitions; /* at the last look; 0 after a claim */
 };
 
 static void lease_step(void *arg);
@@ -431,7 +374,7 @@ lease_failed(Lease *lease, LeaseAsked asked, const PgReply *reply)
     }
 }
 
-static void
+void
 lease_answered(void *arg, const PgReply *reply)
 {
     Lease *lease = arg;
@@ -475,137 +418,7 @@ lease_answered(void *arg, const PgReply *reply)
     }
 }
 
-/* --- asking --- */
-
-static void
-lease_ask(Lease *lease, LeaseAsked asked, const char *sql, const char *const *params, size_t count)
-{
-    lease->asked = asked;
-    lease->asked_ms = clock_mono_ms();
-    control_link_query(lease->link, sql, params, count, lease_answered, lease);
-}
-
-static void
-number_text(char *out, size_t size, int64_t number)
-{
-    (void)snprintf(out, size, "%lld", (long long)number); /* 24 bytes hold any */
-}
-
-static void
-ask_join(Lease *lease)
-{
-    char pid[24];
-    char lease_ms[24];
-
-    number_text(pid, sizeof(pid), getpid());
-    number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    const char *params[] = {lease->config.instance,
-                            DS_VERSION,
-                            lease->host,
-                            pid,
-                            lease_ms,
-                            lease->joined_before ? "false" : "true",
-                            buf_cstr(&lease->dead),
-                            lease->config.servers,
-                            lease->config.server_urls};
-    lease_ask(lease, ASKED_JOIN, sql_lease_join, params, DS_COUNT(params));
-}
-
-/* Array literals of the slots in these states and of their epochs. */
-static void
-list_slots(const Lease *lease, unsigned states, Buf *partitions, Buf *epochs)
-{
-    const char *between = "";
-    Error err;
-
-    buf_init(partitions, LIST_BYTES_MAX);
-    buf_init(epochs, LIST_BYTES_MAX);
-    bool ok = buf_append(partitions, STR("{"), &err) && buf_append(epochs, STR("{"), &err);
-    for (unsigned i = 0; i < lease->table.count && ok; i++) {
-        const LeaseSlot *slot = &lease->table.slots[i];
-
-        if ((states & DS_BIT(slot->state)) != 0) {
-            ok = buf_printf(partitions, &err, "%s%u", between, i) &&
-                 buf_printf(epochs, &err, "%s%lld", between, (long long)slot->epoch);
-            between = ",";
-        }
-    }
-    ok = ok && buf_append(partitions, STR("}"), &err) && buf_append(epochs, STR("}"), &err);
-    DS_ASSERT(ok); /* a bounded number of numbers */
-}
-
-static void
-ask_renew(Lease *lease)
-{
-    char lease_ms[24];
-    Buf partitions;
-    Buf epochs;
-
-    number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    list_slots(lease, DS_BIT(LEASE_SLOT_HELD) | DS_BIT(LEASE_SLOT_YIELDING), &partitions, &epochs);
-    const char *params[] = {lease->config.instance, lease->started, lease_ms, buf_cstr(&partitions),
-                            buf_cstr(&epochs)};
-    lease_ask(lease, ASKED_RENEW, sql_lease_renew, params, DS_COUNT(params));
-    lease->renew_at_ms = lease->asked_ms + lease_renew_ms(lease->config.lease_ms);
-    lease->renew_due = false;
-    buf_done(&partitions);
-    buf_done(&epochs);
-}
-
-static void
-ask_release(Lease *lease)
-{
-    Buf partitions;
-    Buf epochs;
-
-    lease_table_move(&lease->table, LEASE_SLOT_YIELDED, LEASE_SLOT_RELEASING);
-    list_slots(lease, DS_BIT(LEASE_SLOT_RELEASING), &partitions, &epochs);
-    const char *params[] = {lease->config.instance, buf_cstr(&partitions), buf_cstr(&epochs)};
-    lease_ask(lease, ASKED_RELEASE, sql_lease_release, params, DS_COUNT(params));
-    buf_done(&partitions);
-    buf_done(&epochs);
-}
-
-static void
-ask_claim(Lease *lease, unsigned count)
-{
-    char lease_ms[24];
-    char limit[24];
-
-    number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    number_text(limit, sizeof(limit), count);
-    const char *params[] = {lease->config.instance, lease->started, lease_ms, limit};
-    lease_ask(lease, ASKED_CLAIM, sql_lease_claim, params, DS_COUNT(params));
-}
-
-static void
-ask_look(Lease *lease)
-{
-    char lease_ms[24];
-    char statement_ms[24];
-
-    number_text(lease_ms, sizeof(lease_ms), lease->config.lease_ms);
-    number_text(statement_ms, sizeof(statement_ms), lease->config.statement_ms);
-    const char *params[] = {lease_ms, statement_ms};
-    lease->look_due = false;
-    lease_ask(lease, ASKED_LOOK, sql_lease_look, params, DS_COUNT(params));
-}
-
-static void
-ask_neighbours(Lease *lease)
-{
-    const char *params[] = {lease->host, lease->config.instance};
-
-    lease_ask(lease, ASKED_NEIGHBOURS, sql_lease_neighbours, params, DS_COUNT(params));
-}
-
-static void
-ask_leave(Lease *lease)
-{
-    const char *params[] = {lease->config.instance, lease->started};
-
-    lease_ask(lease, ASKED_LEAVE, sql_lease_leave, params, DS_COUNT(params));
-}
+/* --- what is due --- */
 
 /* The most urgent thing first: what is given back, then what is ours, then what may become ours. */
 static void
@@ -616,15 +429,15 @@ member_step(Lease *lease)
 
     if (lease->leaving && (lease->leaving_now || !working)) {
         lease_enter(lease, LEASE_LEAVE);
-        ask_leave(lease);
+        lease_ask_leave(lease);
     } else if (lease->table.in_state[LEASE_SLOT_YIELDED] > 0) {
-        ask_release(lease);
+        lease_ask_release(lease);
     } else if (lease->renew_due) {
-        ask_renew(lease);
+        lease_ask_renew(lease);
     } else if (claimable > 0 && !lease->leaving) {
-        ask_claim(lease, claimable);
+        lease_ask_claim(lease, claimable);
     } else if (lease->look_due) {
-        ask_look(lease);
+        lease_ask_look(lease);
     }
 }
 
@@ -638,16 +451,16 @@ lease_step(void *arg)
     }
     switch (lease->state) {
     case LEASE_NEIGHBOURS:
-        ask_neighbours(lease);
+        lease_ask_neighbours(lease);
         break;
     case LEASE_JOIN:
-        ask_join(lease);
+        lease_ask_join(lease);
         break;
     case LEASE_MEMBER:
         member_step(lease);
         break;
     case LEASE_LEAVE:
-        ask_leave(lease);
+        lease_ask_leave(lease);
         break;
     case LEASE_OFF:
     case LEASE_LEFT:
