@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syncd/writer_internal.h -- what writer.c (connection, jobs, trouble) and writer_write.c (the
- * transaction) share.
+ * syncd/writer_internal.h -- what writer.c (connection, lanes, trouble), writer_job.c (positions
+ * and states) and writer_write.c (the transaction) share.
  */
 #pragma once
 
@@ -125,6 +125,12 @@ void writer_schedule(Writer *writer);  /* pick work at the end of this turn */
 void writer_lost(Writer *writer, const PgReply *reply); /* the connection; it is made again */
 void writer_wait(Writer *writer, const PgReply *reply); /* logs, and tries again later */
 void writer_trouble(Writer *writer, Lane *lane, LaneTrouble trouble, const Error *err);
+
+/* writer_job.c */
+Lane *writer_job_next(const Writer *writer); /* NULL: nothing but states that stalled, for now */
+void writer_job_start(Writer *writer, Lane *lane);
+void writer_job_reply(Writer *writer, const PgReply *reply);
+void writer_job_lost(Writer *writer); /* its answer will not come: it is wanted again */
 
 /* writer_write.c */
 bool writer_compose(Writer *writer); /* false: nothing to write */
