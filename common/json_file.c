@@ -51,6 +51,17 @@ unknown_word(const char *what, const char *given, const char *const *words, Erro
 }
 
 bool
+json_file_key(const char *key, const char *const *keys, Error *err)
+{
+    for (size_t i = 0; keys[i] != NULL; i++) {
+        if (strcmp(key, keys[i]) == 0) {
+            return true;
+        }
+    }
+    return unknown_word("unknown member", key, keys, err);
+}
+
+bool
 json_file_keys(const json_t *object, const char *const *keys, Error *err)
 {
     const char *key;
@@ -61,31 +72,22 @@ json_file_keys(const json_t *object, const char *const *keys, Error *err)
     }
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        bool known = false;
-        for (size_t i = 0; keys[i] != NULL && !known; i++) {
-            known = strcmp(key, keys[i]) == 0;
-        }
-        if (!known) {
-            return unknown_word("unknown member", key, keys, err);
+        if (!json_file_key(key, keys, err)) {
+            return false;
         }
     }
     return true;
 }
 
 static bool
-check_text(const json_t *value, const char *key, size_t bytes_max, Error *err)
+is_text(const json_t *value, size_t bytes_max)
 {
     Str text = STR_EMPTY;
 
     if (json_is_string(value)) {
         text = str_n(json_string_value(value), json_string_length(value));
     }
-    if (text.len == 0 || text.len > bytes_max || str_contains_ctl(text)) {
-        return error_set(err, ERR_INPUT,
-                         "\"%s\" must be text of 1 to %zu bytes without control characters", key,
-                         bytes_max);
-    }
-    return true;
+    return text.len > 0 && text.len <= bytes_max && !str_contains_ctl(text);
 }
 
 bool
@@ -96,8 +98,10 @@ json_file_text(const json_t *object, const char *key, size_t bytes_max, char **o
     if (value == NULL) {
         return true;
     }
-    if (!check_text(value, key, bytes_max, err)) {
-        return false;
+    if (!is_text(value, bytes_max)) {
+        return error_set(err, ERR_INPUT,
+                         "\"%s\" must be text of 1 to %zu bytes without control characters", key,
+                         bytes_max);
     }
     free(*out);
     *out = mem_strdup(json_string_value(value));
@@ -120,8 +124,11 @@ json_file_texts(const json_t *object, const char *key, size_t count_max, size_t 
                          count_max);
     }
     for (size_t i = 0; i < count; i++) {
-        if (!check_text(json_array_get(list, i), key, bytes_max, err)) {
-            return false;
+        if (!is_text(json_array_get(list, i), bytes_max)) {
+            return error_set(err, ERR_INPUT,
+                             "each of \"%s\" must be text of 1 to %zu bytes without control "
+                             "characters; the one at %zu is not",
+                             key, bytes_max, i);
         }
     }
     texts = mem_array(count, sizeof(*texts));

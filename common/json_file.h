@@ -16,7 +16,9 @@
 /* The document must be one object; repeated members are refused.  *out: json_decref it. */
 DS_MUST_CHECK bool json_file_load(Str text, json_t **out, Error *err);
 
-/* An object that has no other members than `keys` (NULL-terminated). */
+/* Whether a member of that name is one of `keys` (NULL-terminated). */
+DS_MUST_CHECK bool json_file_key(const char *key, const char *const *keys, Error *err);
+/* An object that has no other members than `keys`; the first other one is named. */
 DS_MUST_CHECK bool json_file_keys(const json_t *object, const char *const *keys, Error *err);
 
 /* Of 1 to bytes_max bytes without control characters; *out is replaced, free it. */

@@ -8,15 +8,6 @@
 #include "common/mem.h"
 #include "common/stream_glob.h"
 
-void
-route_specs_free(RouteSpec *specs, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        route_spec_done(&specs[i]);
-    }
-    free(specs);
-}
-
 /* ---- conflicts ---- */
 
 static bool
@@ -30,38 +21,58 @@ same_texts(char *const *a, size_t a_count, char *const *b, size_t b_count)
     return same;
 }
 
-/* What the table is, which every route into it must say alike. */
-static const char *
-table_difference(const RouteSpec *a, const RouteSpec *b)
+static bool
+same_layout(const RouteSpec *a, const RouteSpec *b)
 {
-    if (a->kind != b->kind) {
-        return "as";
-    }
-    if (a->payload != b->payload || strcmp(a->payload_column, b->payload_column) != 0) {
-        return "payload";
-    }
-    if (a->layout != b->layout || a->hash_count != b->hash_count ||
-        !same_texts(a->list_prefixes, a->list_count, b->list_prefixes, b->list_count)) {
-        return "layout";
-    }
-    return a->publish != b->publish ? "publish" : NULL;
+    return a->layout == b->layout && a->hash_count == b->hash_count &&
+           same_texts(a->list_prefixes, a->list_count, b->list_prefixes, b->list_count);
 }
 
-static bool
-check_columns(const RouteSpec *a, const RouteSpec *b, Error *err)
+/* What the table is, which every route into it must say alike. */
+static void
+check_table(const RouteSpec *a, const RouteSpec *b, RouteProblems *problems)
 {
+    const struct {
+        const char *member;
+        bool same;
+    } members[] = {
+        {"as", a->kind == b->kind},
+        /* Another kind has another payload by itself. */
+        {"payload", a->kind != b->kind || (a->payload == b->payload &&
+                                           strcmp(a->payload_column, b->payload_column) == 0)},
+        {"layout", same_layout(a, b)},
+        {"publish", a->publish == b->publish},
+    };
+    Error err;
+
+    for (size_t i = 0; i < DS_COUNT(members); i++) {
+        if (!members[i].same) {
+            error_set(&err, ERR_CONFLICT,
+                      "routes \"%s\" and \"%s\" share the table %s.%s, so \"%s\" must be the same "
+                      "in both",
+                      a->name, b->name, a->schema, a->table, members[i].member);
+            route_problems_note(problems, false, &err);
+        }
+    }
+}
+
+static void
+check_columns(const RouteSpec *a, const RouteSpec *b, RouteProblems *problems)
+{
+    Error err;
+
     for (size_t i = 0; i < a->column_count; i++) {
         for (size_t j = 0; j < b->column_count; j++) {
             if (strcmp(a->columns[i].name, b->columns[j].name) == 0 &&
                 strcmp(a->columns[i].type, b->columns[j].type) != 0) {
-                return error_set(err, ERR_CONFLICT,
-                                 "routes \"%s\" and \"%s\" give the column \"%s\" of %s.%s "
-                                 "different types",
-                                 a->name, b->name, a->columns[i].name, a->schema, a->table);
+                error_set(&err, ERR_CONFLICT,
+                          "routes \"%s\" and \"%s\" give the column \"%s\" of %s.%s different "
+                          "types",
+                          a->name, b->name, a->columns[i].name, a->schema, a->table);
+                route_problems_note(problems, false, &err);
             }
         }
     }
-    return true;
 }
 
 /* Two routes of one prefix must not match one stream; with other prefixes they cannot name rows
@@ -100,87 +111,110 @@ check_names(const RouteSpec *a, const RouteSpec *b, Error *err)
     return true;
 }
 
-static bool
-check_pair(const RouteSpec *a, const RouteSpec *b, Error *err)
+static void
+check_pair(const RouteSpec *a, const RouteSpec *b, RouteProblems *problems)
 {
-    const char *difference;
+    Error err;
 
     if (strcmp(a->name, b->name) == 0) {
-        return error_set(err, ERR_CONFLICT, "two routes are called \"%s\"", a->name);
+        error_set(&err, ERR_CONFLICT, "two routes are called \"%s\"", a->name);
+        route_problems_note(problems, false, &err);
     }
-    if (strcmp(a->schema, b->schema) != 0 || strcmp(a->table, b->table) != 0) {
-        return true;
+    if (strcmp(a->schema, b->schema) == 0 && strcmp(a->table, b->table) == 0) {
+        check_table(a, b, problems);
+        check_columns(a, b, problems);
+        route_problems_note(problems, check_names(a, b, &err), &err);
     }
-    difference = table_difference(a, b);
-    if (difference != NULL) {
-        return error_set(err, ERR_CONFLICT,
-                         "routes \"%s\" and \"%s\" share the table %s.%s, so \"%s\" must be the "
-                         "same in both",
-                         a->name, b->name, a->schema, a->table, difference);
-    }
-    return check_columns(a, b, err) && check_names(a, b, err);
 }
 
-bool
-route_specs_check(const RouteSpec *const *specs, size_t count, Error *err)
+void
+route_specs_check(const RouteSpec *const *specs, size_t count, size_t settled,
+                  RouteProblems *problems)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = settled; i < count; i++) {
         for (size_t j = 0; j < i; j++) {
-            if (!check_pair(specs[j], specs[i], err)) {
-                return false;
-            }
+            check_pair(specs[j], specs[i], problems);
         }
     }
-    return true;
 }
 
 /* ---- files ---- */
 
-static bool
-file_take(const json_t *routes, RouteSpec *specs, Error *err)
+static void
+take_route(RouteFile *file, const json_t *route, size_t at)
+{
+    const char *name = json_string_value(json_object_get(route, "name"));
+    size_t before = file->problems.count;
+
+    file->names[file->name_count++] = name != NULL ? mem_strdup(name) : NULL;
+    if (route_spec_take(&file->specs[file->count], route, &file->problems)) {
+        file->count++;
+    } else {
+        route_problems_wrap(&file->problems, before, "routes[%zu]", at);
+    }
+}
+
+static void
+take_routes(RouteFile *file, const json_t *routes)
 {
     const RouteSpec *pointers[ROUTES_MAX];
     size_t count = json_array_size(routes);
+    Error err;
 
-    for (size_t i = 0; i < count; i++) {
-        if (!route_spec_take(&specs[i], json_array_get(routes, i), err)) {
-            return error_wrap(err, "routes[%zu]", i);
-        }
-        pointers[i] = &specs[i];
+    if (count == 0 || count > ROUTES_MAX) {
+        error_set(&err, ERR_INPUT, "\"routes\" must be an array of 1 to %d routes", ROUTES_MAX);
+        route_problems_note(&file->problems, false, &err);
+        return;
     }
-    return route_specs_check(pointers, count, err);
+    file->specs = mem_array(count, sizeof(*file->specs));
+    file->names = mem_array(count, sizeof(*file->names));
+    for (size_t i = 0; i < count; i++) {
+        take_route(file, json_array_get(routes, i), i);
+    }
+    for (size_t i = 0; i < file->count; i++) {
+        pointers[i] = &file->specs[i];
+    }
+    route_specs_check(pointers, file->count, 0, &file->problems);
 }
 
-bool
-route_file_parse(RouteSpec **out, size_t *out_count, Str json, Error *err)
+static void
+take_file(RouteFile *out, const json_t *file)
 {
     static const char *const members[] = {"routes", NULL};
-    const json_t *routes;
+    const json_t *routes = json_object_get(file, "routes");
+    const char *key;
+    json_t *value;
+    Error err;
+
+    json_object_foreach((json_t *)(uintptr_t)file, key, value)
+    {
+        route_problems_note(&out->problems, json_file_key(key, members, &err), &err);
+    }
+    if (routes != NULL || out->problems.count == 0) {
+        take_routes(out, routes);
+    }
+}
+
+void
+route_file_read(RouteFile *out, Str json)
+{
     json_t *file = NULL;
-    RouteSpec *specs = NULL;
-    size_t count = 0;
-    bool ok = false;
+    Error err;
 
-    if (!json_file_load(json, &file, err) || !json_file_keys(file, members, err)) {
-        goto done;
-    }
-    routes = json_object_get(file, "routes");
-    if (json_array_size(routes) == 0 || json_array_size(routes) > ROUTES_MAX) {
-        error_set(err, ERR_INPUT, "\"routes\" must be an array of 1 to %d routes", ROUTES_MAX);
-        goto done;
-    }
-    count = json_array_size(routes);
-    specs = mem_array(count, sizeof(*specs));
-    ok = file_take(routes, specs, err);
-    if (ok) {
-        *out = specs;
-        *out_count = count;
-    }
-
-done:
-    if (!ok) {
-        route_specs_free(specs, count);
+    *out = (RouteFile){0};
+    if (route_problems_note(&out->problems, json_file_load(json, &file, &err), &err)) {
+        take_file(out, file);
     }
     json_decref(file);
-    return ok;
+}
+
+void
+route_file_done(RouteFile *file)
+{
+    for (size_t i = 0; i < file->count; i++) {
+        route_spec_done(&file->specs[i]);
+    }
+    free(file->specs);
+    json_file_texts_free(file->names, file->name_count);
+    *file = (RouteFile){0};
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/route_spec_internal.h"
 
+#include <stdarg.h>
+
 #include "common/ds_proto.h"
 #include "common/json_file.h"
 #include "common/mem.h"
@@ -10,15 +12,7 @@
 
 #define DURATION_BYTES_MAX 32
 #define RESERVED_MAX       12
-
-/* In the order of the enums of the header. */
-static const char *const kind_words[] = {"events", "chunks", "state", NULL};
-static const char *const payload_words[] = {"jsonb", "json", "text", "bytea", NULL};
-static const char *const start_words[] = {"earliest", "now", NULL};
-static const char *const on_error_words[] = {"dead_letter", "stop", NULL};
-static const char *const on_recreate_words[] = {"stop", "new_generation", NULL};
-static const char *const ttl_words[] = {"respect", "hold", NULL};
-static const char *const after_sync_words[] = {"keep", "trim", "delete_closed", NULL};
+#define WRAP_BYTES_MAX     128
 
 static const char *const route_members[] = {
     "name",        "server",     "streams",          "name_prefix", "table", "as",
@@ -32,20 +26,6 @@ static const char *const own_columns[ROUTE_KIND_COUNT][RESERVED_MAX] = {
     [ROUTE_CHUNKS] = {"stream_name", "generation", "seq", "ds_offset", "received_at", NULL},
     [ROUTE_STATE] = {"stream_name", "type", "key", "seq", NULL},
 };
-
-const char *
-route_kind_name(RouteKind kind)
-{
-    DS_ASSERT(kind < ROUTE_KIND_COUNT);
-    return kind_words[kind];
-}
-
-const char *
-route_payload_name(RoutePayload payload)
-{
-    DS_ASSERT(payload < ROUTE_PAYLOAD_COUNT);
-    return payload_words[payload];
-}
 
 /* ---- life ---- */
 
@@ -70,25 +50,87 @@ route_spec_done(RouteSpec *spec)
     *spec = (RouteSpec){0};
 }
 
+/* ---- problems ---- */
+
+/* A route as far as it is read.  What one part is judged by in another is judged only where that
+ * other one is legal, so that no mistake is told twice, nor what is none. */
+typedef struct Reading {
+    RouteSpec spec;
+    const json_t *object;
+    RouteProblems *problems;
+    bool kind_is_known;
+    bool prefix_is_good;
+    bool streams_are_good;
+} Reading;
+
+bool
+route_problems_note(RouteProblems *problems, bool good, const Error *problem)
+{
+    if (!good) {
+        if (problems->count < ROUTE_PROBLEMS_MAX) {
+            problems->kept[problems->count] = *problem;
+        }
+        problems->count++;
+    }
+    return good;
+}
+
+void
+route_problems_wrap(RouteProblems *problems, size_t before, const char *fmt, ...)
+{
+    char context[WRAP_BYTES_MAX];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(context, sizeof(context), fmt, args);
+    va_end(args);
+    for (size_t i = before; i < DS_MIN(problems->count, (size_t)ROUTE_PROBLEMS_MAX); i++) {
+        error_wrap(&problems->kept[i], "%s", context);
+    }
+}
+
+static bool
+note(Reading *reading, bool good, const Error *problem)
+{
+    return route_problems_note(reading->problems, good, problem);
+}
+
+/* Every member that is not one of them; false when it is no object at all. */
+static bool
+note_keys(Reading *reading, const json_t *object, const char *const *keys)
+{
+    const char *key;
+    json_t *value;
+    Error err;
+
+    if (!json_is_object(object)) {
+        return note(reading, json_file_keys(object, keys, &err), &err);
+    }
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        note(reading, json_file_key(key, keys, &err), &err);
+    }
+    return true;
+}
+
 /* ---- names ---- */
 
 /* They stand in settings, logs and metrics, so they are plain. */
 static bool
-check_plain_name(const char *name, const char *what, Error *err)
+check_plain_name(const char *name, Error *err)
 {
     size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_.-");
 
     if (name[len] != '\0' || strchr("_.-", name[0]) != NULL) {
         return error_set(err, ERR_INPUT,
-                         "\"%s\" must be of lower-case letters, digits, '_', '-' and '.', and "
-                         "begin with a letter or digit",
-                         what);
+                         "\"name\" must be of lower-case letters, digits, '_', '-' and '.', and "
+                         "begin with a letter or digit");
     }
     return true;
 }
 
 static bool
-take_names(RouteSpec *spec, const json_t *object, Error *err)
+take_name(RouteSpec *spec, const json_t *object, Error *err)
 {
     if (!json_file_text(object, "name", ROUTE_NAME_BYTES_MAX, &spec->name, err)) {
         return false;
@@ -101,9 +143,14 @@ take_names(RouteSpec *spec, const json_t *object, Error *err)
                          "\"name\" cannot be \"" ROUTE_DEFAULT_NAME
                          "\": that is the route which SYNCD_STREAMS makes");
     }
+    return check_plain_name(spec->name, err);
+}
+
+static bool
+take_server(RouteSpec *spec, const json_t *object, Error *err)
+{
     spec->server = mem_strdup("default");
-    return check_plain_name(spec->name, "name", err) &&
-           json_file_text(object, "server", ROUTE_NAME_BYTES_MAX, &spec->server, err);
+    return json_file_text(object, "server", ROUTE_NAME_BYTES_MAX, &spec->server, err);
 }
 
 /* The prefix is whole segments, so that what is below it is a name and a pattern again. */
@@ -128,23 +175,27 @@ take_prefix(RouteSpec *spec, const json_t *object, Error *err)
     return stream_glob_check(prefix, err) || error_wrap(err, "\"name_prefix\"");
 }
 
-static bool
-take_streams(RouteSpec *spec, const json_t *object, Error *err)
+static void
+take_streams(Reading *reading)
 {
-    if (!json_file_texts(object, "streams", ROUTE_STREAMS_MAX, STREAM_GLOB_BYTES_MAX,
-                         &spec->streams, &spec->stream_count, err)) {
-        return false;
-    }
-    if (spec->stream_count == 0) {
-        return error_set(err, ERR_INPUT,
+    RouteSpec *spec = &reading->spec;
+    bool good;
+    Error err;
+
+    good = json_file_texts(reading->object, "streams", ROUTE_STREAMS_MAX, STREAM_GLOB_BYTES_MAX,
+                           &spec->streams, &spec->stream_count, &err);
+    if (good && spec->stream_count == 0) {
+        good = error_set(&err, ERR_INPUT,
                          "\"streams\" is missing: names or patterns, like [\"chat/*\"]");
     }
+    note(reading, good, &err);
     for (size_t i = 0; i < spec->stream_count; i++) {
-        if (!stream_glob_check(str_c(spec->streams[i]), err)) {
-            return error_wrap(err, "\"streams\": \"%.100s\"", spec->streams[i]);
+        if (!stream_glob_check(str_c(spec->streams[i]), &err)) {
+            good = error_wrap(&err, "\"streams\": \"%.100s\"", spec->streams[i]);
+            note(reading, false, &err);
         }
     }
-    return true;
+    reading->streams_are_good = good;
 }
 
 /* ---- the table ---- */
@@ -164,10 +215,11 @@ check_identifier(Str name, const char *what, Error *err)
 
 /* Of our own schema only the tables that were made to be written. */
 static bool
-check_schema(const RouteSpec *spec, Error *err)
+check_schema(const Reading *reading, Error *err)
 {
     static const char *const ours[ROUTE_KIND_COUNT] = {
         [ROUTE_EVENTS] = "session_events", [ROUTE_CHUNKS] = "stream_chunks"};
+    const RouteSpec *spec = &reading->spec;
     const char *legal = ours[spec->kind];
 
     if (str_starts(str_c(spec->schema), STR("pg_")) ||
@@ -175,7 +227,7 @@ check_schema(const RouteSpec *spec, Error *err)
         return error_set(err, ERR_INPUT, "\"table\": the schema %s belongs to Postgres",
                          spec->schema);
     }
-    if (strcmp(spec->schema, "ds_sync") != 0 ||
+    if (strcmp(spec->schema, "ds_sync") != 0 || !reading->kind_is_known ||
         (legal != NULL && strcmp(spec->table, legal) == 0)) {
         return true;
     }
@@ -185,15 +237,15 @@ check_schema(const RouteSpec *spec, Error *err)
 }
 
 static bool
-take_table(RouteSpec *spec, const json_t *object, Error *err)
+take_table(Reading *reading, Error *err)
 {
+    RouteSpec *spec = &reading->spec;
     char *text = NULL;
     Str schema;
     Str table;
     bool ok = false;
 
-    if (!json_file_choice(object, "as", kind_words, &spec->kind, err) ||
-        !json_file_text(object, "table", 2 * ROUTE_TABLE_BYTES_MAX + 1, &text, err)) {
+    if (!json_file_text(reading->object, "table", 2 * ROUTE_TABLE_BYTES_MAX + 1, &text, err)) {
         goto done;
     }
     if (text == NULL) {
@@ -210,7 +262,7 @@ take_table(RouteSpec *spec, const json_t *object, Error *err)
     }
     spec->schema = str_dup(schema);
     spec->table = str_dup(table);
-    ok = check_schema(spec, err);
+    ok = check_schema(reading, err);
 
 done:
     free(text);
@@ -228,33 +280,54 @@ is_own_column(const RouteSpec *spec, const char *name)
     return false;
 }
 
-static bool
-take_payload(RouteSpec *spec, const json_t *object, Error *err)
+/* What the kind of the route says about its payload. */
+static void
+check_payload(Reading *reading, bool type_is_good)
+{
+    const RouteSpec *spec = &reading->spec;
+    Error err;
+
+    if (type_is_good && spec->kind == ROUTE_CHUNKS && spec->payload != ROUTE_PAYLOAD_BYTEA &&
+        spec->payload != ROUTE_PAYLOAD_TEXT) {
+        error_set(&err, ERR_INPUT,
+                  "\"payload\": chunks are bytea or text, for they are cut anywhere");
+        note(reading, false, &err);
+    }
+    if (is_own_column(spec, spec->payload_column)) {
+        error_set(&err, ERR_INPUT, "\"payload\": the column \"%s\" has another meaning",
+                  spec->payload_column);
+        note(reading, false, &err);
+    }
+}
+
+static void
+take_payload(Reading *reading)
 {
     static const char *const members[] = {"column", "type", NULL};
     static const char *const columns[ROUTE_KIND_COUNT] = {
         [ROUTE_EVENTS] = "payload", [ROUTE_CHUNKS] = "bytes", [ROUTE_STATE] = "value"};
-    const json_t *payload = json_object_get(object, "payload");
+    const json_t *payload = json_object_get(reading->object, "payload");
+    RouteSpec *spec = &reading->spec;
+    size_t before = reading->problems->count;
+    bool type_is_good = true;
+    Error err;
 
     spec->payload = spec->kind == ROUTE_CHUNKS ? ROUTE_PAYLOAD_BYTEA : ROUTE_PAYLOAD_JSONB;
     spec->payload_column = mem_strdup(columns[spec->kind]);
-    if (payload != NULL &&
-        (!json_file_keys(payload, members, err) ||
-         !json_file_text(payload, "column", ROUTE_TABLE_BYTES_MAX, &spec->payload_column, err) ||
-         !json_file_choice(payload, "type", payload_words, &spec->payload, err) ||
-         !check_identifier(str_c(spec->payload_column), "\"column\"", err))) {
-        return error_wrap(err, "\"payload\"");
+    if (payload != NULL && note_keys(reading, payload, members)) {
+        note(
+            reading,
+            json_file_text(payload, "column", ROUTE_TABLE_BYTES_MAX, &spec->payload_column, &err) &&
+                check_identifier(str_c(spec->payload_column), "\"column\"", &err),
+            &err);
+        type_is_good = note(
+            reading, json_file_choice(payload, "type", route_payload_words, &spec->payload, &err),
+            &err);
     }
-    if (spec->kind == ROUTE_CHUNKS && spec->payload != ROUTE_PAYLOAD_BYTEA &&
-        spec->payload != ROUTE_PAYLOAD_TEXT) {
-        return error_set(err, ERR_INPUT,
-                         "\"payload\": chunks are bytea or text, for they are cut anywhere");
+    route_problems_wrap(reading->problems, before, "\"payload\"");
+    if (reading->kind_is_known) {
+        check_payload(reading, type_is_good);
     }
-    if (is_own_column(spec, spec->payload_column)) {
-        return error_set(err, ERR_INPUT, "\"payload\": the column \"%s\" has another meaning",
-                         spec->payload_column);
-    }
-    return true;
 }
 
 /* ---- mapped columns ---- */
@@ -289,59 +362,76 @@ check_type(const char *type, Error *err)
     return true;
 }
 
+/* A text without which there is no column. */
 static bool
-take_column(RouteColumn *column, const json_t *object, Error *err)
+take_needed(const json_t *object, const char *key, size_t bytes_max, char **out,
+            bool (*check)(const char *text, Error *err), Error *err)
 {
-    static const char *const members[] = {"pointer", "type", "required", NULL};
-
-    if (!json_file_keys(object, members, err) ||
-        !json_file_text(object, "pointer", ROUTE_POINTER_BYTES, &column->pointer, err) ||
-        !json_file_text(object, "type", ROUTE_TYPE_BYTES_MAX, &column->type, err) ||
-        !json_file_flag(object, "required", &column->required, err)) {
+    if (!json_file_text(object, key, bytes_max, out, err)) {
         return false;
     }
-    if (column->pointer == NULL || column->type == NULL) {
-        return error_set(err, ERR_INPUT, "\"%s\" is missing",
-                         column->pointer == NULL ? "pointer" : "type");
+    if (*out == NULL) {
+        return error_set(err, ERR_INPUT, "\"%s\" is missing", key);
     }
-    return check_pointer(column->pointer, err) && check_type(column->type, err);
+    return check(*out, err);
 }
 
-static bool
-take_columns(RouteSpec *spec, const json_t *object, Error *err)
+static void
+take_column(Reading *reading, RouteColumn *column, const json_t *object)
 {
-    const json_t *columns = json_object_get(object, "columns");
+    static const char *const members[] = {"pointer", "type", "required", NULL};
+    Error err;
+
+    note(reading, check_identifier(str_c(column->name), "the name", &err), &err);
+    if (!note_keys(reading, object, members)) {
+        return;
+    }
+    note(reading,
+         take_needed(object, "pointer", ROUTE_POINTER_BYTES, &column->pointer, check_pointer, &err),
+         &err);
+    note(reading,
+         take_needed(object, "type", ROUTE_TYPE_BYTES_MAX, &column->type, check_type, &err), &err);
+    note(reading, json_file_flag(object, "required", &column->required, &err), &err);
+}
+
+static void
+take_columns(Reading *reading)
+{
+    const json_t *columns = json_object_get(reading->object, "columns");
+    RouteSpec *spec = &reading->spec;
     size_t count = json_object_size(columns);
     const char *name;
     json_t *value;
+    Error err;
 
-    if (columns == NULL) {
-        return true;
+    if (columns != NULL && (!json_is_object(columns) || count > ROUTE_COLUMNS_MAX)) {
+        error_set(&err, ERR_INPUT, "\"columns\" must be an object of at most %d columns",
+                  ROUTE_COLUMNS_MAX);
+        note(reading, false, &err);
+        return;
     }
-    if (!json_is_object(columns) || count > ROUTE_COLUMNS_MAX) {
-        return error_set(err, ERR_INPUT, "\"columns\" must be an object of at most %d columns",
-                         ROUTE_COLUMNS_MAX);
-    }
-    if (spec->kind == ROUTE_CHUNKS && count > 0) {
-        return error_set(err, ERR_INPUT, "\"columns\": chunks have no members to take");
+    if (reading->kind_is_known && spec->kind == ROUTE_CHUNKS && count > 0) {
+        error_set(&err, ERR_INPUT, "\"columns\": chunks have no members to take");
+        note(reading, false, &err);
+        return;
     }
     spec->columns = mem_array(count + 1, sizeof(*spec->columns));
     json_object_foreach((json_t *)(uintptr_t)columns, name, value)
     {
         RouteColumn *column = &spec->columns[spec->column_count++];
+        size_t before = reading->problems->count;
 
         column->name = mem_strdup(name);
-        if (!check_identifier(str_c(name), "the name", err) || !take_column(column, value, err)) {
-            return error_wrap(err, "\"columns\": \"%.63s\"", name);
-        }
-        if (is_own_column(spec, name) || strcmp(name, spec->payload_column) == 0) {
-            return error_set(err, ERR_INPUT,
-                             "\"columns\": the column \"%s\" has another meaning; choose another "
-                             "name",
-                             name);
+        take_column(reading, column, value);
+        route_problems_wrap(reading->problems, before, "\"columns\": \"%.63s\"", name);
+        if (reading->kind_is_known &&
+            (is_own_column(spec, name) || strcmp(name, spec->payload_column) == 0)) {
+            error_set(&err, ERR_INPUT,
+                      "\"columns\": the column \"%s\" has another meaning; choose another name",
+                      name);
+            note(reading, false, &err);
         }
     }
-    return true;
 }
 
 /* ---- layout ---- */
@@ -391,97 +481,129 @@ check_covered(const RouteSpec *spec, const char *pattern, Error *err)
     return covered;
 }
 
-static bool
-take_list(RouteSpec *spec, const json_t *layout, Error *err)
+static void
+take_list(Reading *reading, const json_t *layout)
 {
-    if (!json_file_texts(layout, "list", ROUTE_LIST_MAX, ROUTE_PREFIX_BYTES_MAX,
-                         &spec->list_prefixes, &spec->list_count, err)) {
-        return false;
+    RouteSpec *spec = &reading->spec;
+    Error err;
+
+    if (!note(reading,
+              json_file_texts(layout, "list", ROUTE_LIST_MAX, ROUTE_PREFIX_BYTES_MAX,
+                              &spec->list_prefixes, &spec->list_count, &err),
+              &err)) {
+        return;
     }
     spec->layout = ROUTE_LAYOUT_LIST;
     qsort(spec->list_prefixes, spec->list_count, sizeof(*spec->list_prefixes), compare_texts);
     for (size_t i = 1; i < spec->list_count; i++) {
         if (str_starts(str_c(spec->list_prefixes[i]), str_c(spec->list_prefixes[i - 1]))) {
-            return error_set(err, ERR_INPUT,
-                             "\"list\": \"%.100s\" lies within \"%.100s\"; partitions cannot "
-                             "overlap",
-                             spec->list_prefixes[i], spec->list_prefixes[i - 1]);
+            error_set(&err, ERR_INPUT,
+                      "\"list\": \"%.100s\" lies within \"%.100s\"; partitions cannot overlap",
+                      spec->list_prefixes[i], spec->list_prefixes[i - 1]);
+            note(reading, false, &err);
         }
+    }
+    if (!reading->prefix_is_good || !reading->streams_are_good) {
+        return;
     }
     for (size_t i = 0; i < spec->stream_count; i++) {
-        if (!check_covered(spec, spec->streams[i], err)) {
-            return false;
-        }
+        note(reading, check_covered(spec, spec->streams[i], &err), &err);
     }
-    return true;
 }
 
-static bool
-take_layout(RouteSpec *spec, const json_t *object, Error *err)
+static void
+take_partitions(Reading *reading, const json_t *layout)
 {
     static const char *const members[] = {"hash", "list", NULL};
-    const json_t *layout = json_object_get(object, "layout");
-    bool ok;
+    size_t before = reading->problems->count;
+    Error err;
+
+    if (json_object_get(layout, "hash") != NULL) {
+        note(reading, take_hash(&reading->spec, json_object_get(layout, "hash"), &err), &err);
+    } else if (json_object_get(layout, "list") != NULL) {
+        take_list(reading, layout);
+    } else {
+        note_keys(reading, layout, members);
+    }
+    route_problems_wrap(reading->problems, before, "\"layout\"");
+}
+
+static void
+take_layout(Reading *reading)
+{
+    const json_t *layout = json_object_get(reading->object, "layout");
+    const RouteSpec *spec = &reading->spec;
+    Error err;
 
     if (layout == NULL ||
         (json_is_string(layout) && strcmp(json_string_value(layout), "none") == 0)) {
-        return true;
+        return;
     }
     if (json_object_size(layout) != 1) {
-        return error_set(err, ERR_INPUT,
-                         "\"layout\" must be \"none\", {\"hash\": 16} or {\"list\": [\"chat/\"]}");
+        error_set(&err, ERR_INPUT,
+                  "\"layout\" must be \"none\", {\"hash\": 16} or {\"list\": [\"chat/\"]}");
+        note(reading, false, &err);
+        return;
     }
-    ok = json_file_keys(layout, members, err) &&
-         (json_object_get(layout, "hash") != NULL
-              ? take_hash(spec, json_object_get(layout, "hash"), err)
-              : take_list(spec, layout, err));
-    if (!ok) {
-        return error_wrap(err, "\"layout\"");
+    take_partitions(reading, layout);
+    if (reading->kind_is_known && spec->kind == ROUTE_STATE) {
+        error_set(&err, ERR_INPUT, "\"layout\": a state table is not partitioned; leave it out");
+        note(reading, false, &err);
     }
-    if (spec->kind == ROUTE_STATE) {
-        return error_set(err, ERR_INPUT,
-                         "\"layout\": a state table is not partitioned; leave it out");
+    if (spec->table != NULL && strlen(spec->table) > ROUTE_LAID_BYTES_MAX) {
+        error_set(&err, ERR_INPUT,
+                  "\"table\": the name of a partitioned table has at most %d bytes, so that its "
+                  "partitions can be named after it",
+                  ROUTE_LAID_BYTES_MAX);
+        note(reading, false, &err);
     }
-    if (strlen(spec->table) > ROUTE_LAID_BYTES_MAX) {
-        return error_set(err, ERR_INPUT,
-                         "\"table\": the name of a partitioned table has at most %d bytes, so that "
-                         "its partitions can be named after it",
-                         ROUTE_LAID_BYTES_MAX);
-    }
-    return true;
 }
 
 /* ---- policies ---- */
 
 static bool
-take_start(RouteSpec *spec, const json_t *object, Error *err)
+take_offset(RouteSpec *spec, const json_t *start, Error *err)
 {
-    static const char *const members[] = {"offset", NULL};
-    const json_t *start = json_object_get(object, "start");
-
-    if (!json_is_object(start)) {
-        return json_file_choice(object, "start", start_words, &spec->start, err);
-    }
-    if (!json_file_keys(start, members, err) ||
-        !json_file_text(start, "offset", OFFSET_BYTES_MAX, &spec->start_offset, err)) {
-        return error_wrap(err, "\"start\"");
+    if (!json_file_text(start, "offset", OFFSET_BYTES_MAX, &spec->start_offset, err)) {
+        return false;
     }
     if (spec->start_offset == NULL || !offset_is_valid(str_c(spec->start_offset))) {
         return error_set(err, ERR_INPUT,
-                         "\"start\": \"offset\" must be an offset as the server gave it; for the "
-                         "ends of a stream say \"earliest\" or \"now\"");
+                         "\"offset\" must be an offset as the server gave it; for the ends of a "
+                         "stream say \"earliest\" or \"now\"");
     }
-    if (spec->stream_count != 1 || strchr(spec->streams[0], '*') != NULL) {
-        return error_set(err, ERR_INPUT,
-                         "\"start\": an offset belongs to one stream, so \"streams\" must be one "
-                         "name without '*'");
-    }
-    spec->start = ROUTE_START_OFFSET;
     return true;
 }
 
+static void
+take_start(Reading *reading)
+{
+    static const char *const members[] = {"offset", NULL};
+    const json_t *start = json_object_get(reading->object, "start");
+    RouteSpec *spec = &reading->spec;
+    size_t before = reading->problems->count;
+    Error err;
+
+    if (!json_is_object(start)) {
+        note(reading,
+             json_file_choice(reading->object, "start", route_start_words, &spec->start, &err),
+             &err);
+        return;
+    }
+    note_keys(reading, start, members);
+    note(reading, take_offset(spec, start, &err), &err);
+    if (reading->streams_are_good &&
+        (spec->stream_count != 1 || strchr(spec->streams[0], '*') != NULL)) {
+        error_set(&err, ERR_INPUT,
+                  "an offset belongs to one stream, so \"streams\" must be one name without '*'");
+        note(reading, false, &err);
+    }
+    route_problems_wrap(reading->problems, before, "\"start\"");
+    spec->start = ROUTE_START_OFFSET;
+}
+
 static bool
-take_grace(RouteSpec *spec, const json_t *object, Error *err)
+take_grace(RouteSpec *spec, const json_t *object, bool policy_is_known, Error *err)
 {
     char *text = NULL;
     int64_t grace_ms = ROUTE_GRACE_MS_DEFAULT;
@@ -490,7 +612,7 @@ take_grace(RouteSpec *spec, const json_t *object, Error *err)
     if (!ok) {
         return false;
     }
-    if (text != NULL && spec->after_sync == ROUTE_AFTER_KEEP) {
+    if (text != NULL && policy_is_known && spec->after_sync == ROUTE_AFTER_KEEP) {
         ok = error_set(err, ERR_INPUT,
                        "\"after_sync_grace\" has no effect unless \"after_sync\" is \"trim\" or "
                        "\"delete_closed\"");
@@ -505,52 +627,88 @@ take_grace(RouteSpec *spec, const json_t *object, Error *err)
     return ok;
 }
 
-static bool
-take_policies(RouteSpec *spec, const json_t *object, Error *err)
+static void
+take_policies(Reading *reading)
 {
+    RouteSpec *spec = &reading->spec;
+    const json_t *object = reading->object;
+    bool known;
+    Error err;
+
     /* A state table with a gap is wrong from there on; a log with a gap says so. */
     spec->on_error = spec->kind == ROUTE_STATE ? ROUTE_ERROR_STOP : ROUTE_ERROR_DEAD_LETTER;
     spec->publish = true;
-    return take_start(spec, object, err) &&
-           json_file_choice(object, "on_error", on_error_words, &spec->on_error, err) &&
-           json_file_choice(object, "on_recreate", on_recreate_words, &spec->on_recreate, err) &&
-           json_file_choice(object, "ttl", ttl_words, &spec->ttl, err) &&
-           json_file_choice(object, "after_sync", after_sync_words, &spec->after_sync, err) &&
-           take_grace(spec, object, err) && json_file_flag(object, "publish", &spec->publish, err);
+    take_start(reading);
+    note(reading, json_file_choice(object, "on_error", route_on_error_words, &spec->on_error, &err),
+         &err);
+    note(reading,
+         json_file_choice(object, "on_recreate", route_on_recreate_words, &spec->on_recreate, &err),
+         &err);
+    note(reading, json_file_choice(object, "ttl", route_ttl_words, &spec->ttl, &err), &err);
+    known = note(
+        reading,
+        json_file_choice(object, "after_sync", route_after_sync_words, &spec->after_sync, &err),
+        &err);
+    note(reading, take_grace(spec, object, known, &err), &err);
+    note(reading, json_file_flag(object, "publish", &spec->publish, &err), &err);
 }
 
 /* ---- parsing ---- */
 
-bool
-route_spec_take(RouteSpec *out, const json_t *object, Error *err)
+static void
+take_members(Reading *reading)
 {
-    RouteSpec spec = {0};
+    const json_t *object = reading->object;
+    RouteSpec *spec = &reading->spec;
+    Error err;
 
-    if (json_file_keys(object, route_members, err) && take_names(&spec, object, err) &&
-        take_prefix(&spec, object, err) && take_streams(&spec, object, err) &&
-        take_table(&spec, object, err) && take_payload(&spec, object, err) &&
-        take_columns(&spec, object, err) && take_layout(&spec, object, err) &&
-        take_policies(&spec, object, err)) {
-        *out = spec;
+    note(reading, take_name(spec, object, &err), &err);
+    note(reading, take_server(spec, object, &err), &err);
+    reading->prefix_is_good = note(reading, take_prefix(spec, object, &err), &err);
+    take_streams(reading);
+    reading->kind_is_known =
+        note(reading, json_file_choice(object, "as", route_kind_words, &spec->kind, &err), &err);
+    note(reading, take_table(reading, &err), &err);
+    take_payload(reading);
+    take_columns(reading);
+    take_layout(reading);
+    take_policies(reading);
+}
+
+bool
+route_spec_take(RouteSpec *out, const json_t *object, RouteProblems *problems)
+{
+    Reading reading = {.object = object, .problems = problems};
+    size_t before = problems->count;
+
+    if (note_keys(&reading, object, route_members)) {
+        take_members(&reading);
+    }
+    if (problems->count == before) {
+        *out = reading.spec;
         return true;
     }
-    if (spec.name != NULL) {
-        error_wrap(err, "route \"%.63s\"", spec.name);
+    if (reading.spec.name != NULL) {
+        route_problems_wrap(problems, before, "route \"%.63s\"", reading.spec.name);
     }
-    route_spec_done(&spec);
+    route_spec_done(&reading.spec);
     return false;
 }
 
 bool
 route_spec_parse(RouteSpec *out, Str json, Error *err)
 {
+    RouteProblems problems = {0};
     json_t *object = NULL;
     bool ok;
 
     if (!json_file_load(json, &object, err)) {
         return false;
     }
-    ok = route_spec_take(out, object, err);
+    ok = route_spec_take(out, object, &problems);
+    if (!ok) {
+        *err = problems.kept[0];
+    }
     json_decref(object);
     return ok;
 }
@@ -564,109 +722,4 @@ route_spec_matches(const RouteSpec *spec, Str name)
         }
     }
     return false;
-}
-
-/* ---- printing ---- */
-
-/* The largest unit that says it exactly. */
-static json_t *
-print_duration(int64_t ms)
-{
-    static const struct {
-        const char *unit;
-        int64_t ms;
-    } units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-    char text[DURATION_BYTES_MAX];
-    size_t i = 0;
-
-    while (ms % units[i].ms != 0) {
-        i++;
-    }
-    i = ms == 0 ? 3 : i;
-    (void)snprintf(text, sizeof(text), "%lld%s", (long long)(ms / units[i].ms), units[i].unit);
-    return json_string(text);
-}
-
-static json_t *
-print_texts(char *const *texts, size_t count)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < count; i++) {
-        json_array_append_new(array, json_string(texts[i]));
-    }
-    return array;
-}
-
-static json_t *
-print_columns(const RouteSpec *spec)
-{
-    json_t *columns = json_object();
-
-    for (size_t i = 0; i < spec->column_count; i++) {
-        const RouteColumn *column = &spec->columns[i];
-        json_object_set_new(columns, column->name,
-                            json_pack("{s:s, s:s, s:b}", "pointer", column->pointer, "type",
-                                      column->type, "required", (int)column->required));
-    }
-    return columns;
-}
-
-static json_t *
-print_layout(const RouteSpec *spec)
-{
-    if (spec->layout == ROUTE_LAYOUT_HASH) {
-        return json_pack("{s:i}", "hash", (int)spec->hash_count);
-    }
-    if (spec->layout == ROUTE_LAYOUT_LIST) {
-        return json_pack("{s:o}", "list", print_texts(spec->list_prefixes, spec->list_count));
-    }
-    return json_string("none");
-}
-
-static json_t *
-print_object(const RouteSpec *spec)
-{
-    json_t *object = json_object();
-
-    json_object_set_new(object, "name", json_string(spec->name));
-    json_object_set_new(object, "server", json_string(spec->server));
-    json_object_set_new(object, "streams", print_texts(spec->streams, spec->stream_count));
-    if (spec->name_prefix[0] != '\0') {
-        json_object_set_new(object, "name_prefix", json_string(spec->name_prefix));
-    }
-    json_object_set_new(object, "table", json_sprintf("%s.%s", spec->schema, spec->table));
-    json_object_set_new(object, "as", json_string(route_kind_name(spec->kind)));
-    json_object_set_new(object, "payload",
-                        json_pack("{s:s, s:s}", "column", spec->payload_column, "type",
-                                  route_payload_name(spec->payload)));
-    json_object_set_new(object, "columns", print_columns(spec));
-    json_object_set_new(object, "layout", print_layout(spec));
-    json_object_set_new(object, "publish", json_boolean(spec->publish));
-    json_object_set_new(object, "start",
-                        spec->start == ROUTE_START_OFFSET
-                            ? json_pack("{s:s}", "offset", spec->start_offset)
-                            : json_string(start_words[spec->start]));
-    json_object_set_new(object, "on_error", json_string(on_error_words[spec->on_error]));
-    json_object_set_new(object, "on_recreate", json_string(on_recreate_words[spec->on_recreate]));
-    json_object_set_new(object, "ttl", json_string(ttl_words[spec->ttl]));
-    json_object_set_new(object, "after_sync", json_string(after_sync_words[spec->after_sync]));
-    if (spec->after_sync != ROUTE_AFTER_KEEP) {
-        json_object_set_new(object, "after_sync_grace", print_duration(spec->grace_ms));
-    }
-    return object;
-}
-
-bool
-route_spec_print(const RouteSpec *spec, Buf *out, Error *err)
-{
-    json_t *object = print_object(spec);
-    char *text = json_dumps(object, JSON_COMPACT);
-    bool ok;
-
-    DS_ASSERT(text != NULL); /* the parser took only UTF-8 */
-    ok = buf_append(out, str_c(text), err);
-    free(text);
-    json_decref(object);
-    return ok;
 }

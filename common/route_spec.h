@@ -20,6 +20,7 @@
 #define ROUTE_FILE_BYTES_MAX   (4u << 20)
 #define ROUTE_SPEC_BYTES_MAX   (1u << 20) /* printed */
 #define ROUTES_MAX             256        /* of one file, and stored */
+#define ROUTE_PROBLEMS_MAX     20         /* that are told; the others are counted */
 #define ROUTE_NAME_BYTES_MAX   63
 #define ROUTE_STREAMS_MAX      256 /* names and patterns of one route */
 #define ROUTE_COLUMNS_MAX      32  /* mapped columns of one route */
@@ -93,16 +94,34 @@ typedef struct RouteSpec {
     bool publish;
 } RouteSpec;
 
-/* One route object.  *out is overwritten; route_spec_done it. */
+/* One route object.  *out is overwritten; route_spec_done it.  The error is the first mistake. */
 DS_MUST_CHECK bool route_spec_parse(RouteSpec *out, Str json, Error *err);
 void route_spec_done(RouteSpec *spec); /* a zeroed spec is fine */
 
-/* The whole file {"routes": [...]}, conflicts between them included.  *out: route_specs_free. */
-DS_MUST_CHECK bool route_file_parse(RouteSpec **out, size_t *out_count, Str json, Error *err);
-void route_specs_free(RouteSpec *specs, size_t count);
+/* All that is wrong, so that it can be mended at one go: the first ones are kept, all are counted.
+ * What is judged by another part is not judged where that part is itself wrong. */
+typedef struct RouteProblems {
+    Error kept[ROUTE_PROBLEMS_MAX];
+    size_t count;
+} RouteProblems;
 
-/* ERR_CONFLICT when two of the routes have one name, or would disturb each other in one table. */
-DS_MUST_CHECK bool route_specs_check(const RouteSpec *const *specs, size_t count, Error *err);
+typedef struct RouteFile {
+    RouteSpec *specs; /* the routes that have no mistake of their own */
+    size_t count;
+    char **names; /* one for each route of the file, NULL where it has none */
+    size_t name_count;
+    RouteProblems problems; /* mistakes (ERR_INPUT), then conflicts (ERR_CONFLICT) */
+} RouteFile;
+
+/* The whole file {"routes": [...]}, conflicts between its routes included; without problems all of
+ * its routes are in *out, which is overwritten.  route_file_done it. */
+void route_file_read(RouteFile *out, Str json);
+void route_file_done(RouteFile *file); /* a zeroed file is fine */
+
+/* Adds ERR_CONFLICT for what keeps two routes from being there together: one name, or that they
+ * would disturb each other in one table.  The first `settled` are not compared with each other. */
+void route_specs_check(const RouteSpec *const *specs, size_t count, size_t settled,
+                       RouteProblems *problems);
 
 /* Canonical JSON, appended; out needs room for ROUTE_SPEC_BYTES_MAX. */
 DS_MUST_CHECK bool route_spec_print(const RouteSpec *spec, Buf *out, Error *err);

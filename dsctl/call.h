@@ -83,6 +83,8 @@ DS_MUST_CHECK bool call_pg(Call *call, const char *sql, const PgParam *params, s
 /* For statements whose answer says nothing. */
 DS_MUST_CHECK bool call_pg_run(Call *call, const char *sql, const PgParam *params, size_t count,
                                Error *err);
+/* What failed there was told, and does not decide the status. */
+void call_pg_forgive(Call *call);
 /* Ends a transaction whose statement failed; that error stays the one that decides the status. */
 void call_pg_rollback(Call *call);
 /* The report is complete also when this fails because of what it says; on_applied hears of each

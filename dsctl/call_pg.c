@@ -167,6 +167,12 @@ call_pg_run(Call *call, const char *sql, const PgParam *params, size_t count, Er
 }
 
 void
+call_pg_forgive(Call *call)
+{
+    call->postgres_failed = false;
+}
+
+void
 call_pg_rollback(Call *call)
 {
     bool failed = call->postgres_failed;

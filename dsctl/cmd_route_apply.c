@@ -33,7 +33,11 @@ const char route_apply_details[] =
     "table that is\n"
     "not there is made; to an existing one only partitions of a list are added, and what does not "
     "suit is\n"
-    "listed with the statement that mends it (status 5).  Running instances notice within seconds.";
+    "listed with the statement that mends it (status 5).  Mistakes of the file (status 2) are told "
+    "together with\n"
+    "that, all routes and columns at one go; of more than 20 problems the others are counted.  "
+    "Running instances\n"
+    "notice within seconds.";
 
 static const OutputColumn change_columns[] = {
     {"route", "ROUTE", COLUMN_TEXT, NULL}, {"change", "CHANGE", COLUMN_TEXT, NULL},
@@ -46,15 +50,60 @@ enum { STORED_NAME, STORED_SPEC, STORED_VERSION, STORED_PAUSED, STORED_REMOVED, 
 
 typedef struct Apply {
     Call *call;
-    RouteSpec *wanted;
+    RouteFile file;
+    RouteSpec *wanted; /* those of the file, borrowed */
     size_t wanted_count;
     CallRows stored;
     RouteSpec *known; /* the stored ones, row by row */
     RoutePlan *plans; /* of the wanted ones */
     json_t *rows;
     int64_t version; /* of ds_sync.control when we looked */
-    size_t problems;
+    size_t problems; /* the first ROUTE_PROBLEMS_MAX are told */
+    ErrorCode code;  /* of the first one */
 } Apply;
+
+/* ---- problems ---- */
+
+/* Whether this one is told, or only counted. */
+static bool
+count_problem(Apply *apply, ErrorCode code)
+{
+    if (apply->problems == 0) {
+        apply->code = code;
+    }
+    return apply->problems++ < ROUTE_PROBLEMS_MAX;
+}
+
+static void
+problem(Apply *apply, const RouteSpec *spec, const char *what, const char *mend)
+{
+    if (count_problem(apply, ERR_CONFLICT)) {
+        call_note("route \"%s\", table %s.%s: %s", spec->name, spec->schema, spec->table, what);
+        call_note("    mend: %s", mend);
+    }
+}
+
+/* What is wrong with the routes themselves says where that is and what is legal. */
+static void
+problems_of_routes(Apply *apply, const RouteProblems *problems, const char *where)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        size_t kept = DS_MIN(i, (size_t)ROUTE_PROBLEMS_MAX - 1);
+        if (count_problem(apply, problems->kept[kept].code)) {
+            call_note("%.200s: %s", where, problems->kept[kept].text);
+        }
+    }
+}
+
+static bool
+refuse(const Apply *apply, Error *err)
+{
+    if (apply->problems > ROUTE_PROBLEMS_MAX) {
+        call_note("and %zu more", apply->problems - ROUTE_PROBLEMS_MAX);
+    }
+    return error_set(err, apply->code, "%zu problem%s; nothing was changed", apply->problems,
+                     apply->problems == 1 ? "" : "s");
+}
 
 /* ---- what is there ---- */
 
@@ -74,8 +123,11 @@ read_wanted(Apply *apply, Error *err)
     if (file == NULL || !input_read(file, &text, err)) {
         goto done;
     }
-    ok = route_file_parse(&apply->wanted, &apply->wanted_count, buf_str(&text), err) ||
-         error_wrap(err, "%.200s", arg_file);
+    route_file_read(&apply->file, buf_str(&text));
+    apply->wanted = apply->file.specs;
+    apply->wanted_count = apply->file.count;
+    problems_of_routes(apply, &apply->file.problems, arg_file);
+    ok = true;
 
 done:
     input_close(file);
@@ -128,11 +180,12 @@ find_stored(const Apply *apply, const char *name)
     return -1;
 }
 
+/* Whether the file has another route of that name, be it with mistakes. */
 static bool
 is_wanted(const Apply *apply, const char *name)
 {
-    for (size_t i = 0; i < apply->wanted_count; i++) {
-        if (strcmp(apply->wanted[i].name, name) == 0) {
+    for (size_t i = 0; i < apply->file.name_count; i++) {
+        if (apply->file.names[i] != NULL && strcmp(apply->file.names[i], name) == 0) {
             return true;
         }
     }
@@ -141,20 +194,13 @@ is_wanted(const Apply *apply, const char *name)
 
 /* ---- checks ---- */
 
-static void
-problem(Apply *apply, const RouteSpec *spec, const char *what, const char *mend)
-{
-    call_note("route \"%s\", table %s.%s: %s", spec->name, spec->schema, spec->table, what);
-    call_note("    mend: %s", mend);
-    apply->problems++;
-}
-
 /* With the routes that stay; a removed one counts as long as positions and rows of it are left. */
-static bool
-check_together(const Apply *apply, Error *err)
+static void
+check_together(Apply *apply)
 {
     size_t room = apply->wanted_count + (size_t)apply->stored.rows;
-    const RouteSpec **all = mem_array(room, sizeof(*all));
+    const RouteSpec **all = mem_array(room + 1, sizeof(*all));
+    RouteProblems problems = {0};
     size_t count = 0;
 
     for (size_t i = 0; i < apply->wanted_count; i++) {
@@ -168,13 +214,18 @@ check_together(const Apply *apply, Error *err)
             all[count++] = &apply->known[i];
         }
     }
-    bool ok = count <= ROUTES_MAX ||
-              error_set(err, ERR_LIMIT, "there can be at most %d routes", ROUTES_MAX);
-    if (ok && !route_specs_check(all, count, err)) {
-        ok = error_wrap(err, "together with what is stored (dsctl route ls --removed)");
+    if (count > ROUTES_MAX && count_problem(apply, ERR_LIMIT)) {
+        call_note("there can be at most %d routes", ROUTES_MAX);
     }
+    route_specs_check(all, count, apply->wanted_count, &problems);
+    problems_of_routes(apply, &problems, "together with what is stored (dsctl route ls --removed)");
     free(all);
-    return ok;
+}
+
+static bool
+same_table(const RouteSpec *a, const RouteSpec *b)
+{
+    return strcmp(a->schema, b->schema) == 0 && strcmp(a->table, b->table) == 0;
 }
 
 /* What positions and rows were made with stays as long as there are any. */
@@ -183,29 +234,32 @@ check_lasting(Apply *apply, const RouteSpec *spec, int stored)
 {
     const RouteSpec *known = &apply->known[stored];
     const char *streams = call_rows_get(&apply->stored, stored, STORED_STREAMS);
-    const char *member = NULL;
+    const struct {
+        const char *member;
+        bool same;
+    } members[] = {
+        {"table", same_table(known, spec)},
+        {"server", strcmp(known->server, spec->server) == 0},
+        {"name_prefix", strcmp(known->name_prefix, spec->name_prefix) == 0},
+        {"as", known->kind == spec->kind},
+    };
     char what[512];
 
     if (strcmp(streams, "0") == 0) {
         return;
     }
-    if (strcmp(known->schema, spec->schema) != 0 || strcmp(known->table, spec->table) != 0) {
-        member = "table";
-    } else if (strcmp(known->server, spec->server) != 0) {
-        member = "server";
-    } else if (strcmp(known->name_prefix, spec->name_prefix) != 0) {
-        member = "name_prefix";
-    } else if (known->kind != spec->kind) {
-        member = "as";
+    for (size_t i = 0; i < DS_COUNT(members); i++) {
+        if (!members[i].same) {
+            (void)snprintf(what, sizeof(what),
+                           "\"%s\" cannot change while positions of %s streams belong to "
+                           "%.63s.%.63s",
+                           members[i].member, streams, known->schema, known->table);
+            problem(apply, spec, what,
+                    "declare another route under another name; dsctl route rm NAME ends this one, "
+                    "and with --forget drops its positions");
+        }
     }
-    if (member != NULL) {
-        (void)snprintf(what, sizeof(what),
-                       "\"%s\" cannot change while positions of %s streams belong to %.63s.%.63s",
-                       member, streams, known->schema, known->table);
-        problem(apply, spec, what,
-                "declare another route under another name; dsctl route rm NAME ends this one, and "
-                "with --forget drops its positions");
-    } else if (known->start != spec->start) {
+    if (known->start != spec->start) {
         call_note("route \"%s\": \"start\" is for streams that come; %s have a position already",
                   spec->name, streams);
     }
@@ -266,12 +320,6 @@ check_server(Apply *apply, const RouteSpec *spec, Error *err)
     }
     call_rows_done(&rows);
     return true;
-}
-
-static bool
-same_table(const RouteSpec *a, const RouteSpec *b)
-{
-    return strcmp(a->schema, b->schema) == 0 && strcmp(a->table, b->table) == 0;
 }
 
 static RouteColumn *
@@ -447,28 +495,46 @@ carry_out(Apply *apply, Error *err)
     return store(apply, err);
 }
 
+/* Against what Postgres has: routes, servers, tables. */
 static bool
-apply_all(Apply *apply, Error *err)
+check_all(Apply *apply, Error *err)
 {
-    if (!read_wanted(apply, err) || !read_stored(apply, err) || !check_together(apply, err)) {
+    if (!read_stored(apply, err)) {
         return false;
     }
-    apply->plans = mem_array(apply->wanted_count, sizeof(*apply->plans));
+    check_together(apply);
+    apply->plans = mem_array(apply->wanted_count + 1, sizeof(*apply->plans));
     for (size_t i = 0; i < apply->wanted_count; i++) {
         if (!check_route(apply, i, err) || !add_rows(apply, i, err)) {
             return false;
         }
     }
+    return true;
+}
+
+static bool
+apply_all(Apply *apply, Error *err)
+{
+    if (!read_wanted(apply, err)) {
+        return false;
+    }
+    bool file_is_good = apply->problems == 0;
+    if (!check_all(apply, err)) {
+        if (file_is_good || err->code == ERR_CANCELED) {
+            return false;
+        }
+        call_note("the tables were not all looked at: %s", err->text);
+        call_pg_forgive(apply->call);
+    }
     if (apply->problems == 0 && !arg_dry_run && !carry_out(apply, err)) {
         return false;
     }
-    if ((apply->problems == 0 || arg_dry_run) &&
+    /* A part of the file would be no whole list of changes. */
+    if ((apply->problems == 0 || (arg_dry_run && file_is_good)) &&
         !output_rows("changes", change_columns, apply->rows, err)) {
         return false;
     }
-    return apply->problems == 0 ||
-           error_set(err, ERR_CONFLICT, "%zu problem%s; nothing was changed", apply->problems,
-                     apply->problems == 1 ? "" : "s");
+    return apply->problems == 0 || refuse(apply, err);
 }
 
 static bool
@@ -487,7 +553,7 @@ run_apply(Call *call, const CliCall *cli, Error *err)
     }
     free(apply.known);
     call_rows_done(&apply.stored);
-    route_specs_free(apply.wanted, apply.wanted_count);
+    route_file_done(&apply.file);
     json_decref(apply.rows);
     return ok;
 }

@@ -2,6 +2,7 @@
 #include "dsctl/route_plan.h"
 
 #include "common/backoff.h"
+#include "common/mem.h"
 #include "dsctl/route_layout.h"
 
 #include "sql/queries.h"
@@ -136,10 +137,64 @@ ask(Call *call, const char *sql, PlanParam count, const RouteSpec *spec, CallRow
     return ok || error_wrap(err, "route \"%s\"", spec->name);
 }
 
+/* The same text as one quoted name, of which there is no type. */
+static char *
+quote_type(const char *type)
+{
+    size_t len = strlen(type);
+    char *quoted = mem_alloc(2 * len + 3);
+    char *at = quoted;
+
+    *at++ = '"';
+    for (size_t i = 0; i < len; i++) {
+        if (type[i] == '"') {
+            *at++ = '"';
+        }
+        *at++ = type[i];
+    }
+    *at++ = '"';
+    *at = '\0';
+    return quoted;
+}
+
+/* Postgres refuses the whole statement for a type that it cannot read, like "numeric(": each is
+ * asked for alone, and those become names of types that there are not. */
+static void
+quote_unreadable(Call *call, RouteColumn *columns, size_t count)
+{
+    Error err;
+
+    for (size_t i = 0; i < count; i++) {
+        PgParam type = {.value = columns[i].type};
+        bool readable =
+            call_pg_run(call, sql_route_type, &type, 1, &err) || err.sqlstate[0] == '\0';
+        columns[i].type = readable ? mem_strdup(columns[i].type) : quote_type(columns[i].type);
+    }
+}
+
+static bool
+check_readable(Call *call, const RouteSpec *spec, RoutePlan *plan, Error *err)
+{
+    RouteSpec readable = *spec; /* borrows all but the types */
+
+    readable.columns = mem_array(spec->column_count + 1, sizeof(*readable.columns));
+    for (size_t i = 0; i < spec->column_count; i++) {
+        readable.columns[i] = spec->columns[i];
+    }
+    quote_unreadable(call, readable.columns, readable.column_count);
+    bool ok = ask(call, sql_route_check, PARAM_PREFIXES, &readable, &plan->problems, err);
+    for (size_t i = 0; i < spec->column_count; i++) {
+        free(readable.columns[i].type);
+    }
+    free(readable.columns);
+    return ok;
+}
+
 bool
 route_plan_check(Call *call, const RouteSpec *spec, RoutePlan *plan, Error *err)
 {
-    return ask(call, sql_route_check, PARAM_PREFIXES, spec, &plan->problems, err);
+    return ask(call, sql_route_check, PARAM_PREFIXES, spec, &plan->problems, err) ||
+           (err->sqlstate[0] != '\0' && check_readable(call, spec, plan, err));
 }
 
 bool

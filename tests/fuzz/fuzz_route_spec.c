@@ -32,15 +32,13 @@ check_route(const RouteSpec *spec)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    RouteSpec *specs = NULL;
-    size_t count = 0;
-    Error err;
+    RouteFile file;
 
-    if (route_file_parse(&specs, &count, str_n(data, size), &err)) {
-        for (size_t i = 0; i < count; i++) {
-            check_route(&specs[i]);
-        }
-        route_specs_free(specs, count);
+    route_file_read(&file, str_n(data, size));
+    DS_ASSERT(file.problems.count > 0 || file.count == file.name_count);
+    for (size_t i = 0; i < file.count; i++) {
+        check_route(&file.specs[i]);
     }
+    route_file_done(&file);
     return 0;
 }

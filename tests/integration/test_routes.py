@@ -201,6 +201,79 @@ def test_routes_must_get_along_with_those_that_are_stored(db, cursor):
     assert one(cursor, "SELECT array_agg(name) FROM ds_sync.route") == ["b"]
 
 
+def test_all_mistakes_of_a_file_are_told_at_one_go(db, cursor):
+    column = {"pointer": "/u", "type": "uuid"}
+    stderr = refuse(
+        db, {"name": "a", "stream": ["x"], "tabel": "t", "as": "evnts", "payload": {"type": "xml"},
+             "columns": {"u": {"pointer": "u", "typ": "uuid"}, "v": {**column, "required": "yes"}},
+             "start": {"offset": "-1"}, "after_sync": "trim", "after_sync_grace": "soon"},
+        route("b", on_error="deadletter", layout={"hash": 1}, streams=["b//x", "b**"], server=7),
+        route("c", columns={"u": {**column, "type": "uid"}, "v": {**column, "type": "numeric("}}),
+        route("d", table="app.x"), route("e"), route("e", **{"as": "state"}), status=USAGE)
+    told = stderr.splitlines()
+    for text in ('routes[0]: route "a": unknown member "stream"; did you mean "streams"?',
+                 'routes[0]: route "a": unknown member "tabel"; did you mean "table"?',
+                 'routes[0]: route "a": "streams" is missing', 'routes[0]: route "a": "table" is missing',
+                 'route "a": "as": cannot be "evnts"; did you mean "events"?',
+                 'route "a": "payload": "type": cannot be "xml"',
+                 'route "a": "columns": "u": unknown member "typ"; did you mean "type"?',
+                 'route "a": "columns": "u": "pointer" must be a JSON pointer',
+                 'route "a": "columns": "u": "type" is missing',
+                 'route "a": "columns": "v": "required" must be true or false',
+                 'route "a": "start": "offset" must be an offset', 'route "a": "after_sync_grace" must be a duration',
+                 'routes[1]: route "b": "on_error": cannot be "deadletter"; did you mean "dead_letter"?',
+                 'route "b": "layout": "hash" must be', 'route "b": "streams": "b//x"', 'route "b": "streams": "b**"',
+                 'route "b": "server" must be text',
+                 'two routes are called "e"', '"as" must be the same in both', "can match one stream"):
+        assert sum(text in line for line in told) == 1, (text, stderr)
+    assert told[-2:] == ["dsctl: and 3 more", "dsctl: 23 problems; nothing was changed"]
+    assert one(cursor, "SELECT count(*) FROM ds_sync.route") == 0
+    assert one(cursor, "SELECT to_regclass('e_events')") is None
+
+
+def test_mistakes_of_a_file_and_what_is_wrong_with_the_tables_are_told_together(db, cursor):
+    cursor.execute("CREATE TABLE chat_events (stream_name text, seq integer)")
+    column = {"pointer": "/u", "type": "uuid"}
+    stderr = refuse(
+        db, route("a", on_error="deadletter"), route(columns={"u": column}, publish=False),
+        route("c", columns={"u": {**column, "type": "uid"}, "v": {**column, "type": "numeric("}, "w": column}),
+        route("d", table="app.x"), status=USAGE)
+    for text in ('routes[0]: route "a": "on_error": cannot be "deadletter"',
+                 'route "chat", table public.chat_events: column u is missing',
+                 'route "chat", table public.chat_events: column seq is integer',
+                 'route "c", table public.c_events: column u: Postgres has no type uid',
+                 'route "c", table public.c_events: column v: Postgres has no type "numeric("',
+                 'route "d", table app.x: there is no schema app'):
+        assert stderr.count(text) == 1, (text, stderr)
+    assert "column w" not in stderr
+    assert one(cursor, "SELECT count(*) FROM ds_sync.route") == 0
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_others_counted(db, cursor):
+    many = [{"name": f"a{at}", "table": f"t{at}"} for at in range(25)]
+    stderr = refuse(db, *many, status=USAGE)
+    assert len(stderr.splitlines()) == 22 and 'routes[19]: route "a19"' in stderr and "a20" not in stderr
+    assert stderr.endswith("dsctl: and 5 more\ndsctl: 25 problems; nothing was changed\n")
+    stderr = refuse(db, *(route(f"a{at}", table=f"app.t{at}") for at in range(25)))
+    assert stderr.count("there is no schema app") == 20 == stderr.count("    mend: ")
+    assert stderr.endswith("dsctl: and 5 more\ndsctl: 25 problems; nothing was changed\n")
+
+
+def test_mistakes_of_a_file_are_told_without_postgres(folder):
+    unreachable = Dsctl(POSTGRES_URL="postgresql://127.0.0.1:1/nobody")
+    stderr = refuse(unreachable, {"name": "a", "stream": ["x"]}, status=USAGE)
+    assert '"streams" is missing' in stderr and '"table" is missing' in stderr
+    assert "the tables were not all looked at" in stderr and "3 problems; nothing was changed" in stderr
+
+
+def test_a_route_with_a_mistake_takes_the_place_of_what_is_stored_under_its_name(db):
+    apply(db, route(), route("talk"))
+    wrong, heir = route(on_error="deadletter"), route("heir", streams=["chat/*"], table="chat_events")
+    assert "can match one stream" not in refuse(db, wrong, heir, status=USAGE)
+    stderr = refuse(db, wrong, {**heir, "streams": ["talk/*"], "table": "talk_events"}, status=USAGE)
+    assert "deadletter" in stderr and 'can match one stream, and both go into public.talk_events' in stderr
+
+
 # --- the catalogue ---
 
 GOOD = """CREATE TABLE chat_events (stream_name text NOT NULL, generation integer NOT NULL, seq bigint NOT NULL,
