@@ -116,6 +116,17 @@ compare(Status *status, json_t *row, Str tail)
     set_lag(status, row, states[lag.kind], lag);
 }
 
+/* The server does not have it.  What was closed and loaded to its end before is not missing. */
+static void
+set_missing(Status *status, json_t *row, const char *state)
+{
+    if (json_is_true(json_object_get(row, "closed"))) {
+        json_object_set_new(row, "lag_state", json_string(state));
+    } else {
+        set_lag(status, row, state, (Lag){LAG_UNKNOWN, 0});
+    }
+}
+
 /* A stream that is not there is a state; a server that is not there ends the asking. */
 static bool
 ask_head(Status *status, json_t *row, Error *err)
@@ -137,7 +148,7 @@ ask_head(Status *status, json_t *row, Error *err)
     if (call_http(status->call, &request, &reply, &why)) {
         compare(status, row, call_reply_header(&reply, DS_H_STREAM_NEXT_OFFSET));
     } else if (why.code == ERR_NOT_FOUND || why.code == ERR_GONE) {
-        set_lag(status, row, why.code == ERR_GONE ? "gone" : "absent", (Lag){LAG_UNKNOWN, 0});
+        set_missing(status, row, why.code == ERR_GONE ? "gone" : "absent");
     } else if (why.code == ERR_CANCELED) {
         *err = why;
         ok = false;

@@ -551,6 +551,20 @@ def test_sync_status_says_state_rows_lag_age_and_owner(db, database, server):
     assert [row["removed"] for row in db.json("sync", "status", "s/absent", "s/done")["streams"]] == [True, False]
 
 
+def test_a_stream_that_was_deleted_when_all_of_it_was_loaded_is_behind_of_nothing(db, database, server):
+    """--max-lag ended with 9 for ever once after_sync, or anybody, deleted a stream that was closed."""
+    db("db", "migrate")
+    cursor = database[1].cursor()
+    stream_id = put_stream(cursor, "s/over", "0000000000000001_0000000000000003", 3)
+    put_stream(cursor, "s/lost", "0000000000000001_0000000000000003", 3)
+    cursor.execute("UPDATE ds_sync.stream_offset SET closed = true WHERE stream_id = %s", (stream_id,))
+    rows = db.json("sync", "status", "s/over", "--max-lag", "0")["streams"]
+    assert [(row["lag"], row["lag_state"]) for row in rows] == [(None, "absent")]
+    db("sync", "status", "s/lost", "--max-lag", "0", status=WARNING)
+    server.create("s/over")
+    db("sync", "status", "s/over", "--max-lag", "0", status=WARNING)     # another one, and nothing of it is loaded
+
+
 def test_sync_status_without_the_server_says_what_postgres_knows(db, database):
     db("db", "migrate")
     put_stream(database[1].cursor(), "s/x", "-1", 0)

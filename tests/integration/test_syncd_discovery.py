@@ -3,10 +3,12 @@
 import ds
 import pytest
 import routes
+from test_dsctl import Dsctl
 from test_syncd_service import metric
 from test_syncd_source_faults import FAST, messages
 
 TABLE = "public.found"
+GONE_SECONDS = 30                # for so long a stream that is not there any more is still looked for
 
 
 @pytest.fixture
@@ -92,6 +94,70 @@ def test_a_closed_stream_ends_and_a_deleted_one_is_let_go_of(connection, server,
     server.create("chat/again")
     server.append("chat/again", messages(2, 1))
     wait_found(connection, "chat/again", messages(0, 3), syncd)
+    assert syncd.stop() == 0
+
+
+def sync_status(database, server):
+    """{stream: (state, reason, what dsctl says of its tail)}"""
+    rows = Dsctl(POSTGRES_URL=database[0], STREAM_URL=server.url).json("sync", "status")["streams"]
+    return {row["name"]: (row["state"], row["reason"], row["lag_state"]) for row in rows}
+
+
+def kept(syncd):
+    """{stream: state} of what this instance has in memory."""
+    return {each["name"]: each["state"] for each in syncd.status()["streams"]}
+
+
+@pytest.mark.parametrize("admin", [True, False], ids=["admin", "subscription"])
+def test_a_deleted_stream_leaves_nothing_but_its_row_and_its_policy_holds_when_it_comes_again(
+        admin, database, connection, server, start):
+    """GONE_SECONDS after its server said so: nobody looks for it any more, and what it had in memory is free."""
+    lost = ["stop/loaded", "anew/loaded", "anew/closed", "anew/empty"]
+    syncd = start(admin)
+    for name, policy in (("stop", "stop"), ("anew", "new_generation"), ("keep", "stop")):
+        routes.declare(connection, name, [f"{name}/*"], TABLE, on_recreate=policy)
+    routes.declare(connection, "named", ["named/1"], TABLE, on_recreate="new_generation")
+    for name in (*lost, "keep/1", "named/1"):
+        server.create(name)
+        if name != "anew/empty":
+            server.append(name, messages(0, 2))
+            wait_found(connection, name, messages(0, 2), syncd)
+    ds.http("POST", server.stream_url("anew/closed"), headers={"Stream-Closed": "true"})
+    syncd.wait_for(lambda: stream_state(connection, "anew/closed", "anew") == "closed"
+                   and stream_state(connection, "anew/empty", "anew") == "running", "to be done with what there is")
+    for name in (*lost, "named/1"):
+        ds.http("DELETE", server.stream_url(name))
+
+    syncd.wait_for(lambda: set(kept(syncd)) == {"keep/1", "named/1"}, "to let go", GONE_SECONDS + ds.HANG_SECONDS)
+    syncd.wait_for(lambda: kept(syncd)["named/1"] == "waiting", "to wait for the one that is named")
+    assert metric(syncd, "syncd_streams_wanted") == {"": 2}
+    assert metric(syncd, "syncd_directory_streams") == {'server="default"': 2}
+    assert sum(metric(syncd, "syncd_streams").values()) == 2
+    assert {labels: count for labels, count in metric(syncd, "syncd_route_streams").items() if count > 0} == {
+        'route="keep"': 1, 'route="named"': 1}
+    for gauge in ("syncd_route_streams_dead", "syncd_route_queue_bytes"):
+        assert set(metric(syncd, gauge).values()) == {0}, gauge
+    assert metric(syncd, "syncd_queue_bytes") == {"": 0}
+    said = sync_status(database, server)
+    absent = {name: (state, lag) for name, (state, _, lag) in said.items()}
+    assert absent == {"stop/loaded": ("stopped", "absent"), "anew/loaded": ("waiting", "absent"),
+                      "anew/closed": ("closed", "absent"), "anew/empty": ("waiting", "absent"),
+                      "named/1": ("waiting", "absent"), "keep/1": ("running", "caught up")}
+    assert "deleted" in said["stop/loaded"][1] and "gone (404)" in said["anew/loaded"][1], said
+    Dsctl(POSTGRES_URL=database[0], STREAM_URL=server.url)("sync", "status", "anew/closed", "--max-lag", "0")
+    # What is closed and loaded is looked at only where the server does not tell that it makes it anew.
+    assert admin or "no longer has it" in said["anew/closed"][1], said
+
+    for name in (*lost, "named/1"):
+        server.create(name)
+        server.append(name, messages(5, 1))
+    for name in ("anew/loaded", "anew/closed", "named/1"):
+        wait_found(connection, name, messages(0, 2) + messages(5, 1), syncd)
+    wait_found(connection, "anew/empty", messages(5, 1), syncd)
+    syncd.wait_for(lambda: kept(syncd).get("stop/loaded") == "stopped", "to stop at another stream")
+    server.append("keep/1", messages(2, 1))
+    wait_found(connection, "keep/1", messages(0, 3), syncd)
+    assert routes.payloads(connection, TABLE, "stop/loaded") == messages(0, 2)
     assert syncd.stop() == 0
 
 
