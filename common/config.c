@@ -636,6 +636,18 @@ config_origin(const ConfigTable *table, const ConfigLoad *load, const char *name
 }
 
 void
+config_each_line(const Buf *lines, void (*say)(Str line))
+{
+    Str rest = buf_str(lines);
+    Str line;
+
+    while (rest.len > 0) {
+        (void)str_cut(rest, '\n', &line, &rest); /* each has its end */
+        say(line);
+    }
+}
+
+void
 config_load_done(ConfigLoad *load)
 {
     free(load->config_path);

@@ -94,6 +94,8 @@ DS_MUST_CHECK bool config_load(const ConfigTable *table, void *out, ConfigLoad *
 void config_note(ConfigLoad *load, bool good, const Error *problem);
 /* False, with the first of them, when there are problems. */
 DS_MUST_CHECK bool config_is_good(const ConfigLoad *load, Error *err);
+/* Says each line of load->unknown or load->problems, without its end: programs log, not we. */
+void config_each_line(const Buf *lines, void (*say)(Str line));
 void config_load_done(ConfigLoad *load);
 void config_done(const ConfigTable *table, void *out); /* frees strings and secrets */
 

@@ -162,32 +162,17 @@ run(Program *program)
 }
 
 static void
-warn_unknown(const ConfigLoad *load)
+say_unknown(Str name)
 {
-    Str rest = buf_str(&load->unknown);
-
-    while (rest.len > 0) {
-        Str name;
-
-        (void)str_cut(rest, '\n', &name, &rest);
-        log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
-                 "no setting has this name");
-    }
+    log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
+             "no setting has this name");
 }
 
 static void
-refuse_settings(const ConfigLoad *load)
+say_illegal(Str reason)
 {
-    Str rest = buf_str(&load->problems);
-
-    warn_unknown(load); /* most often one of them was meant */
-    while (rest.len > 0) {
-        Str reason;
-
-        (void)str_cut(rest, '\n', &reason, &rest); /* each has its end */
-        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
-                  "the settings are not legal");
-    }
+    log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
+              "the settings are not legal");
 }
 
 static bool
@@ -231,24 +216,23 @@ main(int argc, char **argv)
 
     standard_fds_hold();
     if (!server_config_load(&program.config, &load, &err)) {
-        refuse_settings(&load);
+        config_each_line(&load.unknown, say_unknown); /* most often one of them was meant */
+        config_each_line(&load.problems, say_illegal);
     } else if (!start_log(&program.config, &err)) {
-        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
-                  "the settings are not legal");
+        say_illegal(str_c(err.text));
     } else if (load.help || load.version || load.print_config || load.check_config) {
         if (load.check_config) {
-            warn_unknown(&load);
+            config_each_line(&load.unknown, say_unknown);
         }
         if (load.check_config && !check_config(&program.config, &err)) {
-            log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", str_c(err.text))),
-                      "the settings are not legal");
+            say_illegal(str_c(err.text));
         } else {
             status = config_answer(&server_config_table, &program.config, &load, &err)
                          ? EXIT_SUCCESS
                          : EXIT_FAILURE;
         }
     } else {
-        warn_unknown(&load);
+        config_each_line(&load.unknown, say_unknown);
         status =
             program.config.storage.upgrade_data ? upgrade_data(&program.config) : run(&program);
     }

@@ -247,35 +247,17 @@ take_flag(int *argc, char **argv, const char *flag)
 }
 
 static void
-warn_unknown(const ConfigLoad *load)
+say_unknown(Str name)
 {
-    Str rest = buf_str(&load->unknown);
-
-    while (rest.len > 0) {
-        Str name;
-
-        (void)str_cut(rest, '\n', &name, &rest); /* the last line has no end */
-        if (name.len > 0) {
-            log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
-                     "no setting of that name");
-        }
-    }
+    log_warn(&scope, EVENT_CONFIG_UNKNOWN, LOG_FIELDS(log_str("name", name)),
+             "no setting has this name");
 }
 
-static ExitCode
-refuse_settings(const ConfigLoad *load)
+static void
+say_illegal(Str reason)
 {
-    Str rest = buf_str(&load->problems);
-
-    warn_unknown(load); /* most often one of them was meant */
-    while (rest.len > 0) {
-        Str reason;
-
-        (void)str_cut(rest, '\n', &reason, &rest); /* each has its end */
-        log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
-                  "the settings are not legal");
-    }
-    return EXIT_USAGE;
+    log_error(&scope, EVENT_CONFIG_INVALID, LOG_FIELDS(log_str("reason", reason)),
+              "the settings are not legal");
 }
 
 static ExitCode
@@ -308,10 +290,11 @@ run_loaded(Program *program, ConfigLoad *load, bool check)
     if (load->problems.len == 0 && !log_init(&log, &err)) {
         config_note(load, false, &err);
     }
+    config_each_line(&load->unknown, say_unknown); /* most often one of them was meant */
     if (load->problems.len > 0) {
-        return refuse_settings(load);
+        config_each_line(&load->problems, say_illegal);
+        return EXIT_USAGE;
     }
-    warn_unknown(load);
     if (load->check_config) {
         return answer(config, load);
     }

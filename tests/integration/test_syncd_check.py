@@ -67,7 +67,7 @@ BAD_SETTINGS = {  # what the line says of each
     "SYNCD_LOG=info=loud": "SYNCD_LOG: log filter:",
     "ELECTRIC_VERSION=latest": "it must be a version like 1.4.2",
     "a line": ":16: expected NAME=value",
-    "SYNCD_WRITER=2": "no setting of that name",
+    "SYNCD_WRITER=2": "no setting has this name",
 }
 
 

@@ -156,6 +156,31 @@ Test(config, unknown_variables_are_reported_unless_foreign, .fini = done)
     unlink(path);
 }
 
+static char said[256];
+
+static void
+say(Str line)
+{
+    (void)snprintf(said + strlen(said), sizeof(said) - strlen(said), "<%.*s>", STR_ARG(line));
+}
+
+Test(config, each_unknown_name_and_each_problem_is_said_once_and_in_order, .fini = done)
+{
+    cr_assert(
+        !run(NULL, WORDS("DS_SERVER__PORT=x", "DS_SRVER__PORT=1", "OURS_TYPO=1", "DS_TLS=maybe")));
+    config_each_line(&load.unknown, say);
+    cr_expect_str_eq(said, "<DS_SRVER__PORT><OURS_TYPO>");
+    said[0] = '\0';
+    config_each_line(&load.problems, say);
+    cr_expect_eq(strncmp(said, "<DS_TLS (environment)", 21), 0, "%s", said);
+    cr_expect_not_null(strstr(said, "><DS_SERVER__PORT (environment)"), "%s", said);
+    said[0] = '\0';
+    done();
+    cr_assert(run(NULL, NULL), "%s", err.text);
+    config_each_line(&load.problems, say);
+    cr_expect_str_eq(said, "");
+}
+
 Test(config, a_retired_setting_is_refused_with_what_to_do_unless_it_asks_for_nothing, .fini = done)
 {
     char path[] = "/tmp/configXXXXXX";
