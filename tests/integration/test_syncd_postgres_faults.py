@@ -5,8 +5,7 @@ import subprocess
 
 import ds
 import pytest
-from fake_server import FakeServer
-from test_syncd_source_faults import FAST, messages, rows, state_of, wait_rows
+from test_syncd_source_faults import FAST, fake, messages, state_of, wait_rows  # noqa: F401  (a fixture)
 
 STREAM = "pg/faults"
 
@@ -25,65 +24,65 @@ def own_postgres(folder):
     postgres.stop()
 
 
-def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(
-        own_postgres, folder, server, stream):
+@pytest.fixture
+def start_beside(own_postgres, folder):
+    """start_beside(server_url, database="postgres", **environment) -> a syncd of it; stopped before Postgres."""
+    started = []
+
+    def start(server_url, database="postgres", **environment):
+        started.append(ds.Syncd(folder, server_url, own_postgres.url(database), [STREAM],
+                                environment={**FAST, **environment}))
+        return started[-1]
+    yield start
+    for process in started:
+        process.stop()
+
+
+def wait_loaded(postgres, expected, syncd):
+    """Until the table holds exactly these, asked on a connection of its own: the server may have been away."""
+    connection = postgres.connect()
+    wait_rows((None, connection), expected, syncd, STREAM)
+    connection.close()
+
+
+def test_postgres_that_is_killed_and_comes_back_gets_every_row_once(own_postgres, server, stream, start_beside):
     server.append(stream, messages(0, 50))
-    url = own_postgres.url()
-    syncd = ds.Syncd(folder, server.url, url, [stream], environment=FAST).wait_ready()
-    try:
-        connection = own_postgres.connect()
-        wait_rows((url, connection), messages(0, 50), syncd, stream)
-        connection.close()
-        own_postgres.crash()
-        server.append(stream, messages(50, 50))
-        ds.wait_until(lambda: "level=warn" in syncd.log_text(), what="a warning")
-        own_postgres.start()
-        connection = own_postgres.connect()
-        wait_rows((url, connection), messages(0, 100), syncd, stream)
-        connection.close()
-        assert syncd.stop() == 0
-    finally:
-        syncd.stop()
+    syncd = start_beside(server.url).wait_ready()
+    wait_loaded(own_postgres, messages(0, 50), syncd)
+    own_postgres.crash()
+    server.append(stream, messages(50, 50))
+    ds.wait_until(lambda: "level=warn" in syncd.log_text(), what="a warning")
+    own_postgres.start()
+    wait_loaded(own_postgres, messages(0, 100), syncd)
+    assert syncd.stop() == 0
 
 
-def test_streams_are_let_go_of_while_postgres_is_out_of_reach_for_long(own_postgres, folder):
+def test_streams_are_let_go_of_while_postgres_is_out_of_reach_for_long(own_postgres, fake, start_beside):
     """Nobody would take what comes; the server need not keep connections for it."""
-    fake = FakeServer()
     fake.append(messages(0, 5))
-    url = own_postgres.url()
-    syncd = ds.Syncd(folder, fake.url, url, [STREAM], environment={
-        **FAST, "SYNCD_IDLE_TIMEOUT": "1h", "SYNCD_LEASE": "5m", "SYNCD_POSTGRES_PATIENCE": "1s"}).wait_ready()
-    try:
-        connection = own_postgres.connect()
-        wait_rows((url, connection), messages(0, 5), syncd, STREAM)
-        connection.close()
-        assert fake.connections, "it is read live"
-        own_postgres.crash()
-        syncd.wait_for(lambda: not fake.connections, "to close its connections")
-        fake.append(messages(5, 5))
-        own_postgres.start()
-        connection = own_postgres.connect()
-        wait_rows((url, connection), messages(0, 10), syncd, STREAM)
-        connection.close()
-        assert syncd.stop() == 0
-    finally:
-        syncd.stop()
-        fake.stop()
+    syncd = start_beside(fake.url, SYNCD_IDLE_TIMEOUT="1h", SYNCD_LEASE="5m", SYNCD_POSTGRES_PATIENCE="1s").wait_ready()
+    wait_loaded(own_postgres, messages(0, 5), syncd)
+    assert fake.connections, "it is read live"
+    own_postgres.crash()
+    syncd.wait_for(lambda: not fake.connections, "to close its connections")
+    fake.append(messages(5, 5))
+    own_postgres.start()
+    wait_loaded(own_postgres, messages(0, 10), syncd)
+    assert syncd.stop() == 0
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["open", "closed"])
 def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
-        closes, own_postgres, folder, server, stream):
-    url = own_postgres.url()
+        closes, own_postgres, folder, server, stream, start_beside):
     server.append(stream, messages(0, 20))
-    syncd = ds.Syncd(folder, server.url, url, [stream], environment=FAST).wait_ready()
+    syncd = start_beside(server.url).wait_ready()
     standby = None
     try:
         connection = own_postgres.connect()
-        wait_rows((url, connection), messages(0, 20), syncd, stream)
+        wait_rows((None, connection), messages(0, 20), syncd, stream)
         standby = ds.Postgres(folder, settings={"fsync": "off"}, name="standby", standby_of=own_postgres)
         server.append(stream, messages(20, 20))
-        wait_rows((url, connection), messages(0, 40), syncd, stream)
+        wait_rows((None, connection), messages(0, 40), syncd, stream)
         if closes:
             ds.http("POST", server.stream_url(stream), headers={"Stream-Closed": "true"})
             syncd.wait_for(lambda: state_of(connection, stream)[0] == "closed", "to end it")
@@ -93,9 +92,7 @@ def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
         (standby.folder / "data/standby.signal").unlink()
         standby.port = own_postgres.port
         standby.start()
-        connection = standby.connect()
-        wait_rows((url, connection), messages(0, 40), syncd, stream)
-        connection.close()
+        wait_loaded(standby, messages(0, 40), syncd)
         assert syncd.stop() == 0
     finally:
         syncd.stop()
@@ -103,20 +100,15 @@ def test_rows_that_a_failover_lost_are_loaded_again_though_nothing_new_comes(
             standby.stop()
 
 
-def test_postgres_that_is_down_at_the_start_is_awaited(own_postgres, folder, server, stream):
+def test_postgres_that_is_down_at_the_start_is_awaited(own_postgres, server, stream, start_beside):
     server.append(stream, messages(0, 5))
     own_postgres.stop()
-    syncd = ds.Syncd(folder, server.url, own_postgres.url(), [stream], environment=FAST)
-    try:
-        ds.wait_until(lambda: "level=warn" in syncd.log_text(), what="a warning")
-        assert syncd.alive()
-        own_postgres.start()
-        syncd.wait_ready()
-        connection = own_postgres.connect()
-        wait_rows((None, connection), messages(0, 5), syncd, stream)
-        connection.close()
-    finally:
-        syncd.stop()
+    syncd = start_beside(server.url)
+    ds.wait_until(lambda: "level=warn" in syncd.log_text(), what="a warning")
+    assert syncd.alive()
+    own_postgres.start()
+    syncd.wait_ready()
+    wait_loaded(own_postgres, messages(0, 5), syncd)
 
 
 def test_a_read_only_postgres_is_retried_until_it_is_not(database, postgres_server, server, stream, start_syncd):
@@ -175,13 +167,13 @@ def small_disk(folder):
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_full_disk_is_retried_until_there_is_room(small_disk, own_postgres, folder, server, stream):
+def test_a_full_disk_is_retried_until_there_is_room(small_disk, own_postgres, server, stream, start_beside):
     connection = own_postgres.connect()
     cursor = connection.cursor()
     cursor.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
     cursor.execute("CREATE DATABASE app ENCODING 'UTF8' TEMPLATE template0 TABLESPACE small")
     connection.close()
-    syncd = ds.Syncd(folder, server.url, own_postgres.url("app"), [stream], environment=FAST).wait_ready()
+    syncd = start_beside(server.url, "app").wait_ready()
     connection = own_postgres.connect("app")
     try:
         server.append(stream, messages(0, 3))
@@ -206,4 +198,4 @@ def test_a_full_disk_is_retried_until_there_is_room(small_disk, own_postgres, fo
     finally:
         connection.close()
         syncd.stop()
-        own_postgres.stop()
+        own_postgres.stop()      # before its disk goes

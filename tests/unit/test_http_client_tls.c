@@ -14,6 +14,7 @@ static const char plain_reply[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nh
 
 static EVP_PKEY *key;
 static X509 *certificate;
+static char ca_file[] = "/tmp/ds-test-ca-XXXXXX";
 
 /* A certificate that signs itself, for 127.0.0.1. */
 static void
@@ -40,24 +41,30 @@ make_certificate(void)
 }
 
 static void
-free_certificate(void)
+set_up(void)
 {
+    FILE *file;
+
+    make_certificate();
+    file = fdopen(mkstemp(ca_file), "w");
+    cr_assert(PEM_write_X509(file, certificate));
+    cr_assert_eq(fclose(file), 0);
+    (void)signal(SIGPIPE, SIG_IGN); /* for the peer's thread, whichever starts first */
+}
+
+static void
+tear_down(void)
+{
+    cr_expect_eq(unlink(ca_file), 0);
     X509_free(certificate);
     EVP_PKEY_free(key);
 }
 
-static void
-write_certificate(char *path)
-{
-    int fd = mkstemp(path);
-    FILE *file = fdopen(fd, "w");
+typedef void (*TlsFn)(Peer *peer, SSL *tls);
 
-    cr_assert(PEM_write_X509(file, certificate));
-    cr_assert_eq(fclose(file), 0);
-}
-
+/* The handshake, and then what the test wants. */
 static void
-serve_tls(Peer *peer, int fd, int index DS_UNUSED)
+serve_tls(Peer *peer, int fd, TlsFn answer)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
     SSL *tls;
@@ -66,66 +73,68 @@ serve_tls(Peer *peer, int fd, int index DS_UNUSED)
     DS_ASSERT(SSL_CTX_use_PrivateKey(context, key) == 1);
     tls = SSL_new(context);
     DS_ASSERT(SSL_set_fd(tls, fd) == 1);
-    if (SSL_accept(tls) == 1 && SSL_read(tls, peer->request, sizeof(peer->request) - 1) > 0) {
-        (void)SSL_write(tls, plain_reply, (int)strlen(plain_reply));
-        (void)SSL_shutdown(tls);
+    if (SSL_accept(tls) == 1 && answer != NULL) {
+        answer(peer, tls);
     }
     SSL_free(tls);
     SSL_CTX_free(context);
 }
 
-/* As a server does that does not like the client's certificate. */
 static void
-serve_tls_and_leave(Peer *peer DS_UNUSED, int fd, int index DS_UNUSED)
+answer_hello(Peer *peer, SSL *tls)
 {
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    SSL *tls;
-
-    DS_ASSERT(SSL_CTX_use_certificate(context, certificate) == 1);
-    DS_ASSERT(SSL_CTX_use_PrivateKey(context, key) == 1);
-    tls = SSL_new(context);
-    DS_ASSERT(SSL_set_fd(tls, fd) == 1);
-    (void)SSL_accept(tls);
-    SSL_free(tls);
-    SSL_CTX_free(context);
+    if (SSL_read(tls, peer->request, sizeof(peer->request) - 1) > 0) {
+        (void)SSL_write(tls, plain_reply, (int)strlen(plain_reply));
+        (void)SSL_shutdown(tls);
+    }
 }
 
 static void
-get(Outcome *outcome, const Peer *peer, const char *host, const char *ca_file)
+serve_hello(Peer *peer, int fd, int index DS_UNUSED)
+{
+    serve_tls(peer, fd, answer_hello);
+}
+
+/* As a server does that does not like the client's certificate. */
+static void
+serve_and_leave(Peer *peer, int fd, int index DS_UNUSED)
+{
+    serve_tls(peer, fd, NULL);
+}
+
+static void
+get(Outcome *outcome, const Peer *peer, const char *host, const char *trusted)
 {
     char url[64];
     HttpRequest request = {.method = "GET", .url = url};
 
     outcome_init(outcome, NULL);
     http_client_free(outcome->client);
-    outcome->client = http_client_new(outcome->loop, &(HttpClientConfig){.ca_file = ca_file});
+    outcome->client = http_client_new(outcome->loop, &(HttpClientConfig){.ca_file = trusted});
     (void)snprintf(url, sizeof(url), "https://%s:%d/", host, peer->port);
     (void)http_start(outcome->client, &request, &outcome_callbacks, outcome);
     outcome_wait(outcome);
 }
 
 Test(http_client_tls, a_server_is_believed_only_with_a_trusted_certificate_of_its_name,
-     .init = make_certificate, .fini = free_certificate)
+     .init = set_up, .fini = tear_down)
 {
-    char path[] = "/tmp/ds-test-ca-XXXXXX";
     Peer peer;
     Outcome outcome;
 
-    write_certificate(path);
-    (void)signal(SIGPIPE, SIG_IGN); /* for the peer's thread, whichever starts first */
-    peer_start(&peer, serve_tls);
+    peer_start(&peer, serve_hello);
 
     get(&outcome, &peer, "127.0.0.1", NULL);
     cr_expect_not(outcome.result.ok);
     cr_expect_eq(outcome.result.err.code, ERR_CONFIG, "%s", outcome.result.err.text);
     outcome_done(&outcome);
 
-    get(&outcome, &peer, "127.0.0.1", path);
+    get(&outcome, &peer, "127.0.0.1", ca_file);
     cr_expect(outcome.result.ok, "%s", outcome.result.err.text);
     cr_expect_str_eq(buf_cstr(&outcome.body), "hello");
     outcome_done(&outcome);
 
-    get(&outcome, &peer, "localhost", path);
+    get(&outcome, &peer, "localhost", ca_file);
     cr_expect_not(outcome.result.ok);
     cr_expect_eq(outcome.result.err.code, ERR_CONFIG, "%s", outcome.result.err.text);
     outcome_done(&outcome);
@@ -135,24 +144,19 @@ Test(http_client_tls, a_server_is_believed_only_with_a_trusted_certificate_of_it
     outcome_done(&outcome);
 
     peer_stop(&peer);
-    cr_expect_eq(unlink(path), 0);
 }
 
 Test(http_client_tls, a_server_that_leaves_after_the_handshake_may_refuse_our_certificate,
-     .init = make_certificate, .fini = free_certificate)
+     .init = set_up, .fini = tear_down)
 {
-    char path[] = "/tmp/ds-test-ca-XXXXXX";
     Peer peer;
     Outcome outcome;
 
-    write_certificate(path);
-    (void)signal(SIGPIPE, SIG_IGN); /* for the peer's thread, whichever starts first */
-    peer_start(&peer, serve_tls_and_leave);
-    get(&outcome, &peer, "127.0.0.1", path);
+    peer_start(&peer, serve_and_leave);
+    get(&outcome, &peer, "127.0.0.1", ca_file);
     cr_expect_eq(outcome.result.err.code, ERR_RETRY);
     cr_expect_not_null(strstr(outcome.result.err.text, "ours is missing, has expired"), "%s",
                        outcome.result.err.text);
     outcome_done(&outcome);
     peer_stop(&peer);
-    cr_expect_eq(unlink(path), 0);
 }

@@ -12,14 +12,14 @@ TestSuite(http_long, .timeout = 60);
 
 static const char *reply;
 static size_t slice;
-static size_t hold_after; /* bytes of the reply; 0: the connection closes behind it */
+static bool is_held; /* else the connection closes behind the reply */
 
 static void
 serve_reply(Peer *peer, int fd, int index DS_UNUSED)
 {
     if (peer_read(peer, fd)) {
         peer_send_slices(fd, str_c(reply), slice);
-        if (hold_after > 0) {
+        if (is_held) {
             peer_hold(peer, fd);
         }
     }
@@ -28,6 +28,38 @@ serve_reply(Peer *peer, int fd, int index DS_UNUSED)
 static const HttpRequest long_get = {.method = "GET", .url = "/", .is_long = true};
 
 #define HEAD_CHUNKED "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+static void
+begin(Peer *peer, Outcome *outcome, const char *text, size_t bytes)
+{
+    reply = text;
+    slice = bytes;
+    peer_start(peer, serve_reply);
+    outcome_init(outcome, NULL);
+}
+
+/* The peer sends the text in pieces, and then closes the connection. */
+static void
+begin_sliced(Peer *peer, Outcome *outcome, const char *text, size_t bytes)
+{
+    is_held = false;
+    begin(peer, outcome, text, bytes);
+}
+
+/* The peer says hello, and then nothing for as long as there is a connection. */
+static void
+begin_held(Peer *peer, Outcome *outcome)
+{
+    is_held = true;
+    begin(peer, outcome, HEAD_CHUNKED "5\r\nhello\r\n", 200);
+}
+
+static void
+end(Peer *peer, Outcome *outcome)
+{
+    outcome_done(outcome);
+    peer_stop(peer);
+}
 
 Test(http_long, a_body_is_the_same_however_it_is_framed_and_cut)
 {
@@ -43,11 +75,7 @@ Test(http_long, a_body_is_the_same_however_it_is_framed_and_cut)
             Peer peer;
             Outcome outcome;
 
-            reply = replies[i];
-            slice = bytes;
-            hold_after = 0;
-            peer_start(&peer, serve_reply);
-            outcome_init(&outcome, NULL);
+            begin_sliced(&peer, &outcome, replies[i], bytes);
             outcome_start(&outcome, &peer, long_get);
             outcome_wait(&outcome);
             cr_expect_str_eq(outcome.trace, "hbd");
@@ -56,8 +84,7 @@ Test(http_long, a_body_is_the_same_however_it_is_framed_and_cut)
             cr_expect_eq(outcome.result.status, 200);
             cr_expect_str_eq(buf_cstr(&outcome.body), "hello world", "reply %zu, %zu bytes: %s", i,
                              bytes, buf_cstr(&outcome.body));
-            outcome_done(&outcome);
-            peer_stop(&peer);
+            end(&peer, &outcome);
         }
     }
 }
@@ -76,19 +103,14 @@ Test(http_long, a_body_that_is_cut_or_garbled_is_not_ok_and_may_be_tried_again)
             Peer peer;
             Outcome outcome;
 
-            reply = replies[i];
-            slice = bytes;
-            hold_after = 0;
-            peer_start(&peer, serve_reply);
-            outcome_init(&outcome, NULL);
+            begin_sliced(&peer, &outcome, replies[i], bytes);
             outcome_start(&outcome, &peer, long_get);
             outcome_wait(&outcome);
             cr_expect_not(outcome.result.ok, "reply %zu", i);
             cr_expect_eq(outcome.result.err.code, ERR_RETRY, "reply %zu: %s", i,
                          outcome.result.err.text);
             cr_expect_neq(outcome.result.err.text[0], '\0');
-            outcome_done(&outcome);
-            peer_stop(&peer);
+            end(&peer, &outcome);
         }
     }
 }
@@ -113,11 +135,7 @@ Test(http_long, a_read_that_waits_holds_nothing_of_libcurl)
     Peer peer;
     Outcome outcome;
 
-    reply = HEAD_CHUNKED "5\r\nhello\r\n";
-    slice = 200;
-    hold_after = 1;
-    peer_start(&peer, serve_reply);
-    outcome_init(&outcome, NULL);
+    begin_held(&peer, &outcome);
     outcome_start(&outcome, &peer, long_get);
     run_until_body(&outcome, "hello");
     for (int turns = 0; turns < 1000 && outcome.transfer->easy != NULL; turns++) {
@@ -126,8 +144,7 @@ Test(http_long, a_read_that_waits_holds_nothing_of_libcurl)
     cr_expect_null(outcome.transfer->easy);
     cr_expect_null(outcome.transfer->head);
     http_transfer_cancel(outcome.transfer);
-    outcome_done(&outcome);
-    peer_stop(&peer);
+    end(&peer, &outcome);
     cr_expect_eq(outcome.done, 0);
 }
 
@@ -137,19 +154,14 @@ Test(http_long, silence_ends_it_when_its_time_is_up)
     Peer peer;
     Outcome outcome;
 
-    reply = HEAD_CHUNKED "5\r\nhello\r\n";
-    slice = 200;
-    hold_after = 1;
     request.idle_ms_max = 100;
-    peer_start(&peer, serve_reply);
-    outcome_init(&outcome, NULL);
+    begin_held(&peer, &outcome);
     outcome_start(&outcome, &peer, request);
     outcome_wait(&outcome);
     cr_expect_str_eq(outcome.trace, "hbd");
     cr_expect_not(outcome.result.ok);
     cr_expect(outcome.result.timed_out);
-    outcome_done(&outcome);
-    peer_stop(&peer);
+    end(&peer, &outcome);
 }
 
 #define LARGE_BYTES (4u << 20)
@@ -201,8 +213,7 @@ Test(http_long, a_paused_read_stops_and_goes_on_where_it_was)
     outcome_wait(&outcome);
     cr_expect(outcome.result.ok, "%s", outcome.result.err.text);
     cr_expect_eq(outcome.body.len, LARGE_BYTES);
-    outcome_done(&outcome);
-    peer_stop(&peer);
+    end(&peer, &outcome);
 }
 
 static void
@@ -210,6 +221,15 @@ pause_at_head(Outcome *outcome, char letter)
 {
     if (letter == 'h') {
         http_transfer_pause(outcome->transfer);
+    }
+}
+
+/* Until libcurl has it no more, or it is done. */
+static void
+run_until_paused(Outcome *outcome)
+{
+    while (outcome->done == 0 && outcome->transfer->easy != NULL) {
+        (void)uv_run(loop_uv(outcome->loop), UV_RUN_ONCE);
     }
 }
 
@@ -221,17 +241,11 @@ Test(http_long, a_read_that_is_paused_before_its_first_byte_holds_nothing_of_lib
     Peer peer;
     Outcome outcome;
 
-    reply = HEAD_CHUNKED "5\r\nhello\r\n";
-    slice = 200;
-    hold_after = 1;
     request.total_ms_max = 30000; /* else it would wait for good, should it fail */
-    peer_start(&peer, serve_reply);
-    outcome_init(&outcome, NULL);
+    begin_held(&peer, &outcome);
     outcome.on_first = pause_at_head;
     outcome_start(&outcome, &peer, request);
-    while (outcome.done == 0 && outcome.transfer->easy != NULL) {
-        (void)uv_run(loop_uv(outcome.loop), UV_RUN_ONCE);
-    }
+    run_until_paused(&outcome);
     cr_assert_eq(outcome.done, 0, "libcurl has it to its end");
     cr_expect_eq(outcome.body.len, 0, "it is paused");
     http_transfer_resume(outcome.transfer);
@@ -243,8 +257,7 @@ Test(http_long, a_read_that_is_paused_before_its_first_byte_holds_nothing_of_lib
     http_transfer_resume(outcome.transfer);
     run_until_body(&outcome, "hello");
     http_transfer_cancel(outcome.transfer);
-    outcome_done(&outcome);
-    peer_stop(&peer);
+    end(&peer, &outcome);
 }
 
 Test(http_long, a_body_that_came_while_it_was_paused_is_the_same_however_it_is_framed_and_cut)
@@ -261,17 +274,11 @@ Test(http_long, a_body_that_came_while_it_was_paused_is_the_same_however_it_is_f
             Peer peer;
             Outcome outcome;
 
-            reply = replies[i];
-            slice = bytes;
-            hold_after = 0;
             request.total_ms_max = 30000;
-            peer_start(&peer, serve_reply);
-            outcome_init(&outcome, NULL);
+            begin_sliced(&peer, &outcome, replies[i], bytes);
             outcome.on_first = pause_at_head;
             outcome_start(&outcome, &peer, request);
-            while (outcome.done == 0 && outcome.transfer->easy != NULL) {
-                (void)uv_run(loop_uv(outcome.loop), UV_RUN_ONCE);
-            }
+            run_until_paused(&outcome);
             cr_assert_eq(outcome.done, 0, "reply %zu, %zu bytes", i, bytes);
             http_transfer_resume(outcome.transfer);
             outcome_wait(&outcome);
@@ -279,8 +286,7 @@ Test(http_long, a_body_that_came_while_it_was_paused_is_the_same_however_it_is_f
                       outcome.result.err.text);
             cr_expect_str_eq(buf_cstr(&outcome.body), "hello world", "reply %zu, %zu bytes", i,
                              bytes);
-            outcome_done(&outcome);
-            peer_stop(&peer);
+            end(&peer, &outcome);
         }
     }
 }
@@ -304,16 +310,12 @@ Test(http_long, it_may_be_cancelled_inside_any_callback)
             Outcome outcome;
 
             cancel_at = "hb"[i];
-            reply = HEAD_CHUNKED "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n";
-            slice = bytes;
-            hold_after = 0;
-            peer_start(&peer, serve_reply);
-            outcome_init(&outcome, NULL);
+            begin_sliced(&peer, &outcome, HEAD_CHUNKED "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n",
+                         bytes);
             outcome.on_first = cancel_first;
             outcome_start(&outcome, &peer, long_get);
             loop_run(outcome.loop);
-            outcome_done(&outcome);
-            peer_stop(&peer);
+            end(&peer, &outcome);
             cr_expect_eq(outcome.done, 0);
         }
     }
@@ -350,7 +352,6 @@ Test(http_long, a_pooled_connection_becomes_ours_and_the_next_request_has_anothe
         cr_expect(outcome.result.ok, "%zu: %s", i, outcome.result.err.text);
     }
     cr_expect_str_eq(buf_cstr(&outcome.body), "hellohello");
-    outcome_done(&outcome);
-    peer_stop(&peer);
+    end(&peer, &outcome);
     cr_expect_leq(peer.connections, 2);
 }
