@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of bench/run that measure syncd."""
 import http.client
+import itertools
 import json
 import os
 import random
@@ -244,21 +245,22 @@ def timed(action):
 
 
 class Listener:
-    """Postgres tells it of each transaction that wrote events, once others see it: nobody has to look."""
+    """Postgres tells it of each event, once others see it: nobody has to look."""
 
     def __init__(self, stack):
         stack.execute("CREATE FUNCTION public.bench_tell() RETURNS trigger LANGUAGE plpgsql AS "
-                      "$$ BEGIN NOTIFY bench; RETURN NULL; END $$")
+                      "$$ BEGIN PERFORM pg_notify('bench', NEW.stream_name || ' ' || NEW.seq); RETURN NULL; END $$")
         stack.execute("CREATE TRIGGER bench_tell AFTER INSERT ON ds_sync.session_events "
-                      "FOR EACH STATEMENT EXECUTE FUNCTION public.bench_tell()")
+                      "FOR EACH ROW EXECUTE FUNCTION public.bench_tell()")
         self.connection = stack.postgres.connect("bench")
         self.connection.cursor().execute("LISTEN bench")
 
-    def wait(self):
-        """For one; there is never more than one under way."""
-        while not self.connection.notifies:
+    def wait(self, stream, seq):
+        """For that row, whatever else it is told of."""
+        row = f"{stream} {seq}"
+        while row not in (notify.payload for notify in self.connection.notifies):
             if not select.select([self.connection], [], [], LATENCY_SECONDS)[0]:
-                raise ds.StackError(f"no row within {LATENCY_SECONDS} s")
+                raise ds.StackError(f"no row {row} within {LATENCY_SECONDS} s")
             self.connection.poll()
         self.connection.notifies.clear()
 
@@ -271,7 +273,8 @@ def measure_latency(stack, listener, text):
     watched, alone = stream_names(2)
     server = http.client.HTTPConnection("127.0.0.1", stack.server.port)
     cursor = stack.connection.cursor()
-    seen = {}
+    written = itertools.count(stack.rows())     # nothing is under way: every row was waited for
+    written_alone = itertools.count()
 
     def post(name):
         server.request("POST", f"/v1/stream/{name}", text, {"Content-Type": "application/json"})
@@ -279,12 +282,11 @@ def measure_latency(stack, listener, text):
 
     def post_and_see():
         post(watched)
-        listener.wait()
+        listener.wait(watched, next(written))
 
-    def commit():
-        seen["alone"] = seen.get("alone", -1) + 1
+    def commit(seq):
         cursor.execute("INSERT INTO ds_sync.session_events (stream_name, generation, seq, ds_offset, payload)"
-                       " VALUES ('alone', 1, %s, '-1', %s)", (seen["alone"], text.decode()))
+                       " VALUES ('alone', 1, %s, '-1', %s)", (seq, text.decode()))
     both, posts, commits = [], [], []
     post_and_see()
     cursor.execute("DELETE FROM ds_sync.session_events WHERE stream_name = 'alone'")
@@ -292,8 +294,9 @@ def measure_latency(stack, listener, text):
     for _ in range(LATENCY_MESSAGES):
         both.append(timed(post_and_see))
         posts.append(timed(lambda: post(alone)))
-        commits.append(timed(commit))
-        listener.wait()
+        seq = next(written_alone)
+        commits.append(timed(lambda: commit(seq)))
+        listener.wait("alone", seq)
     server.close()
     if stack.rows() - before != LATENCY_MESSAGES:
         raise ds.StackError(f"{stack.rows() - before} rows for {LATENCY_MESSAGES} messages")
