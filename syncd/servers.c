@@ -3,13 +3,15 @@
 
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/ds_proto.h"
 #include "common/log.h"
 #include "common/mem.h"
 
 #define CONNECT_MS_MAX 10000
 #define URL_BYTES_MAX  8192
-#define OPENING_SHARE  15 /* of the longest silence: then others may be opened beside it */
+#define LOOK_MS        1000 /* between two looks whether an outage goes on */
+#define OPENING_SHARE  15   /* of the longest silence: then others may be opened beside it */
 
 static const LogScope scope = {.name = "syncd"};
 
@@ -17,7 +19,65 @@ struct Servers {
     ServersConfig config;
     Server *servers;
     size_t count;
+    LoopTimer *timer;
 };
+
+/* --- outages --- */
+
+static void
+outage_log_goes_on(const Server *server, const OutageView *view)
+{
+    const LogField *fields =
+        LOG_FIELDS(log_str("server", str_c(server->name)), log_u64("streams", view->failing),
+                   log_u64("failures", view->failures), log_str("longest", view->longest));
+
+    if (view->failing == 0) {
+        log_warn(&scope, view->event, fields,
+                 "reads of streams fail again and again, and go on: %s", view->reason);
+        return;
+    }
+    log_warn(&scope, view->event, fields,
+             "streams that cannot be read%s: %zu, the first for %lld s: %s; each is tried again "
+             "from the same place",
+             view->answers ? ", while others can" : "", view->failing,
+             (long long)view->lasted_ms / 1000, view->reason);
+}
+
+static void
+outage_log_over(const Server *server, const OutageView *view)
+{
+    log_info(&scope,
+             LOG_FIELDS(log_str("server", str_c(server->name)), log_u64("streams", view->streams),
+                        log_i64("lasted_ms", view->lasted_ms)),
+             "%s",
+             view->answers ? "the server answers again: all streams that failed are read"
+                           : "no stream waits for the server any more");
+}
+
+static void
+servers_on_look(void *arg)
+{
+    Servers *servers = arg;
+    int64_t now_ms = clock_mono_ms();
+    OutageView view;
+
+    for (size_t i = 0; i < servers->count; i++) {
+        const Server *server = &servers->servers[i];
+
+        switch (outage_look(server->outage, now_ms, &view)) {
+        case OUTAGE_NOTHING:
+            break;
+        case OUTAGE_GOES_ON:
+            outage_log_goes_on(server, &view);
+            break;
+        case OUTAGE_OVER:
+            outage_log_over(server, &view);
+            break;
+        }
+    }
+}
+
+/* --- life --- */
 
 static HttpClient *
 client_new(Loop *loop, const ServersConfig *config, const Secret *bearer)
@@ -51,8 +111,12 @@ servers_new(Loop *loop, const ServersConfig *config)
             .admin_client = from->admin_url == NULL ? NULL : client_new(loop, config, NULL),
             .gate = gate_new(loop, config->openings_max,
                              DS_MAX(config->idle_ms_max / OPENING_SHARE, INT64_C(1))),
+            /* Longer than a stream takes to fail again that is answered and then left alone. */
+            .outage = outage_new(2 * config->backoff_ms_max + config->idle_ms_max),
         };
     }
+    servers->timer = timer_new(loop, servers_on_look, servers);
+    timer_repeat(servers->timer, LOOK_MS);
     return servers;
 }
 
@@ -68,7 +132,9 @@ servers_free(Servers *servers)
             http_client_free(servers->servers[i].admin_client);
         }
         gate_free(servers->servers[i].gate);
+        outage_free(servers->servers[i].outage);
     }
+    timer_free(servers->timer);
     free(servers->servers);
     free(servers);
 }

@@ -8,6 +8,7 @@
 
 #include "common/http_client.h"
 #include "syncd/gate.h"
+#include "syncd/outage.h"
 #include "syncd/server_list.h"
 
 typedef struct Server {
@@ -17,6 +18,7 @@ typedef struct Server {
     HttpClient *client;       /* with the server's token */
     HttpClient *admin_client; /* without; NULL when there is no admin_url */
     Gate *gate;               /* of the requests that open its streams */
+    Outage *outage;           /* what is told of reads of its streams that fail */
 } Server;
 
 typedef struct ServersConfig {
@@ -26,6 +28,7 @@ typedef struct ServersConfig {
     const char *key_file;
     size_t openings_max; /* requests that one server has not begun to answer; at least 1 */
     int64_t idle_ms_max; /* how long a server may be silent */
+    int64_t backoff_ms_max;
 } ServersConfig;
 
 typedef struct Servers Servers;

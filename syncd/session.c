@@ -28,6 +28,12 @@ session_raise(Session *session, unsigned event)
     }
 }
 
+static Outage *
+session_outage(const Session *session)
+{
+    return session->plan->route->server->outage;
+}
+
 void
 session_enter(Session *session, SessionState state)
 {
@@ -38,6 +44,9 @@ session_enter(Session *session, SessionState state)
     *session->shared->looking += looks;
     *session->shared->looking -= session->looking;
     session->looking = looks;
+    if (state != SESSION_PROBE && state != SESSION_STREAM && state != SESSION_BACKOFF) {
+        outage_leave(session_outage(session), &session->outage, clock_mono_ms());
+    }
     session->state = state;
 }
 
@@ -129,6 +138,7 @@ source_on_probe(void *arg, const SourceProbe *probe)
     Session *session = arg;
 
     session->reached = true;
+    outage_answered(session_outage(session));
     if (session->probe == NULL) {
         session->probe = mem_zalloc(sizeof(*session->probe));
     }
@@ -158,6 +168,10 @@ source_on_read(void *arg)
 {
     Session *session = arg;
 
+    if (session->outage.fails) {
+        outage_answered(session_outage(session));
+        outage_leave(session_outage(session), &session->outage, clock_mono_ms());
+    }
     if (budget_must_pause(session->shared->budget, &session->budget,
                           source_is_behind(session->source))) {
         source_pause(session->source);
@@ -173,6 +187,9 @@ source_on_end(void *arg, const SourceEnd *end)
         session->end = mem_alloc(sizeof(*session->end));
     }
     *session->end = *end;
+    if (end->kind == SOURCE_END_MISSING || end->kind == SOURCE_END_GONE) {
+        outage_answered(session_outage(session));
+    }
     session_raise(session, EVENT_BIT_END);
     budget_forget(session->shared->budget, &session->budget);
     budget_go_on(session->shared->budget);
@@ -291,6 +308,19 @@ session_fail(Session *session, const Error *err)
         err->code == ERR_INPUT ? "; dsctl sync skip --past-poison goes on without it" : "");
 }
 
+static void
+session_log_failure(Session *session, EventId event, const Error *err, int64_t delay_ms)
+{
+    static const char text[] = "%s; tries again in %lld ms from the same place";
+    const LogField *fields = SESSION_FIELDS(session, log_str("server", session->lane.source));
+
+    if (outage_failed(session_outage(session), &session->outage, event, err, clock_mono_ms())) {
+        log_warn(&scope, event, fields, text, err->text, (long long)delay_ms);
+    } else {
+        log_debug(&scope, fields, text, err->text, (long long)delay_ms);
+    }
+}
+
 void
 session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms)
 {
@@ -299,8 +329,7 @@ session_back_off(Session *session, EventId event, const Error *err, int64_t floo
     session_enter(session, SESSION_BACKOFF);
     if (event != EVENT_NONE) {
         metric_add(session->shared->stats->source_errors, 1);
-        log_warn(&scope, event, SESSION_FIELDS(session),
-                 "%s; tries again in %lld ms from the same place", err->text, (long long)delay_ms);
+        session_log_failure(session, event, err, delay_ms);
         if (session->backoff.attempt >= SESSION_BACKOFF_SHOWN) {
             session_tell(session, STR("backoff"), err->text);
         }
@@ -610,6 +639,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     session->name = own->key->name;
     session->told_state = STR_EMPTY;
     session->budget.arg = session;
+    session->outage.name = own->key->name;
     lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
               own->plan->route->sink, &lane_callbacks, session);
     session->plan = own->plan;
@@ -645,6 +675,7 @@ session_free(Session *session)
         return;
     }
     budget_forget(session->shared->budget, &session->budget);
+    outage_leave(session_outage(session), &session->outage, clock_mono_ms());
     source_free(session->source);
     after_sync_free(session->after);
     timer_free(session->timer);

@@ -35,6 +35,7 @@ struct Session {
     Lane lane;
     Source *source;
     BudgetUser budget;
+    OutageUser outage; /* of its server */
     LoopTimer *timer;
     Backoff backoff;
     Backoff renewals;   /* of generations: one stream may be another one again and again */
@@ -77,12 +78,12 @@ struct Session {
     StreamStats stats;
 };
 
-/* What every line says. */
-#define SESSION_FIELDS(session)                                                                    \
+/* What every line says, and what it says besides. */
+#define SESSION_FIELDS(session, ...)                                                               \
     LOG_FIELDS(log_str("stream", (session)->lane.name), log_str("route", (session)->lane.route),   \
                log_str("offset", str_c((session)->lane.checkpoint.position.offset)),               \
                log_i64("skip", (session)->lane.checkpoint.position.skip),                          \
-               log_i64("epoch", (session)->lane.checkpoint.epoch))
+               log_i64("epoch", (session)->lane.checkpoint.epoch) __VA_OPT__(, ) __VA_ARGS__)
 
 /* session.c */
 void session_raise(Session *session, unsigned event); /* to be acted on in the next step */

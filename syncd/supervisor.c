@@ -524,6 +524,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
                                                 .key_file = config->key_file,
                                                 .openings_max = (size_t)config->limits.openings,
                                                 .idle_ms_max = config->timeouts.idle_ms,
+                                                .backoff_ms_max = config->timeouts.backoff_max_ms,
                                             });
     budget_init(&supervisor->budget, (size_t)config->limits.queue_bytes,
                 (size_t)config->limits.stream_queue_bytes, session_resume);

@@ -237,7 +237,8 @@ bench_init(PeerFn handler)
     bench.server = (Server){.name = "default",
                             .admin_url = "http://127.0.0.1:1",
                             .client = bench.client,
-                            .gate = gate_new(bench.loop, 1, 1000)};
+                            .gate = gate_new(bench.loop, 1, 1000),
+                            .outage = outage_new(1000)};
     stats_init(&bench.stats, bench.metrics);
     bench.config = (SyncdConfig){.instance = (char *)"me",
                                  .timeouts = {.backoff_base_ms = 1, .backoff_max_ms = 1},
@@ -275,6 +276,7 @@ bench_done(void)
     route_unref(bench.route);
     http_client_free(bench.client);
     gate_free(bench.server.gate);
+    outage_free(bench.server.outage);
     timer_free(bench.look);
     loop_run(bench.loop);
     loop_free(bench.loop);
