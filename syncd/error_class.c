@@ -121,7 +121,7 @@ static const ErrorClassInfo classes[ERROR_CLASS_COUNT] = {
             .event = EVENT_SOURCE_REFUSED,
             .meaning = "Our credentials, or the server's certificate, are not accepted.",
             .happens = "Reads the token again and tries again, every SYNCD_BACKOFF_MAX, without "
-                       "end.",
+                       "end; soon where it is another one.",
         },
     [ERROR_CLASS_SOURCE_MISSING] =
         {

@@ -20,6 +20,8 @@ struct Servers {
     Server *servers;
     size_t count;
     LoopTimer *timer;
+    LoopFn on_renewed;
+    void *on_renewed_arg;
 };
 
 /* --- outages --- */
@@ -163,22 +165,48 @@ servers_find(const Servers *servers, Str name)
     return NULL;
 }
 
+/* True: it is another one than before. */
+static bool
+token_read(ServerConfig *server)
+{
+    Secret before = {0};
+    Error err;
+    bool renewed = false;
+
+    secret_set(&before, str_c(secret_reveal(&server->token)));
+    if (!secret_read_file(&server->token, server->token_file, &err)) {
+        log_warn(&scope, EVENT_SECRET_UNREADABLE,
+                 LOG_FIELDS(log_str("server", str_c(server->name))), "the file of the token: %s",
+                 err.text);
+    } else {
+        renewed = strcmp(secret_reveal(&before), secret_reveal(&server->token)) != 0;
+    }
+    secret_done(&before);
+    return renewed;
+}
+
 void
 servers_reload_tokens(Servers *servers)
 {
     const ServerList *list = servers->config.list;
+    bool renewed = false;
 
     for (size_t i = 0; i < list->count; i++) {
-        ServerConfig *server = &list->servers[i];
-        Error err;
-
-        if (server->token_file != NULL &&
-            !secret_read_file(&server->token, server->token_file, &err)) {
-            log_warn(&scope, EVENT_SECRET_UNREADABLE,
-                     LOG_FIELDS(log_str("server", str_c(server->name))),
-                     "the file of the token: %s", err.text);
+        if (list->servers[i].token_file != NULL && token_read(&list->servers[i])) {
+            servers->servers[i].token_version++;
+            renewed = true;
         }
     }
+    if (renewed && servers->on_renewed != NULL) {
+        servers->on_renewed(servers->on_renewed_arg);
+    }
+}
+
+void
+servers_on_renewed(Servers *servers, LoopFn fn, void *arg)
+{
+    servers->on_renewed = fn;
+    servers->on_renewed_arg = arg;
 }
 
 char *

@@ -18,6 +18,7 @@ typedef struct Server {
     HttpClient *client;       /* with the server's token */
     HttpClient *admin_client; /* without; NULL when there is no admin_url */
     Gate *gate;               /* of the requests that open its streams */
+    unsigned token_version;   /* another one each time that the file held another token */
     Outage *outage;           /* what is told of reads of its streams that fail */
 } Server;
 
@@ -42,6 +43,8 @@ const Server *servers_find(const Servers *servers, Str name);   /* NULL: none */
 
 /* A server refused us, or an operator asked: tokens may have been renewed on disk. */
 void servers_reload_tokens(Servers *servers);
+/* fn is called by servers_reload_tokens when one was. */
+void servers_on_renewed(Servers *servers, LoopFn fn, void *arg);
 
 /* {origin}/v1/stream/<name>; owned by the caller.  The name is at most DS_STREAM_NAME_BYTES_MAX. */
 char *server_stream_url(const Server *server, Str name);

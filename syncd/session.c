@@ -44,6 +44,7 @@ session_enter(Session *session, SessionState state)
     *session->shared->looking += looks;
     *session->shared->looking -= session->looking;
     session->looking = looks;
+    session->refused = false;
     if (state != SESSION_PROBE && state != SESSION_STREAM && state != SESSION_BACKOFF) {
         outage_leave(session_outage(session), &session->outage, clock_mono_ms());
     }
@@ -587,6 +588,11 @@ session_act(Session *session, unsigned events)
     if (events & EVENT_BIT_TIMER) {
         session_timer_fired(session);
     }
+    if ((events & EVENT_BIT_AGAIN) && session->refused) {
+        session->refused = false; /* and the next token counts again */
+        backoff_reset(&session->backoff);
+        session_start_timer(session, backoff_next_ms(&session->backoff, 0));
+    }
     if ((events & EVENT_BIT_WRITTEN) && session->state == SESSION_DRAIN) {
         session_drained(session);
     }
@@ -720,6 +726,14 @@ void
 session_made_anew(Session *session)
 {
     session_raise(session, EVENT_BIT_ANEW);
+}
+
+void
+session_try_again(Session *session)
+{
+    if (session->refused) {
+        session_raise(session, EVENT_BIT_AGAIN);
+    }
 }
 
 void

@@ -57,6 +57,10 @@ void session_revoke(Session *session);
  * reads sees it by itself. */
 void session_made_anew(Session *session);
 
+/* The server may take our credentials now: if it waits because they were refused, it is tried soon.
+ */
+void session_try_again(Session *session);
+
 /* For /status and /readyz. */
 typedef struct SessionView {
     const char *name;

@@ -21,7 +21,8 @@
 #define EVENT_BIT_TIMER   DS_BIT(6)
 #define EVENT_BIT_STOP    DS_BIT(7)
 #define EVENT_BIT_REVOKE  DS_BIT(8)
-#define EVENT_BIT_ANEW    DS_BIT(9) /* the stream may be another one */
+#define EVENT_BIT_ANEW    DS_BIT(9)  /* the stream may be another one */
+#define EVENT_BIT_AGAIN   DS_BIT(10) /* our credentials may be others */
 
 typedef struct SessionProbe {
     char next_offset[OFFSET_BYTES_MAX + 1];
@@ -56,12 +57,14 @@ struct Session {
     LaneTrouble trouble;
     Error *trouble_err;
 
-    bool stalled;          /* nothing was committed since its transaction took too long */
-    bool load_after;       /* BACKOFF: load the checkpoint instead of probing */
-    bool generation_after; /* DRAIN: then begin a new generation */
-    bool told_gone;        /* likewise */
-    bool looking;          /* CLOSED: the server is asked now and then; counted in the shared */
-    bool anew;             /* told so since it was last probed */
+    bool stalled;           /* nothing was committed since its transaction took too long */
+    bool refused;           /* BACKOFF: since our credentials were */
+    unsigned token_version; /* that it last asked with */
+    bool load_after;        /* BACKOFF: load the checkpoint instead of probing */
+    bool generation_after;  /* DRAIN: then begin a new generation */
+    bool told_gone;         /* likewise */
+    bool looking;           /* CLOSED: the server is asked now and then; counted in the shared */
+    bool anew;              /* told so since it was last probed */
     bool ending;
     bool revoked; /* ending, and nothing more is written */
     bool freed;   /* while a step was scheduled */

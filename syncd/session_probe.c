@@ -14,6 +14,7 @@ session_probe(Session *session)
 {
     session_enter(session, SESSION_PROBE);
     session->anew = false;
+    session->token_version = session->plan->route->server->token_version;
     source_probe(session->source);
 }
 

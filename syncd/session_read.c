@@ -18,6 +18,7 @@ void
 session_open(Session *session)
 {
     metric_add(session->shared->stats->source_opens, 1);
+    session->token_version = session->plan->route->server->token_version;
     if (session->parking.hold) {
         parking_touch(&session->parking, clock_mono_ms());
     }
@@ -168,12 +169,25 @@ session_protocol_error(Session *session, const SourceEnd *end)
     session_fail(session, &err);
 }
 
+/* It is not asked often with what it refused, but soon where there is another token by now. */
+static void
+session_refused(Session *session, const SourceEnd *end)
+{
+    const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
+
+    session->shared->on_refused(session->shared->arg);
+    bool renewed = session->token_version != session->plan->route->server->token_version;
+    session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_REFUSED)->event, &end->err,
+                     renewed ? end->retry_after_ms
+                             : DS_MAX(end->retry_after_ms, timeouts->backoff_max_ms));
+    session->refused = true;
+}
+
 /* A read, or a probe, is over. */
 void
 session_read_ended(Session *session)
 {
     const SourceEnd *end = session->end;
-    const SyncdTimeouts *timeouts = &session->shared->config->timeouts;
 
     /* A read that was there for long is asked for again before the server is called silent. */
     session->reached =
@@ -217,9 +231,7 @@ session_read_ended(Session *session)
                          end->retry_after_ms);
         break;
     case SOURCE_END_AUTH:
-        session->shared->on_refused(session->shared->arg);
-        session_back_off(session, error_class_info(ERROR_CLASS_SOURCE_REFUSED)->event, &end->err,
-                         DS_MAX(end->retry_after_ms, timeouts->backoff_max_ms));
+        session_refused(session, end);
         break;
     case SOURCE_END_PROTOCOL:
         session_protocol_error(session, end);

@@ -82,6 +82,17 @@ post_compare(const Post *a, const Post *b)
 
 RB_GENERATE_INTERNAL(PostTree, Post, by_key, post_compare, DS_UNUSED static)
 
+/* A server may take now what it refused: nobody waits until it is due. */
+static void
+supervisor_try_again(void *arg)
+{
+    Supervisor *supervisor = arg;
+
+    for (size_t i = 0; i < supervisor->session_count; i++) {
+        session_try_again(supervisor->posts[i]->session);
+    }
+}
+
 /* The stream server refuses our token. */
 static void
 supervisor_on_token_refused(void *arg)
@@ -106,6 +117,7 @@ void
 supervisor_reload_secrets(Supervisor *supervisor)
 {
     supervisor_on_token_refused(supervisor);
+    supervisor_try_again(supervisor); /* certificates are read for each connection */
     supervisor_on_login_refused(supervisor);
 }
 
@@ -526,6 +538,7 @@ supervisor_new(Loop *loop, SyncdConfig *config, const Stats *stats)
                                                 .idle_ms_max = config->timeouts.idle_ms,
                                                 .backoff_ms_max = config->timeouts.backoff_max_ms,
                                             });
+    servers_on_renewed(supervisor->servers, supervisor_try_again, supervisor);
     budget_init(&supervisor->budget, (size_t)config->limits.queue_bytes,
                 (size_t)config->limits.stream_queue_bytes, session_resume);
     (void)snprintf(name, sizeof(name), "syncd/%s", config->instance);

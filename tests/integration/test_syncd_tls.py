@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """syncd towards a server that wants to be sure: TLS, client certificates, tokens; and their renewal."""
 import shutil
+import signal
 
 import certificates
 import ds
@@ -108,3 +109,53 @@ def test_a_token_is_shown_and_one_that_is_renewed_in_its_file_is_read_without_a_
         wait_rows(database, messages(0, 4), syncd)
     finally:
         fake.stop()
+
+
+NAMES = [f"faulty/{number}" for number in range(8)]
+# Who waits for SYNCD_BACKOFF_MAX waits for longer than the test.
+PATIENT = {**FAST, "SYNCD_IDLE_TIMEOUT": "1h", "SYNCD_BACKOFF_MAX": "1h"}
+
+
+class RefusingServer(FakeServer):
+    """Tells who it refuses, before it does."""
+
+    def __init__(self, on_refused=lambda refused: None):
+        super().__init__()
+        self.on_refused = on_refused
+        self.refused = set()
+        self.token = "second"
+        self.append(messages(0, 2))
+
+    def _answer(self, connection, method, target, fields):
+        if fields.get("authorization") != f"Bearer {self.token}":
+            with self.changed:
+                self.refused.add(target)
+                self.on_refused(self.refused)
+        return super()._answer(connection, method, target, fields)
+
+
+def test_a_token_that_is_renewed_is_shown_for_every_stream_at_once_after_a_hangup(folder, database, start_syncd):
+    file = folder / "token"
+    file.write_text("first\n")
+    server = RefusingServer()
+    try:
+        syncd = start_syncd(NAMES, server_url=server.url, wait=False, SYNCD_DS_TOKEN_FILE=str(file), **PATIENT)
+        ds.wait_until(lambda: len(server.refused) == len(NAMES), what="every stream to be refused")
+        file.write_text("second\n")
+        syncd.signal(signal.SIGHUP)
+        for name in NAMES:
+            wait_rows(database, messages(0, 2), syncd, name)
+    finally:
+        server.stop()
+
+
+def test_a_token_that_one_stream_finds_renewed_is_shown_for_every_stream_at_once(folder, database, start_syncd):
+    file = folder / "token"
+    file.write_text("first\n")
+    server = RefusingServer(lambda refused: len(refused) == len(NAMES) and file.write_text("second\n"))
+    try:
+        syncd = start_syncd(NAMES, server_url=server.url, wait=False, SYNCD_DS_TOKEN_FILE=str(file), **PATIENT).wait_ready()
+        for name in NAMES:
+            wait_rows(database, messages(0, 2), syncd, name)
+    finally:
+        server.stop()
