@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "syncd/gauges.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
 
 #define LABELS_BYTES_MAX 1024
@@ -11,6 +12,8 @@ typedef struct RouteGauges {
     Metric *behind;
     Metric *dead;
     Metric *held;
+    Metric *snapshots;
+    Metric *snapshot_s;
     Metric *down;
     Metric *queue_bytes;
     /* while counting */
@@ -18,6 +21,8 @@ typedef struct RouteGauges {
     int64_t behind_now;
     int64_t dead_now;
     int64_t held_now;
+    int64_t snapshots_now;
+    int64_t snapshot_ms_now;
     int64_t down_now;
     int64_t queue_bytes_now;
 } RouteGauges;
@@ -112,6 +117,12 @@ route_add(Gauges *gauges, Str name)
         .held = metrics_gauge(metrics, "syncd_route_streams_held", buf_cstr(&labels),
                               "Of those, the ones that after_sync does not let go of, since "
                               "another route is behind."),
+        .snapshots = metrics_gauge(metrics, "syncd_route_snapshots_open", buf_cstr(&labels),
+                                   "Of those, the ones with a snapshot of state that has begun and "
+                                   "not ended: until then the table holds the set of before."),
+        .snapshot_s = metrics_gauge(metrics, "syncd_route_snapshot_seconds", buf_cstr(&labels),
+                                    "For how long this instance has known the oldest of these "
+                                    "snapshots to be open; 0: none is."),
         .down = metrics_gauge(metrics, "syncd_route_down", buf_cstr(&labels),
                               "1 while the route as a whole is stopped or failed."),
         .queue_bytes = metrics_gauge(metrics, "syncd_route_queue_bytes", buf_cstr(&labels),
@@ -163,6 +174,12 @@ session_count(Gauges *gauges, const SessionView *view)
     route->streams_now++;
     route->dead_now += session_is_dead(view->state);
     route->held_now += view->held[0] != '\0';
+    if (view->snapshot_wall_ms > 0) {
+        int64_t open_ms = clock_wall_ms() - view->snapshot_wall_ms;
+
+        route->snapshots_now++;
+        route->snapshot_ms_now = DS_MAX(route->snapshot_ms_now, open_ms);
+    }
     route->behind_now += !view->up_to_date && view->state != SESSION_CLOSED;
     route->queue_bytes_now += (int64_t)view->queue_bytes;
     partition_get(gauges, view->partition)->streams_now++;
@@ -188,10 +205,13 @@ sums_set(Gauges *gauges)
         metric_set(route->behind, route->behind_now);
         metric_set(route->dead, route->dead_now);
         metric_set(route->held, route->held_now);
+        metric_set(route->snapshots, route->snapshots_now);
+        metric_set(route->snapshot_s, route->snapshot_ms_now / 1000);
         metric_set(route->down, route->down_now);
         metric_set(route->queue_bytes, route->queue_bytes_now);
         route->streams_now = route->behind_now = route->dead_now = 0;
         route->held_now = route->down_now = route->queue_bytes_now = 0;
+        route->snapshots_now = route->snapshot_ms_now = 0;
     }
     for (size_t i = 0; i < gauges->partition_count; i++) {
         PartitionGauge *partition = &gauges->partitions[i];

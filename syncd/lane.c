@@ -243,8 +243,11 @@ part_compose(Lane *lane, const PartLimits *limits, Part *out)
     const Unit *last = NULL; /* the unit that part->items_rest belongs to */
     const Unit *unit;
 
-    *out = (Part){
-        .lane = lane, .end = lane->checkpoint.position, .items_rest = first, .tally = lane->tally};
+    *out = (Part){.lane = lane,
+                  .end = lane->checkpoint.position,
+                  .items_rest = first,
+                  .tally = lane->tally,
+                  .snapshot_open = lane->snapshot_open};
     if (lane_is_empty(lane) || limits->rows_max == 0) {
         return false;
     }
@@ -293,6 +296,7 @@ part_committed(const Part *part)
     lane->checkpoint.position = part->end;
     lane->checkpoint.next_seq += part->steps;
     lane->checkpoint.closed = lane->checkpoint.closed || part->closed;
+    lane->snapshot_open = part->snapshot_open;
     lane->narrow = lane->narrow < LANE_NARROW_MAX ? lane->narrow * 2 : 0;
     lane->sieve -= DS_MIN(lane->sieve, part->items);
     lane->run = 0;

@@ -67,9 +67,10 @@ typedef struct Lane {
     bool is_blocked;     /* and counted as such in it */
     int64_t lease_epoch; /* of its work partition: what it loads with */
     Checkpoint checkpoint;
-    bool from_start; /* it came into being under its route; stored, once it is true */
-    bool gone;       /* as it is stored with the state, and as it was loaded */
-    bool loaded;     /* the checkpoint is ours: rows may be written */
+    bool from_start;    /* it came into being under its route; stored, once it is true */
+    bool gone;          /* as it is stored with the state, and as it was loaded */
+    bool snapshot_open; /* of its state, as of the last commit */
+    bool loaded;        /* the checkpoint is ours: rows may be written */
     bool is_ready;
     bool in_flight; /* a part of it is in the writer's transaction */
     bool leaving;   /* nothing more of it is written */
@@ -140,6 +141,7 @@ typedef struct Part {
     size_t units_whole; /* units that are done with it */
     size_t items_rest;  /* of the unit behind those, items that are done */
     bool blocked;       /* cut before a message that may not become a dead letter */
+    bool snapshot_open; /* behind it */
     size_t rows;        /* items that are rows, or may yet become some */
     size_t sifted;      /* rows of a set that became letters at its end */
     size_t moved;       /* rows of a set that were written at its end */

@@ -196,11 +196,23 @@ source_on_end(void *arg, const SourceEnd *end)
     budget_go_on(session->shared->budget);
 }
 
+/* Postgres does not say since when: it counts from when we learn of it. */
+static void
+session_note_snapshot(Session *session)
+{
+    if (!session->lane.snapshot_open) {
+        session->snapshot_wall_ms = 0;
+    } else if (session->snapshot_wall_ms == 0) {
+        session->snapshot_wall_ms = clock_wall_ms();
+    }
+}
+
 static void
 lane_on_loaded(void *arg)
 {
     Session *session = arg;
 
+    session_note_snapshot(session);
     session_account(session);
     session_raise(session, EVENT_BIT_LOADED);
 }
@@ -234,6 +246,7 @@ lane_on_committed(void *arg, size_t rows, size_t letters)
     metric_add(session->stats.route_letters, letters);
     metric_add(session->stats.partition_rows, rows);
     session->committed_wall_ms = clock_wall_ms();
+    session_note_snapshot(session);
     if (session->stalled) {
         session->stalled = false;
         if (session->state == SESSION_STREAM) {
@@ -764,6 +777,7 @@ session_view(const Session *session)
         .loaded = session->lane.loaded,
         .reached = session->reached,
         .committed_wall_ms = session->committed_wall_ms,
+        .snapshot_wall_ms = session->snapshot_wall_ms,
         .held = after_sync_held(session->after),
     };
 }

@@ -78,6 +78,7 @@ typedef struct SessionView {
     bool loaded;               /* its position; nobody is asked before */
     bool reached;              /* the server answered lately */
     int64_t committed_wall_ms; /* of the last commit, 0 before */
+    int64_t snapshot_wall_ms;  /* since when one is known to be open, 0: none is */
     const char *held;          /* "" or why after_sync waits */
 } SessionView;
 

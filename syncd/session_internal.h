@@ -78,6 +78,7 @@ struct Session {
     uint64_t letters_logged;
     int64_t letters_log_ms; /* not again before */
     int64_t committed_wall_ms;
+    int64_t snapshot_wall_ms; /* since when one is known to be open; 0: none is */
     StreamStats stats;
 };
 

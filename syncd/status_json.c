@@ -49,6 +49,7 @@ stream_json(const SessionView *view, Buf *out, Error *err)
         return false;
     }
     return time_member(out, "committed_at", view->committed_wall_ms, err) &&
+           time_member(out, "snapshot_open_since", view->snapshot_wall_ms, err) &&
            buf_append_char(out, '}', err);
 }
 

@@ -156,6 +156,7 @@ transaction_fold(Transaction *transaction, const StateSets *sets, StateFold *fol
         if (!fold_part(transaction, part, fold)) {
             return false;
         }
+        part->snapshot_open = fold->streams[i].snapshot_seq != STATE_SEQ_NONE;
     }
     transaction->marked = true; /* which items are rows is known only now */
     return true;

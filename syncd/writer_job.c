@@ -274,8 +274,10 @@ writer_job_reply(Writer *writer, const PgReply *reply)
     if (job == LANE_WANTS_LOAD) {
         lane_remember(lane, str_eq(pg_get(reply, 0, 7), STR("t")),
                       str_eq(pg_get(reply, 0, 8), STR("t")));
+        lane->snapshot_open = str_eq(pg_get(reply, 0, 9), STR("t"));
     } else {
         lane->gone = false; /* the generation is of what came again */
+        lane->snapshot_open = false;
     }
     job_loaded(lane);
 }

@@ -7,6 +7,7 @@ import subprocess
 import ds
 import psycopg2
 import pytest
+import test_syncd_service
 from test_state_sink import STREAM, change, declare, letters, look, mark, replay, wait_seq
 from test_syncd_source_faults import state_of
 
@@ -70,6 +71,42 @@ def test_a_large_set_is_exchanged_and_emptied_by_small_statements_of_one_transac
     largest, sums, transactions = statements(cursor)
     assert largest <= PAGE and transactions == 1
     assert set(look(database)[1]) == {("t", "k5000")}
+
+
+def snapshots_open(syncd):
+    """Streams with a snapshot that is open, by the metric; and those of /status."""
+    count = test_syncd_service.metric(syncd, "syncd_route_snapshots_open").get('route="state"')
+    return count, [stream["name"] for stream in syncd.status()["streams"] if stream["snapshot_open_since"]]
+
+
+def test_a_snapshot_that_stays_open_is_in_the_metrics_also_after_a_restart(database, folder, server, start_syncd):
+    server.create(STREAM)
+    environment = declare(database, folder, server)
+    syncd = start_syncd([], **environment)
+    done = stage(server, database, syncd, [change("k", "set", 1)])
+    syncd.wait_for(lambda: snapshots_open(syncd) == (0, []), "to have no snapshot open")
+    done = stage(server, database, syncd, [mark("snapshot-start"), change("k", "set", 2)], done)
+    syncd.wait_for(lambda: snapshots_open(syncd) == (1, [STREAM]), "to tell that one is open")
+    assert syncd.stop() == 0
+    syncd = start_syncd([], **environment)
+    syncd.wait_for(lambda: snapshots_open(syncd) == (1, [STREAM]), "to tell it again")
+    assert 'route="state"' in test_syncd_service.metric(syncd, "syncd_route_snapshot_seconds")
+    done = stage(server, database, syncd, [mark("snapshot-start"), change("k", "set", 3)], done)
+    assert snapshots_open(syncd) == (1, [STREAM])
+    stage(server, database, syncd, [mark("snapshot-end")], done)
+    syncd.wait_for(lambda: snapshots_open(syncd) == (0, []), "to tell that it has ended")
+
+
+def test_a_snapshot_that_a_new_generation_left_behind_is_not_open(database, folder, server, start_syncd):
+    server.create(STREAM)
+    syncd = start_syncd([], **declare(database, folder, server, on_recreate="new_generation"))
+    done = stage(server, database, syncd, [mark("snapshot-start"), change("k", "set", 1)])
+    syncd.wait_for(lambda: snapshots_open(syncd) == (1, [STREAM]), "to tell that one is open")
+    ds.http("DELETE", server.stream_url(STREAM))
+    server.create(STREAM)
+    syncd.wait_for(lambda: snapshots_open(syncd) == (0, []), "to forget it")
+    stage(server, database, syncd, [change("k", "set", 2)], done)
+    assert snapshots_open(syncd) == (0, [])
 
 
 def test_a_large_snapshot_that_another_one_replaces_is_dropped_by_small_statements(
