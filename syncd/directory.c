@@ -98,7 +98,7 @@ directory_on_refused(void *arg)
 {
     Directory *directory = arg;
 
-    servers_reload_tokens(directory->config.servers);
+    servers_reload_tokens(directory->config.servers, false);
 }
 
 /* Streams had to stay out, and there is room: they are asked for again, not too often. */

@@ -167,32 +167,33 @@ servers_find(const Servers *servers, Str name)
 
 /* True: it is another one than before. */
 static bool
-token_read(ServerConfig *server)
+token_read(ServerConfig *config, Server *server, bool asked)
 {
     Secret before = {0};
     Error err;
-    bool renewed = false;
 
-    secret_set(&before, str_c(secret_reveal(&server->token)));
-    if (!secret_read_file(&server->token, server->token_file, &err)) {
+    secret_set(&before, str_c(secret_reveal(&config->token)));
+    bool read = secret_read_file(&config->token, config->token_file, &err);
+    if (!read && (asked || !server->token_told)) {
         log_warn(&scope, EVENT_SECRET_UNREADABLE,
                  LOG_FIELDS(log_str("server", str_c(server->name))), "the file of the token: %s",
                  err.text);
-    } else {
-        renewed = strcmp(secret_reveal(&before), secret_reveal(&server->token)) != 0;
     }
+    server->token_told = !read;
+    bool renewed = read && strcmp(secret_reveal(&before), secret_reveal(&config->token)) != 0;
     secret_done(&before);
     return renewed;
 }
 
 void
-servers_reload_tokens(Servers *servers)
+servers_reload_tokens(Servers *servers, bool asked)
 {
     const ServerList *list = servers->config.list;
     bool renewed = false;
 
     for (size_t i = 0; i < list->count; i++) {
-        if (list->servers[i].token_file != NULL && token_read(&list->servers[i])) {
+        if (list->servers[i].token_file != NULL &&
+            token_read(&list->servers[i], &servers->servers[i], asked)) {
             servers->servers[i].token_version++;
             renewed = true;
         }

@@ -19,6 +19,7 @@ typedef struct Server {
     HttpClient *admin_client; /* without; NULL when there is no admin_url */
     Gate *gate;               /* of the requests that open its streams */
     unsigned token_version;   /* another one each time that the file held another token */
+    bool token_told;          /* that its file cannot be read */
     Outage *outage;           /* what is told of reads of its streams that fail */
 } Server;
 
@@ -41,8 +42,9 @@ size_t servers_count(const Servers *servers);
 const Server *servers_at(const Servers *servers, size_t index); /* 0 is that of DS_SERVER_URL */
 const Server *servers_find(const Servers *servers, Str name);   /* NULL: none */
 
-/* A server refused us, or an operator asked: tokens may have been renewed on disk. */
-void servers_reload_tokens(Servers *servers);
+/* A server refused us, or an operator asked: tokens may have been renewed on disk.  A file that
+ * cannot be read is told once until it can, and to whoever asks. */
+void servers_reload_tokens(Servers *servers, bool asked);
 /* fn is called by servers_reload_tokens when one was. */
 void servers_on_renewed(Servers *servers, LoopFn fn, void *arg);
 

@@ -99,7 +99,7 @@ supervisor_on_token_refused(void *arg)
 {
     Supervisor *supervisor = arg;
 
-    servers_reload_tokens(supervisor->servers);
+    servers_reload_tokens(supervisor->servers, false);
 }
 
 static void
@@ -116,7 +116,7 @@ supervisor_on_login_refused(void *arg)
 void
 supervisor_reload_secrets(Supervisor *supervisor)
 {
-    supervisor_on_token_refused(supervisor);
+    servers_reload_tokens(supervisor->servers, true);
     supervisor_try_again(supervisor); /* certificates are read for each connection */
     supervisor_on_login_refused(supervisor);
 }

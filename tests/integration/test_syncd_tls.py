@@ -159,3 +159,25 @@ def test_a_token_that_one_stream_finds_renewed_is_shown_for_every_stream_at_once
             wait_rows(database, messages(0, 2), syncd, name)
     finally:
         server.stop()
+
+
+def test_a_token_that_cannot_be_read_is_told_once_and_not_by_each_stream(folder, database, start_syncd):
+    file = folder / "token"
+    file.write_text("first\n")
+    server = RefusingServer(lambda refused: file.unlink(missing_ok=True))
+    try:
+        syncd = start_syncd(NAMES, server_url=server.url, wait=False, SYNCD_DS_TOKEN_FILE=str(file),
+                            **{**PATIENT, "SYNCD_BACKOFF_MAX": "200ms"})
+        for name in NAMES:
+            ds.wait_until(lambda: sum(name in target for _, target in list(server.requests)) >= 3,
+                          what=f"{name} to be refused again and again")
+        assert syncd.log_text().count("event=secret.unreadable") == 1
+        syncd.signal(signal.SIGHUP)
+        ds.wait_until(lambda: syncd.log_text().count("event=secret.unreadable") == 2, what="who asked to be told")
+        with server.changed:
+            server.on_refused = lambda refused: None
+        file.write_text("second\n")
+        for name in NAMES:
+            wait_rows(database, messages(0, 2), syncd, name)
+    finally:
+        server.stop()
