@@ -7,12 +7,10 @@
 #include "common/mem.h"
 #include "syncd/error_class.h"
 
-#define PROBE_MS_MAX           15000
-#define LETTERS_LOG_MS         10000 /* between two lines about dead letters of a stream */
-#define STALLED_REST           4     /* how often as long as its transaction took a stream waits */
-#define STALLED_REST_MS_MAX    600000
-#define REASON_BYTES_MAX       511
-#define CONTENT_TYPE_BYTES_MAX 127
+#define PROBE_MS_MAX        15000
+#define STALLED_REST        4 /* how often as long as its transaction took a stream waits */
+#define STALLED_REST_MS_MAX 600000
+#define REASON_BYTES_MAX    511
 
 static const LogScope scope = {.name = "syncd.session"};
 
@@ -26,12 +24,6 @@ session_raise(Session *session, unsigned event)
         session->scheduled = true;
         loop_defer(session->shared->loop, session_step, session);
     }
-}
-
-static Outage *
-session_outage(const Session *session)
-{
-    return session->plan->route->server->outage;
 }
 
 void
@@ -53,8 +45,8 @@ session_enter(Session *session, SessionState state)
 
 /* For people: what is too long is cut.  A peer may have put any bytes into what we show; Postgres
  * takes UTF-8 only. */
-static void
-replace_text(char **text, Str by, size_t bytes_max)
+void
+session_replace_text(char **text, Str by, size_t bytes_max)
 {
     char *copy = str_dup(str_head(by, bytes_max));
 
@@ -86,12 +78,12 @@ session_tell(Session *session, Str state, const char *reason)
     }
     session->told_state = state;
     session->told_gone = session->lane.gone;
-    replace_text(&session->reason, str_c(reason), REASON_BYTES_MAX);
+    session_replace_text(&session->reason, str_c(reason), REASON_BYTES_MAX);
     writer_set_state(session->writer, &session->lane, state, str_c(session->reason),
                      str_c(text_or_empty(session->content_type)));
 }
 
-static void
+void
 session_account(Session *session)
 {
     budget_set(session->shared->budget, &session->budget, session->lane.units_bytes);
@@ -129,161 +121,6 @@ session_stop_reading(Session *session)
     budget_go_on(session->shared->budget);
     session_stop_timer(session);
     session->events &= ~(EVENT_BIT_PROBED | EVENT_BIT_END | EVENT_BIT_TIMER);
-}
-
-/* --- callbacks: they only record what happened --- */
-
-static void
-source_on_probe(void *arg, const SourceProbe *probe)
-{
-    Session *session = arg;
-
-    session->reached = true;
-    outage_answered(session_outage(session));
-    if (session->probe == NULL) {
-        session->probe = mem_zalloc(sizeof(*session->probe));
-    }
-    memcpy(session->probe->next_offset, probe->next_offset.ptr, probe->next_offset.len);
-    session->probe->next_offset[probe->next_offset.len] = '\0';
-    session->probe->closed = probe->closed;
-    session->probe->ttl_s = probe->ttl_s;
-    replace_text(&session->content_type, probe->content_type, CONTENT_TYPE_BYTES_MAX);
-    session_raise(session, EVENT_BIT_PROBED);
-}
-
-static void
-source_on_unit(void *arg, Unit *unit)
-{
-    Session *session = arg;
-
-    session->protocol_errors = 0;
-    if (session->parking.ttl_ms > 0) {
-        parking_touch(&session->parking, clock_mono_ms());
-    }
-    writer_push(session->writer, &session->lane, unit);
-    session_account(session);
-}
-
-static void
-source_on_read(void *arg)
-{
-    Session *session = arg;
-
-    if (session->outage.fails) {
-        outage_answered(session_outage(session));
-        outage_leave(session_outage(session), &session->outage, clock_mono_ms());
-    }
-    if (budget_must_pause(session->shared->budget, &session->budget,
-                          source_is_behind(session->source))) {
-        source_pause(session->source);
-    }
-}
-
-static void
-source_on_end(void *arg, const SourceEnd *end)
-{
-    Session *session = arg;
-
-    if (session->end == NULL) {
-        session->end = mem_alloc(sizeof(*session->end));
-    }
-    *session->end = *end;
-    if (end->kind == SOURCE_END_MISSING || end->kind == SOURCE_END_GONE) {
-        outage_answered(session_outage(session));
-    }
-    session_raise(session, EVENT_BIT_END);
-    budget_forget(session->shared->budget, &session->budget);
-    budget_go_on(session->shared->budget);
-}
-
-/* Postgres does not say since when: it counts from when we learn of it. */
-static void
-session_note_snapshot(Session *session)
-{
-    if (!session->lane.snapshot_open) {
-        session->snapshot_wall_ms = 0;
-    } else if (session->snapshot_wall_ms == 0) {
-        session->snapshot_wall_ms = clock_wall_ms();
-    }
-}
-
-static void
-lane_on_loaded(void *arg)
-{
-    Session *session = arg;
-
-    session_note_snapshot(session);
-    session_account(session);
-    session_raise(session, EVENT_BIT_LOADED);
-}
-
-/* A stream that is poisoned steadily says so now and then, not with every commit. */
-static void
-session_log_letters(Session *session)
-{
-    int64_t now_ms = clock_mono_ms();
-
-    if (session->letters == session->letters_logged ||
-        (session->letters_logged > 0 && now_ms < session->letters_log_ms)) {
-        return;
-    }
-    log_warn(&scope, EVENT_STREAM_DEAD_LETTERS, SESSION_FIELDS(session),
-             "could not be loaded, and became dead letters: %llu; see dsctl dlq ls",
-             (unsigned long long)(session->letters - session->letters_logged));
-    session->letters_logged = session->letters;
-    session->letters_log_ms = now_ms + LETTERS_LOG_MS;
-}
-
-static void
-lane_on_committed(void *arg, size_t rows, size_t letters)
-{
-    Session *session = arg;
-
-    backoff_reset(&session->backoff);
-    session->rows += rows;
-    session->letters += letters;
-    metric_add(session->stats.route_rows, rows);
-    metric_add(session->stats.route_letters, letters);
-    metric_add(session->stats.partition_rows, rows);
-    session->committed_wall_ms = clock_wall_ms();
-    session_note_snapshot(session);
-    if (session->stalled) {
-        session->stalled = false;
-        if (session->state == SESSION_STREAM) {
-            session_tell(session, STR("running"), "");
-        }
-    }
-    after_sync_committed(session->after, &session->lane.checkpoint);
-    session_log_letters(session);
-    session_account(session);
-    if (session->state != SESSION_STREAM) {
-        session_raise(session, EVENT_BIT_WRITTEN);
-    }
-}
-
-static void
-lane_on_trouble(void *arg, LaneTrouble trouble, const Error *err)
-{
-    Session *session = arg;
-
-    session->trouble = trouble;
-    if (session->trouble_err == NULL) {
-        session->trouble_err = mem_alloc(sizeof(*session->trouble_err));
-    }
-    *session->trouble_err = *err;
-    session_raise(session, EVENT_BIT_TROUBLE);
-}
-
-static void
-lane_on_down(void *arg)
-{
-    session_raise(arg, EVENT_BIT_DOWN);
-}
-
-static void
-lane_on_released(void *arg)
-{
-    session_raise(arg, EVENT_BIT_WRITTEN);
 }
 
 /* --- decisions --- */
@@ -404,7 +241,7 @@ session_in_trouble(Session *session)
     switch (session->trouble) {
     case LANE_FENCED:
         session_enter(session, SESSION_FENCED);
-        replace_text(&session->reason, str_c(err->text), REASON_BYTES_MAX);
+        session_replace_text(&session->reason, str_c(err->text), REASON_BYTES_MAX);
         log_warn(&scope, EVENT_STREAM_FENCED, SESSION_FIELDS(session),
                  "%s; this instance writes nothing of the stream until it holds its partition "
                  "again",
@@ -545,18 +382,6 @@ session_postgres_down(Session *session)
     return true;
 }
 
-/* What the events told is acted on; an idle session holds nothing of it. */
-static void
-session_forget_news(Session *session)
-{
-    free(session->end);
-    free(session->probe);
-    free(session->trouble_err);
-    session->end = NULL;
-    session->probe = NULL;
-    session->trouble_err = NULL;
-}
-
 static void
 session_act_on_source(Session *session, unsigned events)
 {
@@ -640,15 +465,6 @@ session_step(void *arg)
 Session *
 session_new(const SessionShared *shared, const SessionConfig *own, Writer *writer)
 {
-    static const LaneCallbacks lane_callbacks = {.on_loaded = lane_on_loaded,
-                                                 .on_committed = lane_on_committed,
-                                                 .on_trouble = lane_on_trouble,
-                                                 .on_down = lane_on_down,
-                                                 .on_released = lane_on_released};
-    static const SourceCallbacks source_callbacks = {.on_probe = source_on_probe,
-                                                     .on_unit = source_on_unit,
-                                                     .on_read = source_on_read,
-                                                     .on_end = source_on_end};
     const SyncdConfig *config = shared->config;
     Session *session = mem_zalloc(sizeof(*session));
 
@@ -660,7 +476,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
     session->budget.arg = session;
     session->outage.name = own->key->name;
     lane_init(&session->lane, own->key->source, session->name, str_c(config->instance),
-              own->plan->route->sink, &lane_callbacks, session);
+              own->plan->route->sink, &session_lane_callbacks, session);
     session->plan = own->plan;
     session->after = after_sync_new(shared->loop, shared->link, config, own->key, own->plan);
     session->lane.from_start = own->plan->from_start;
@@ -678,7 +494,7 @@ session_new(const SessionShared *shared, const SessionConfig *own, Writer *write
             .limits = {.bytes_max = (size_t)config->limits.event_bytes,
                        .message_bytes_max = (size_t)config->limits.message_bytes},
         },
-        &source_callbacks, session);
+        &session_source_callbacks, session);
     backoff_init(&session->backoff, config->timeouts.backoff_base_ms,
                  config->timeouts.backoff_max_ms);
     backoff_init(&session->renewals, config->timeouts.backoff_base_ms,

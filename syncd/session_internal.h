@@ -99,6 +99,20 @@ void session_stop_reading(Session *session);
 void session_load(Session *session); /* the checkpoint, anew */
 void session_fail(Session *session, const Error *err);
 void session_back_off(Session *session, EventId event, const Error *err, int64_t floor_ms);
+void session_account(Session *session); /* for what of it waits in memory */
+/* For people: what is too long is cut, and what is not UTF-8 is replaced; *text is freed. */
+void session_replace_text(char **text, Str by, size_t bytes_max);
+
+static inline Outage *
+session_outage(const Session *session)
+{
+    return session->plan->route->server->outage;
+}
+
+/* session_news.c */
+extern const SourceCallbacks session_source_callbacks;
+extern const LaneCallbacks session_lane_callbacks;
+void session_forget_news(Session *session); /* it was acted on; an idle session holds nothing */
 
 /* session_probe.c */
 void session_probe(Session *session);  /* asks the server what the stream is */
