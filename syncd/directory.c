@@ -128,6 +128,9 @@ directory_on_sweep(void *arg)
 {
     Directory *directory = arg;
 
+    for (size_t i = 0; i < servers_count(directory->config.servers); i++) {
+        server_watch_sweep(directory->watches[i]);
+    }
     directory_model_sweep(directory->model, loop_now_ms(directory->loop));
     directory_fill(directory);
 }

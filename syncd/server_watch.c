@@ -56,6 +56,7 @@ watch_enter(ServerWatch *watch, WatchState state)
 {
     DS_ASSERT((watch_edges[watch->state] & DS_BIT(state)) != 0);
     watch->state = state;
+    watch->refused = false;
     if (state != WATCH_IDLE && state != WATCH_PAUSE) {
         watch_ask(watch);
     }
@@ -79,6 +80,18 @@ watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms)
                  "streams that match patterns cannot be looked for: %s; tries again", err->text);
     }
     watch_pause(watch, delay_ms, next);
+}
+
+void
+watch_refused(ServerWatch *watch)
+{
+    Error err;
+
+    (void)error_set(&err, ERR_RETRY, "the server answers %d", watch->status);
+    watch->callbacks->on_refused(watch->arg);
+    bool renewed = watch->token_version != watch->config.server->token_version;
+    watch_failed(watch, &err, renewed ? 0 : watch->config.backoff_max_ms);
+    watch->refused = true;
 }
 
 /* All of what was asked in a row is answered: one page, or one view, that is well says nothing
@@ -436,6 +449,16 @@ server_watch_again(ServerWatch *watch)
         watch_stop(watch);
         watch_begin(watch);
         watch_enter(watch, WATCH_LIST);
+    }
+}
+
+void
+server_watch_sweep(ServerWatch *watch)
+{
+    if (watch->refused && watch->token_version != watch->config.server->token_version) {
+        watch->refused = false;
+        backoff_reset(&watch->backoff);
+        timer_start(watch->timer, backoff_next_ms(&watch->backoff, 0));
     }
 }
 

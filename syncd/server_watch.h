@@ -45,6 +45,9 @@ void server_watch_free(ServerWatch *watch); /* accepts NULL */
 void server_watch_set(ServerWatch *watch, const char *const *patterns, size_t count);
 /* All is listed anew, unless that is going on, or the next look brings it anyway. */
 void server_watch_again(ServerWatch *watch);
+/* To be called now and then: where its token was refused and is another one by now, it asks soon.
+ */
+void server_watch_sweep(ServerWatch *watch);
 
 typedef struct ServerWatchView {
     const char *how;    /* "listing", "subscription", or "names": there is nothing to look for */

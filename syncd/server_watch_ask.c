@@ -48,11 +48,7 @@ watch_on_done(void *arg, const HttpResult *result)
     if (!result->ok) {
         watch_failed(watch, &result->err, result->retry_after_ms);
     } else if (result->status == 401 || result->status == 403) {
-        Error err;
-
-        (void)error_set(&err, ERR_RETRY, "the server answers %d", result->status);
-        watch->callbacks->on_refused(watch->arg);
-        watch_failed(watch, &err, watch->config.backoff_max_ms);
+        watch_refused(watch);
     } else {
         watch_answered(watch);
     }
@@ -69,6 +65,7 @@ watch_start(ServerWatch *watch, HttpClient *client, const char *method, Buf *url
 
     buf_reset(&watch->body);
     watch->status = 0;
+    watch->token_version = watch->config.server->token_version;
     watch->asked_ms = clock_mono_ms();
     watch->asked_wall_ms = clock_wall_ms();
     watch->transfer = http_start(client,

@@ -48,13 +48,16 @@ struct ServerWatch {
     size_t seen;   /* streams of this round */
     int64_t looked_ms;
     Error trouble;
-    bool said; /* the trouble is in the log already */
+    bool said;              /* the trouble is in the log already */
+    bool refused;           /* WATCH_PAUSE: since our credentials were */
+    unsigned token_version; /* that it last asked with */
 };
 
 /* server_watch.c */
 void watch_answered(ServerWatch *watch); /* watch->status, watch->body */
 /* Tries again later, after so long at least. */
 void watch_failed(ServerWatch *watch, const Error *err, int64_t floor_ms);
+void watch_refused(ServerWatch *watch); /* our credentials; likewise, soon if there are others */
 
 /* server_watch_ask.c */
 void watch_ask(ServerWatch *watch); /* what its state is about */

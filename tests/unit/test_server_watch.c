@@ -29,6 +29,9 @@ typedef struct Bench {
 } Bench;
 
 static Bench bench;
+static int64_t backoff_max_ms = 1;
+static atomic_bool accepts; /* the peer does, what it refused until then */
+static bool renews;         /* whoever is refused finds another token at once */
 static atomic_llong wall_ms = 1700000000000;
 static _Atomic(const char *) view; /* what the subscriptions of the peer show */
 
@@ -92,6 +95,12 @@ on_end(void *arg DS_UNUSED, const Server *server DS_UNUSED)
 static void
 on_refused(void *arg DS_UNUSED)
 {
+    if (renews) {
+        atomic_store(&accepts, true);
+        bench.server.token_version++;
+    } else {
+        loop_stop(bench.loop);
+    }
 }
 
 static void
@@ -114,7 +123,7 @@ bench_init(PeerFn handler, bool admin)
                                    &(ServerWatchConfig){.server = &bench.server,
                                                         .idle_ms_max = 60000,
                                                         .backoff_base_ms = 1,
-                                                        .backoff_max_ms = 1},
+                                                        .backoff_max_ms = backoff_max_ms},
                                    &callbacks, NULL);
 }
 
@@ -360,5 +369,52 @@ Test(server_watch, changes_that_come_again_and_again_are_trouble)
     } while (!watching.in_trouble);
     cr_expect_not_null(strstr(server_watch_view(bench.watch).reason, "token"));
     timer_free(timer);
+    bench_done();
+}
+
+static void
+serve_refusing(Peer *peer, int fd, int index DS_UNUSED)
+{
+    while (peer_read(peer, fd)) {
+        if (strstr(peer->request, "since=") != NULL) {
+            peer_hold(peer, fd);
+            return;
+        }
+        if (atomic_load(&accepts)) {
+            reply(fd, 200, "{\"streams\":[{\"name\":\"a/1\"}],\"next\":null,\"token\":\"0_1\"}");
+        } else {
+            reply(fd, 401, "{}");
+        }
+    }
+}
+
+static void
+refuse(bool renewed)
+{
+    static const char *const patterns[] = {"a/*"};
+
+    backoff_max_ms = 3600000; /* longer than any test waits */
+    renews = renewed;
+    bench_init(serve_refusing, true);
+    server_watch_set(bench.watch, patterns, 1);
+    loop_run(bench.loop);
+}
+
+Test(server_watch, whoever_was_refused_asks_again_when_there_is_another_token)
+{
+    refuse(false);
+    cr_assert_null(told_of("a/1"));
+    atomic_store(&accepts, true);
+    bench.server.token_version++;
+    server_watch_sweep(bench.watch);
+    loop_run(bench.loop);
+    cr_expect_not_null(told_of("a/1"));
+    bench_done();
+}
+
+Test(server_watch, whoever_was_refused_with_a_token_that_is_renewed_by_then_asks_again)
+{
+    refuse(true);
+    cr_expect_not_null(told_of("a/1"));
     bench_done();
 }
